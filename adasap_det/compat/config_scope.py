@@ -1,0 +1,86 @@
+"""The scope ``adasap_det::`` in configs: ``_base_ = 'adasap_det::ssd_voc_adasap.py'``.
+
+MMEngine knows a closed list of packages whose configs can be inherited, wants a folder in every
+name and finds the files through the metadata of the installed package, which for an editable
+installation points elsewhere in some of its releases. So the names of this scope are resolved
+here, to the files next to this package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_PREFIX = 'adasap_det::'
+
+
+def config_path(name: str) -> str:
+    """Absolute path of a config that ships with the package.
+
+    Useful where a launcher does not import the package before it reads the config:
+    ``_base_ = __import__('adasap_det').config_path('ssd_voc_adasap.py')``.
+
+    Args:
+        name: File name as listed in ``configs/``, with its folder if it is in one.
+
+    Raises:
+        ValueError: If there is no such config; the message lists names close to it.
+    """
+    folder = _config_folder()
+    path = folder / name
+    if path.is_file():
+        return str(path)
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*.py'))
+    close = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or names
+    raise ValueError(
+        f'adasap_det ships no config {name!r}; did you mean one of: {", ".join(close)}?'
+        if close
+        else f'adasap_det ships no config {name!r}: {folder} holds none. Reinstall the package.'
+    )
+
+
+def _config_folder() -> Path:
+    """``.mim/configs``, or ``configs`` of a checkout on a file system without symbolic links."""
+    shipped = _PACKAGE / '.mim' / 'configs'
+    return shipped if shipped.is_dir() else _PACKAGE.parent / 'configs'
+
+
+def register_config_scope() -> None:
+    """Let MMEngine's ``Config`` and ``hub.get_config`` read names that start ``adasap_det::``."""
+    if find_spec('mmengine') is None:
+        return
+    from mmengine import hub
+    from mmengine.config import Config
+
+    if getattr(Config._get_cfg_path, '_adasap_det', False):
+        return
+    of_mmengine = Config._get_cfg_path
+
+    @functools.wraps(of_mmengine)
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if cfg_path.startswith(_PREFIX):
+            # No scope: the package has no registry of its own, and a `_scope_` without one would
+            # keep `_base_.model` from finding the classes of the config's default scope.
+            return config_path(cfg_path.removeprefix(_PREFIX)), None
+        return of_mmengine(cfg_path, filename)
+
+    hub_get_config = hub.get_config
+
+    @functools.wraps(hub_get_config)
+    def get_config(cfg_path: str, pretrained: bool = False) -> Any:
+        if not cfg_path.startswith(_PREFIX):
+            return hub_get_config(cfg_path, pretrained)
+        if pretrained:
+            raise ValueError(
+                f'no weights are published for {cfg_path!r}; call get_config without pretrained '
+                'and load a checkpoint of your own'
+            )
+        return Config.fromfile(config_path(cfg_path.removeprefix(_PREFIX)))
+
+    get_cfg_path._adasap_det = True  # type: ignore[attr-defined]
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+    hub.get_config = hub.hub.get_config = get_config
