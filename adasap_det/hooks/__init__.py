@@ -1,0 +1,7 @@
+"""MMEngine hooks: the pruning schedule, checkpoints with structure, and what makes runs exact."""
+
+from .pruning_hook import PruningHook
+from .random_state_hook import RandomStateHook
+from .structure_hook import StructureHook
+
+__all__ = ['PruningHook', 'RandomStateHook', 'StructureHook']

@@ -1,0 +1,380 @@
+"""PruningHook: warm up, prune, make robust."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop, Runner
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from adasap_det.optim.optim_wrapper import SharpnessAwareMixin
+from adasap_det.optim.perturbation import Rows
+from adasap_det.pruning.budget import least_cost, select_channels
+from adasap_det.pruning.budget_types import Budget
+from adasap_det.pruning.channels import ChannelGroup, find_channel_groups
+from adasap_det.pruning.cost import CostModel, macs_cost, params_cost
+from adasap_det.pruning.importance import Importance
+from adasap_det.pruning.structure import META_KEY
+from adasap_det.pruning.surgery import cut_channels
+from adasap_det.pruning.tracing import eval_mode
+from adasap_det.registry import BUDGETS, IMPORTANCES
+
+from .schedule import PruningSchedule, make_schedule
+from .structure_hook import StructureHook, averaged_models, bare_model, rewrap
+
+STATE_KEY = 'adasap_det'
+"""Where a checkpoint keeps what a resumed run needs beside the structure."""
+
+
+@HOOKS.register_module()
+class PruningHook(StructureHook):
+    """Prunes the model in training, on AdaSAP's three-stage schedule.
+
+    With :class:`~adasap_det.optim.AdaSAPOptimWrapper` the stages are: plain steps up to
+    ``adaptive_begin``; adaptive perturbation until the last cut; uniform perturbation to the end.
+    With any other optimizer wrapper the same cuts are made between plain steps. Channels are
+    really removed; the optimizer's state, EMA copies and DDP follow.
+
+    Args:
+        budget (dict): What remains, ``dict(type='ParamsBudget', keep=0.4)`` for 40 % of the
+            dense model's parameters, or ``'MACsBudget'``.
+        importance (dict): Score that sets the radii and chooses the cut:
+            ``dict(type='MagnitudeImportance')`` (default) or ``'TaylorImportance'``.
+        by_epoch (bool): Whether the two begins are epochs (default) or iterations.
+        adaptive_begin (int): First epoch or iteration of the adaptive stage. Default 0.
+        prune_begin (int): Epoch or iteration before which the first cut is made.
+            Default 10, the paper's.
+        prune_steps (int): Number of cuts; the cost falls exponentially. Default 30.
+        prune_interval (int): Iterations between cuts. Default 30.
+        round_to (int): Channels left are multiples of this. Default 1.
+        min_keep (float): Share of each group's channels that always stays. Default 0.1; at least
+            one channel (one multiple of ``round_to``) stays in any case.
+        exclude (Sequence[str]): Name patterns of layers whose output channels all stay. Output
+            layers of the model need not be named.
+        input_size (tuple[int, int], optional): Height and width that MACs are counted at; by
+            default the size that the training pipeline resizes to.
+        evaluate_cut (bool): Run the validation set right before the first and right after the
+            last cut. Default False.
+        score_interval (int): Iterations between two looks at the importance for the radii.
+            Default 1.
+
+    Raises:
+        ValueError: Before training: if an option is unknown or out of range, the last cut comes
+            after the end of training, or the budget can't be reached with the layers excluded.
+
+    Source: AdaSAP (arXiv 2306.14306), the three-step procedure.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: Mapping[str, Any],
+        importance: Mapping[str, Any] | None = None,
+        by_epoch: bool = True,
+        adaptive_begin: int = 0,
+        prune_begin: int = 10,
+        prune_steps: int = 30,
+        prune_interval: int = 30,
+        round_to: int = 1,
+        min_keep: float = 0.1,
+        exclude: Sequence[str] = (),
+        input_size: Sequence[int] | None = None,
+        evaluate_cut: bool = False,
+        score_interval: int = 1,
+    ) -> None:
+        super().__init__()
+        self.budget: Budget = _build(BUDGETS, budget, 'budget')
+        self.importance: Importance = _build(
+            IMPORTANCES, importance or {'type': 'MagnitudeImportance'}, 'importance'
+        )
+        if round_to < 1:
+            raise ValueError(f'PruningHook.round_to must be at least 1, got {round_to}')
+        if not 0 <= min_keep < 1:
+            raise ValueError(f'PruningHook.min_keep must lie in [0, 1), got {min_keep}')
+        if score_interval < 1:
+            raise ValueError(f'PruningHook.score_interval must be at least 1, got {score_interval}')
+        self.by_epoch = by_epoch
+        self.adaptive_begin = adaptive_begin
+        self.prune_begin = prune_begin
+        self.prune_steps = prune_steps
+        self.prune_interval = prune_interval
+        self.round_to = round_to
+        self.min_keep = min_keep
+        self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
+        self.evaluate_cut = evaluate_cut
+        self.score_interval = score_interval
+
+        self.groups: list[ChannelGroup] = []
+        self._schedule: PruningSchedule | None = None
+        self._dense: dict[str, float] = {}  # cost, params, macs of the dense model
+        self._scores: list[Tensor] | None = None
+        self._resumed: dict[str, Any] | None = None
+        self._stage_told = False
+
+    @property
+    def schedule(self) -> PruningSchedule:
+        """The stages in iterations; known once a training run has begun."""
+        if self._schedule is None:
+            raise RuntimeError('PruningHook has no schedule before a training run begins')
+        return self._schedule
+
+    # ------------------------------------------------------------------ before training
+
+    def before_run(self, runner: Runner) -> None:
+        if not isinstance(runner._train_loop, BaseLoop):  # validation or test only
+            return
+        # Said now, before weights are fetched and data is read: a run that can't end well.
+        self._schedule = self._make_schedule(runner)
+        self._analyse(runner)
+        self._check_reachable(bare_model(runner))
+
+    def before_train(self, runner: Runner) -> None:
+        if not self.groups:  # the model took another structure from a checkpoint meanwhile
+            self._analyse(runner)
+        costs = self._costs(bare_model(runner))
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
+            self._dense = dict(resumed['dense'])
+            self.importance.load_state_dict(resumed['importance'])
+            self._scores = list(resumed['scores']) or None
+        else:
+            self._dense = {name: cost.cost() for name, cost in costs.items()}
+            self.dense_channels = {g.name: g.size for g in self.groups}
+        if set(self.kept) != {g.name for g in self.groups}:
+            self.kept = {g.name: list(range(g.size)) for g in self.groups}
+        self._tell_wrapper(runner)
+        if self.importance.needs_gradients:
+            for optimizer in _optimizers(runner):
+                optimizer.register_step_pre_hook(self._observer(runner))
+        self._log_size(runner, costs, 'Start')
+
+    def shrink_all(self, runner: Runner, structure: Mapping[str, Any]) -> None:
+        super().shrink_all(runner, structure)
+        self.groups = []
+
+    def _make_schedule(self, runner: Runner) -> PruningSchedule:
+        return make_schedule(
+            by_epoch=self.by_epoch,
+            adaptive_begin=self.adaptive_begin,
+            prune_begin=self.prune_begin,
+            prune_steps=self.prune_steps,
+            prune_interval=self.prune_interval,
+            keep=self.budget.keep,
+            iters_per_epoch=len(runner.train_dataloader),
+            max_iters=runner.max_iters,
+            accumulative_counts=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
+        )
+
+    def _analyse(self, runner: Runner) -> None:
+        if self.input_size is None:
+            self.input_size = pipeline_input_size(runner.cfg)
+        analysis = find_channel_groups(
+            bare_model(runner), input_size=self.input_size, exclude=self.exclude
+        )
+        self.groups = analysis.groups
+
+    def _check_reachable(self, model: nn.Module) -> None:
+        cost = self.budget.cost_model(model, self.groups, input_size=self.input_size)
+        least = least_cost(self.groups, cost, round_to=self.round_to, min_keep=self.min_keep)
+        full = cost.cost()
+        if least > self.budget.keep * full:
+            raise ValueError(
+                f'PruningHook.budget.keep={self.budget.keep} cannot be reached: with the fewest '
+                f'channels allowed in every group, {least / full:.1%} of the '
+                f'{self.budget.unit} remain. Exclude fewer layers '
+                f'(exclude={list(self.exclude)}), lower min_keep={self.min_keep} or '
+                f'round_to={self.round_to}, or keep more'
+            )
+
+    # ------------------------------------------------------------------ training
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
+        cut = self.schedule.cut_before(runner.iter)
+        if cut is not None:
+            self._cut(runner, cut)
+        if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
+            self._set_stage(runner, runner.optim_wrapper)
+
+    def _set_stage(self, runner: Runner, wrapper: SharpnessAwareMixin) -> None:
+        stage = self.schedule.stage(runner.iter)
+        if stage != wrapper.stage or not self._stage_told:
+            self._stage_told = True
+            print_log(f'AdaSAP stage {stage!r} from iteration {runner.iter}', logger='current')
+        wrapper.stage = stage
+        rho = {'plain': 0.0, 'uniform': float(wrapper.rho)}.get(stage)
+        if rho is None:
+            if self._scores is None or runner.iter % self.score_interval == 0:
+                self._scores = self.importance.scores(self.groups, bare_model(runner))
+            rho = float(wrapper.set_scores(torch.cat(self._scores)).mean())
+        runner.message_hub.update_scalar('train/rho_mean', rho)
+
+    def _cut(self, runner: Runner, cut: int) -> None:
+        if self.evaluate_cut and cut == 0:
+            self._evaluate(runner, 'before the cut')
+        model = bare_model(runner)
+        kept = select_channels(
+            self.groups,
+            self.importance.scores(self.groups, model),
+            self.budget.cost_model(model, self.groups, input_size=self.input_size),
+            limit=self.schedule.share_after(cut) * self._dense['cost'],
+            round_to=self.round_to,
+            min_keep=self.min_keep,
+            dense_sizes=self.dense_channels,
+        )
+        for group in self.groups:
+            self.importance.keep(group, kept[group.name])
+            self.kept[group.name] = [self.kept[group.name][i] for i in kept[group.name].tolist()]
+        self.groups = cut_channels(
+            model,
+            self.groups,
+            kept,
+            optimizers=_optimizers(runner),
+            copies=averaged_models(runner),
+        )
+        self._scores = None
+        rewrap(runner)
+        self._tell_wrapper(runner)
+        self._log_size(runner, self._costs(model), f'Cut {cut + 1}/{self.prune_steps}')
+        if self.evaluate_cut and cut == self.prune_steps - 1:
+            self._evaluate(runner, 'after the cut')
+
+    def _tell_wrapper(self, runner: Runner) -> None:
+        if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
+            runner.optim_wrapper.set_channels(channel_rows(bare_model(runner), self.groups))
+
+    def _observer(self, runner: Runner) -> Any:
+        def observe(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+            if runner.iter < self.schedule.last_cut:
+                self.importance.observe(self.groups, bare_model(runner))
+
+        return observe
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        super().before_save_checkpoint(runner, checkpoint)
+        checkpoint[STATE_KEY] = {
+            'dense': dict(self._dense),
+            'importance': self.importance.state_dict(),
+            'scores': [score.cpu() for score in self._scores or []],
+        }
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        super().after_load_checkpoint(runner, checkpoint)
+        if runner._resume and STATE_KEY in checkpoint:
+            self._resumed = checkpoint[STATE_KEY]
+
+    # ------------------------------------------------------------------ what is told
+
+    def _costs(self, model: nn.Module) -> dict[str, CostModel]:
+        return {
+            'cost': self.budget.cost_model(model, self.groups, input_size=self.input_size),
+            'params': params_cost(model, self.groups),
+            'macs': macs_cost(model, self.groups, input_size=self.input_size),
+        }
+
+    def _log_size(self, runner: Runner, costs: Mapping[str, CostModel], event: str) -> None:
+        params, macs = costs['params'].cost(), costs['macs'].cost()
+        channels = sum(group.size for group in self.groups)
+        print_log(
+            f'{event}: {channels} prunable channels in {len(self.groups)} groups; '
+            f'parameters {params / 1e6:.3f} M ({params / self._dense["params"]:.1%} of dense), '
+            f'MACs {macs / 1e9:.3f} G ({macs / self._dense["macs"]:.1%})',
+            logger='current',
+        )
+        runner.message_hub.update_scalar('train/params_M', params / 1e6)
+        runner.message_hub.update_scalar('train/macs_G', macs / 1e9)
+
+    def _evaluate(self, runner: Runner, when: str) -> None:
+        """Metrics on the validation set, without the hooks that save best checkpoints."""
+        loop = runner.val_loop
+        if loop is None:
+            print_log(f'No validation set to evaluate {when}', logger='current')
+            return
+        with eval_mode(runner.model), torch.no_grad():
+            for batch in loop.dataloader:
+                outputs = runner.model.val_step(batch)
+                loop.evaluator.process(data_samples=outputs, data_batch=batch)
+            metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
+        listed = ', '.join(f'{name} {value}' for name, value in metrics.items())
+        print_log(f'Evaluation {when}: {listed}', logger='current')
+        key = when.replace(' ', '_')
+        runner.visualizer.add_scalars(
+            {f'{key}/{name}': value for name, value in metrics.items()}, step=runner.iter
+        )
+
+
+def channel_rows(model: nn.Module, groups: Sequence[ChannelGroup]) -> dict[nn.Parameter, Rows]:
+    """Channel of each row of each parameter, counted over all groups in their order.
+
+    Rows of no group have channel -1.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    rows: dict[nn.Parameter, Rows] = {}
+    offset = 0
+    for group in groups:
+        for piece in group.own:
+            parameter = parameters.get(piece.name)
+            if parameter is None:  # a buffer
+                continue
+            if parameter not in rows:
+                ball = torch.full((parameter.shape[piece.dim],), -1, device=parameter.device)
+                rows[parameter] = Rows(piece.dim, ball)
+            ball = rows[parameter].ball
+            ball[piece.positions.to(ball.device)] = (offset + piece.channels).to(ball.device)
+        offset += group.size
+    return rows
+
+
+def pipeline_input_size(cfg: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width that the training pipeline resizes to.
+
+    Raises:
+        ValueError: If no ``Resize`` with a ``scale`` is found.
+    """
+
+    def scales(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            if 'Resize' in str(node.get('type')) and 'scale' in node:
+                yield node['scale']
+            for value in node.values():
+                yield from scales(value)
+        elif isinstance(node, (list, tuple)):
+            for value in node:
+                yield from scales(value)
+
+    for scale in scales(cfg.get('train_dataloader') or {}):
+        width, height = (scale, scale) if isinstance(scale, int) else scale[:2]
+        return int(height), int(width)
+    raise ValueError(
+        'PruningHook.input_size is not set, and no Resize in train_dataloader tells the size that '
+        'MACs are counted at; set input_size=(height, width)'
+    )
+
+
+def _optimizers(runner: Runner) -> list[Optimizer]:
+    wrapper = runner.optim_wrapper
+    if isinstance(wrapper, OptimWrapperDict):
+        return [child.optimizer for child in wrapper.values()]
+    return [wrapper.optimizer]
+
+
+def _build(registry: Any, cfg: Mapping[str, Any], key: str) -> Any:
+    """Build from a registry, with an error that names the key and what there is."""
+    kind = cfg.get('type')
+    if isinstance(kind, str) and registry.get(kind) is None:
+        raise ValueError(
+            f'PruningHook.{key}.type={kind!r} is unknown; there are '
+            f'{", ".join(sorted(registry.module_dict))}'
+        )
+    return registry.build(dict(cfg))

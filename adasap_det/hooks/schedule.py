@@ -1,0 +1,113 @@
+"""When each stage begins, counted in iterations."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from adasap_det.pruning.budget import exponential_target
+
+
+@dataclass(frozen=True)
+class PruningSchedule:
+    """Three stages: adaptive perturbation, cuts while it goes on, uniform perturbation.
+
+    Attributes:
+        adaptive_begin: First iteration of the adaptive stage; plain steps before.
+        prune_begin: Iteration before which the first cut is made.
+        prune_steps: Number of cuts.
+        prune_interval: Iterations from one cut to the next.
+        keep: Share of the dense cost that remains after the last cut.
+    """
+
+    adaptive_begin: int
+    prune_begin: int
+    prune_steps: int
+    prune_interval: int
+    keep: float
+
+    @property
+    def last_cut(self) -> int:
+        """Iteration before which the last cut is made."""
+        return self.prune_begin + (self.prune_steps - 1) * self.prune_interval
+
+    def stage(self, iteration: int) -> str:
+        """Stage of an iteration, after the cut that may precede it."""
+        if iteration < self.adaptive_begin:
+            return 'plain'
+        return 'adaptive' if iteration < self.last_cut else 'uniform'
+
+    def cut_before(self, iteration: int) -> int | None:
+        """Which cut (0, 1, ...) is made right before ``iteration``, if any."""
+        step, rest = divmod(iteration - self.prune_begin, self.prune_interval)
+        return step if rest == 0 and 0 <= step < self.prune_steps else None
+
+    def cuts_done(self, iteration: int) -> int:
+        """Cuts made before ``iteration`` begins, its own not counted."""
+        steps = math.ceil((iteration - self.prune_begin) / self.prune_interval)
+        return min(max(steps, 0), self.prune_steps)
+
+    def share_after(self, cut: int) -> float:
+        """Share of the dense cost aimed at by a cut, on the paper's exponential schedule."""
+        return exponential_target((cut + 1) / self.prune_steps, initial=1.0, final=self.keep)
+
+
+def make_schedule(
+    *,
+    by_epoch: bool,
+    adaptive_begin: int,
+    prune_begin: int,
+    prune_steps: int,
+    prune_interval: int,
+    keep: float,
+    iters_per_epoch: int,
+    max_iters: int,
+    accumulative_counts: int = 1,
+) -> PruningSchedule:
+    """Check the options and count everything in iterations.
+
+    Args:
+        by_epoch: Whether ``adaptive_begin`` and ``prune_begin`` are epochs or iterations.
+        adaptive_begin, prune_begin, prune_steps, prune_interval, keep: See
+            :class:`PruningSchedule`; ``prune_interval`` is in iterations in any case.
+        iters_per_epoch: Length of the training data loader.
+        max_iters: Iterations of the whole training.
+        accumulative_counts: Micro-batches a step; cuts wait for the end of a step.
+
+    Raises:
+        ValueError: If a number is out of range, or the last cut comes when training is over.
+    """
+    for name, value, least in (
+        ('adaptive_begin', adaptive_begin, 0),
+        ('prune_begin', prune_begin, 0),
+        ('prune_steps', prune_steps, 1),
+        ('prune_interval', prune_interval, 1),
+    ):
+        if value < least:
+            raise ValueError(f'PruningHook.{name} must be at least {least}, got {value}')
+    if adaptive_begin > prune_begin:
+        raise ValueError(
+            f'PruningHook.adaptive_begin={adaptive_begin} comes after prune_begin={prune_begin}; '
+            f'the adaptive stage prepares the cut'
+        )
+    unit = iters_per_epoch if by_epoch else 1
+    first = _round_up(prune_begin * unit, accumulative_counts)
+    schedule = PruningSchedule(
+        adaptive_begin=adaptive_begin * unit,
+        prune_begin=first,
+        prune_steps=prune_steps,
+        prune_interval=_round_up(prune_interval, accumulative_counts),
+        keep=keep,
+    )
+    if schedule.last_cut >= max_iters:
+        raise ValueError(
+            f'the last of PruningHook.prune_steps={prune_steps} cuts falls on iteration '
+            f'{schedule.last_cut}, but training ends after {max_iters}; begin earlier '
+            f'(prune_begin), cut fewer times (prune_steps) or more often (prune_interval), '
+            f'or train longer'
+        )
+    return schedule
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

@@ -1,0 +1,137 @@
+"""Temporary states of the second pass: the captured call, randomness, buffers and weights.
+
+Each is a context manager that leaves everything as it was found, also after an error.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class RandomState:
+    """State of every random number generator that a model or a sampler may draw from."""
+
+    python: Any
+    numpy: Any
+    torch_cpu: Tensor
+    torch_device: dict[int, Tensor]
+
+    @classmethod
+    def capture(cls) -> RandomState:
+        """The state now, of the CPU and of the current CUDA device if one is in use."""
+        device = {}
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            index = torch.cuda.current_device()
+            device[index] = torch.cuda.get_rng_state(index)
+        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), device)
+
+    def restore(self) -> None:
+        """Make this the current state again."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.torch_cpu)
+        for index, state in self.torch_device.items():
+            torch.cuda.set_rng_state(state, index)
+
+
+@contextmanager
+def same_randomness(state: RandomState) -> Iterator[None]:
+    """Draw inside from ``state``; afterwards the generators go on as if nothing had been drawn."""
+    outside = RandomState.capture()
+    state.restore()
+    try:
+        yield
+    finally:
+        outside.restore()
+
+
+@dataclass
+class ModelCall:
+    """One call of a model, with what is needed to make the same call again."""
+
+    model: nn.Module
+    args: tuple = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    random_state: RandomState | None = None
+    count: int = 0
+
+    def replay(self) -> Any:
+        """Call the model again with equal inputs and equal randomness.
+
+        The inputs are handed over as they are: a captured call is replayed once.
+        """
+        if self.random_state is None:
+            raise RuntimeError('nothing was captured: the model was not called')
+        with same_randomness(self.random_state):
+            return self.model(*self.args, **self.kwargs)
+
+
+@contextmanager
+def capture_call(model: nn.Module) -> Iterator[ModelCall]:
+    """Record the call of ``model`` made inside, its inputs copied before the model sees them.
+
+    The copy matters for heads that change their inputs while they compute a loss.
+
+    Yields:
+        The :class:`ModelCall`; its ``count`` tells how often the model was called.
+    """
+    call = ModelCall(model)
+
+    def record(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        call.count += 1
+        if call.count == 1:
+            call.random_state = RandomState.capture()
+            call.args, call.kwargs = copy.deepcopy((args, kwargs))
+
+    handle = model.register_forward_pre_hook(record, with_kwargs=True)
+    try:
+        yield call
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def frozen_buffers(model: nn.Module) -> Iterator[None]:
+    """Undo what happens inside to the model's buffers, batch-norm statistics above all.
+
+    The second pass sees perturbed weights, whose statistics must not enter the running ones.
+    Works for every kind of norm layer, momentum and running counter, since it looks at the
+    buffers and not at the layers. Buffers are restored in place.
+    """
+    buffers = list(model.buffers())
+    saved = [b.clone() for b in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, saved, strict=True):
+                buffer.copy_(value)
+
+
+@contextmanager
+def perturbed_weights(weights: Sequence[Tensor], perturbation: Sequence[Tensor]) -> Iterator[None]:
+    """Add ``perturbation`` to ``weights`` inside, and copy the old values back afterwards.
+
+    The values are copied into the same storage, so they return to the last bit and everything
+    that refers to the weights stays valid. Costs one copy of the weights.
+    """
+    with torch.no_grad():
+        saved = [w.detach().clone() for w in weights]
+        if weights:
+            torch._foreach_add_(list(weights), list(perturbation))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            if weights:
+                torch._foreach_copy_(list(weights), saved)

@@ -1,0 +1,26 @@
+"""Structured pruning: channel groups, their importance, the budget and the surgery."""
+
+from .budget import exponential_target, select_channels
+from .budget_types import MACsBudget, ParamsBudget
+from .channels import ChannelGroup, find_channel_groups
+from .cost import count_macs, count_params
+from .importance import Importance, MagnitudeImportance, TaylorImportance
+from .structure import describe, shrink
+from .surgery import cut_channels
+
+__all__ = [
+    'ChannelGroup',
+    'Importance',
+    'MACsBudget',
+    'MagnitudeImportance',
+    'ParamsBudget',
+    'TaylorImportance',
+    'count_macs',
+    'count_params',
+    'cut_channels',
+    'describe',
+    'exponential_target',
+    'find_channel_groups',
+    'select_channels',
+    'shrink',
+]

@@ -1,0 +1,284 @@
+"""Channel groups: which slices of which tensors live and die together.
+
+Torch-Pruning's dependency graph finds the coupling, once; from then on groups are plain data
+that the importance, the budget and the surgery share.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+
+from .tracing import eval_mode, example_input, trace_forward
+
+NORM_TYPES = (
+    nn.modules.batchnorm._NormBase,  # batch and instance norm, SyncBN
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
+
+
+@dataclass(frozen=True)
+class TensorSlice:
+    """Positions along one dimension of a parameter or buffer, and the channel each belongs to.
+
+    Attributes:
+        name: Dotted name of the tensor in the model.
+        dim: The dimension.
+        positions: Integer tensor, shape ``(K,)``.
+        channels: Channel in the group of each position, shape ``(K,)``.
+    """
+
+    name: str
+    dim: int
+    positions: Tensor
+    channels: Tensor
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels coupled by residual adds, depthwise convolutions, norms, concats and the like.
+
+    Attributes:
+        name: Dotted name of the first layer that computes them.
+        size: Number of channels.
+        own: Slices that compute the channels: filters, biases, norm parameters and statistics.
+        consumers: Slices that read them: input channels of the layers that follow.
+        layers: Names of the convolutions and linear layers that compute the channels.
+        norms: Names of the norm layers over them.
+        parts: Grouped convolutions and group norms demand that each of ``parts`` equal parts of
+            the channels loses the same ones; 1 where they don't.
+    """
+
+    name: str
+    size: int
+    own: tuple[TensorSlice, ...]
+    consumers: tuple[TensorSlice, ...]
+    layers: tuple[str, ...]
+    norms: tuple[str, ...] = ()
+    parts: int = 1
+
+    @property
+    def slices(self) -> tuple[TensorSlice, ...]:
+        """All slices, those that compute the channels and those that read them."""
+        return self.own + self.consumers
+
+
+@dataclass
+class ChannelAnalysis:
+    """What can be pruned in a model, and what cannot and why.
+
+    Attributes:
+        groups: The prunable groups, in the order of the forward graph.
+        kept_whole: Reason by name of the first layer, for groups that must stay whole.
+    """
+
+    groups: list[ChannelGroup]
+    kept_whole: dict[str, str] = field(default_factory=dict)
+
+
+def find_channel_groups(
+    model: nn.Module,
+    *,
+    input_size: tuple[int, int],
+    exclude: Sequence[str] = (),
+) -> ChannelAnalysis:
+    """Trace ``model`` and collect its channel groups. The model itself is not touched.
+
+    Args:
+        model: Detector, classifier or plain module; frozen parameters and modules in any mode.
+        input_size: Height and width of the traced picture, in pixels.
+        exclude: Name patterns (``fnmatch``) of layers whose output channels all stay; a pattern
+            also covers everything inside a module that it names.
+
+    Returns:
+        The groups; output layers of the model, whose channels mean something, are kept whole.
+
+    Raises:
+        ValueError: If a pattern of ``exclude`` matches no layer, or nothing can be pruned.
+    """
+    layer_names = [n for n, m in model.named_modules() if n]
+    for pattern in exclude:
+        if not any(matches(name, [pattern]) for name in layer_names):
+            raise ValueError(
+                f'exclude pattern {pattern!r} matches no layer of the model; names look like '
+                f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
+            )
+
+    shadow = copy.deepcopy(model)  # tracing switches modes and needs gradients everywhere
+    for parameter in shadow.parameters():
+        parameter.requires_grad_(True)
+    graph = tp.DependencyGraph()
+    with eval_mode(shadow), torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # parameters outside known layers are handled below
+        graph.build_dependency(
+            shadow,
+            example_inputs=example_input(shadow, input_size),
+            forward_fn=trace_forward,
+            verbose=False,
+        )
+        found = list(graph.get_all_groups())
+
+    names = {module: name for name, module in shadow.named_modules()}
+    names |= {parameter: name for name, parameter in shadow.named_parameters()}
+    analysis = ChannelAnalysis(groups=[])
+    for tp_group in found:
+        root = names[tp_group[0].dep.target.module]
+        try:
+            group = _to_channel_group(root, tp_group, graph, names)
+        except _KeptWholeError as reason:
+            analysis.kept_whole[root] = str(reason)
+            continue
+        excluded = [name for name in group.layers if matches(name, exclude)]
+        if excluded:
+            analysis.kept_whole[root] = f'{excluded[0]} is excluded'
+        else:
+            analysis.groups.append(group)
+    if not analysis.groups:
+        reasons = '; '.join(f'{k}: {v}' for k, v in analysis.kept_whole.items()) or 'no layers'
+        raise ValueError(f'no channel of the model can be pruned ({reasons})')
+    return analysis
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern names ``name`` or a module around it."""
+    return any(fnmatch(name, p) or fnmatch(name, f'{p}.*') for p in patterns)
+
+
+def without_channels(group: ChannelGroup, kept: Tensor, moved: dict) -> ChannelGroup:
+    """The group after a cut.
+
+    Args:
+        group: The group before.
+        kept: Channels that stay, ascending.
+        moved: By tensor name and dimension, the new position of each old one, -1 where it is gone.
+    """
+    renumbered = torch.full((group.size,), -1)
+    renumbered[kept] = torch.arange(kept.numel())
+
+    def cut(piece: TensorSlice) -> TensorSlice:
+        stays = renumbered[piece.channels] >= 0
+        positions = moved[piece.name, piece.dim][piece.positions[stays]]
+        return replace(piece, positions=positions, channels=renumbered[piece.channels[stays]])
+
+    return replace(
+        group,
+        size=kept.numel(),
+        own=tuple(cut(piece) for piece in group.own),
+        consumers=tuple(cut(piece) for piece in group.consumers),
+    )
+
+
+class _KeptWholeError(Exception):
+    """Carries the reason why a group can't be pruned."""
+
+
+def _to_channel_group(
+    root: str, tp_group: tp.Group, graph: tp.DependencyGraph, names: dict
+) -> ChannelGroup:
+    size = graph.get_out_channels(tp_group[0].dep.target.module)
+    own: dict[tuple, TensorSlice] = {}
+    consumers: dict[tuple, TensorSlice] = {}
+    layers: list[str] = []
+    norms: list[str] = []
+    parts = 1
+    for item in tp_group.items:
+        node, handler = item.dep.target, item.dep.handler
+        module = node.module
+        produces = graph.is_out_channel_pruning_fn(handler)
+        if produces and not node.outputs:
+            raise _KeptWholeError(f'{names.get(module, "it")} is an output of the model')
+        if node.type in _STRUCTURAL:
+            continue
+        if module not in names:
+            raise _KeptWholeError(f'Torch-Pruning meets an unnamed {module}')
+        name = names[module]
+        positions = torch.tensor(item.idxs)
+        channels = torch.tensor(item.root_idxs)
+        tensors, part, consumes = _tensors_of(name, module, node, reads=not produces)
+        if consumes:
+            target = consumers
+        else:
+            target = own
+            if isinstance(module, NORM_TYPES):
+                norms.append(name)
+            elif isinstance(module, nn.Module) and name not in layers:
+                layers.append(name)
+        parts = math.lcm(parts, part)
+        for tensor_name, dim, length in tensors:
+            inside = positions < length  # a grouped convolution's filters see one part only
+            piece = TensorSlice(tensor_name, dim, positions[inside], channels[inside])
+            target[tensor_name, dim, piece.positions[:1].item()] = piece
+    if size % parts:
+        raise _KeptWholeError(f'{size} channels do not divide into {parts} parts')
+    return ChannelGroup(
+        name=root,
+        size=size,
+        own=tuple(own.values()),
+        consumers=tuple(consumers.values()),
+        layers=tuple(layers),
+        norms=tuple(dict.fromkeys(norms)),
+        parts=parts,
+    )
+
+
+_STRUCTURAL = {
+    tp.ops.OPTYPE.CONCAT,
+    tp.ops.OPTYPE.SPLIT,
+    tp.ops.OPTYPE.UNBIND,
+    tp.ops.OPTYPE.EXPAND,
+    tp.ops.OPTYPE.SLICE,
+    tp.ops.OPTYPE.RESHAPE,
+    tp.ops.OPTYPE.ELEMENTWISE,
+    tp.ops.OPTYPE.OUTPUT,
+}
+
+
+def _tensors_of(
+    name: str, module: nn.Module | nn.Parameter, node: object, *, reads: bool
+) -> tuple[list[tuple[str, int, int]], int, bool]:
+    """Tensors of a layer along its channels: name, dimension, length; parts; whether it reads."""
+    if isinstance(module, nn.Parameter):
+        dim = node.pruning_dim % module.dim()  # type: ignore[attr-defined]
+        return [(name, dim, module.shape[dim])], 1, False
+    if isinstance(module, nn.modules.conv._ConvNd):
+        transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
+        depthwise = module.groups == module.in_channels and module.weight.shape[1] == 1
+        if depthwise and module.out_channels == module.in_channels > 1:
+            return _along(name, module, {'weight': 0, 'bias': 0}), 1, False
+        if transposed and module.groups > 1:
+            raise _KeptWholeError(f'{name} is a grouped transposed convolution')
+        parts = module.groups
+        if reads:
+            return _along(name, module, {'weight': 0 if transposed else 1}), parts, True
+        return _along(name, module, {'weight': 1 if transposed else 0, 'bias': 0}), parts, False
+    if isinstance(module, nn.Linear):
+        dims = {'weight': 1} if reads else {'weight': 0, 'bias': 0}
+        return _along(name, module, dims), 1, reads
+    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
+        raise _KeptWholeError(f'{name} normalises over more than the channels')
+    if isinstance(module, NORM_TYPES):
+        parts = module.num_groups if isinstance(module, nn.GroupNorm) else 1
+        dims = {'weight': 0, 'bias': 0, 'running_mean': 0, 'running_var': 0}
+        return _along(name, module, dims), parts, False
+    if isinstance(module, nn.PReLU):
+        return _along(name, module, {'weight': 0} if module.num_parameters > 1 else {}), 1, False
+    raise _KeptWholeError(f'{name} is a {type(module).__name__}, which is not supported')
+
+
+def _along(name: str, module: nn.Module, dims: dict[str, int]) -> list[tuple[str, int, int]]:
+    tensors = [(attribute, dim, getattr(module, attribute, None)) for attribute, dim in dims.items()]
+    return [(f'{name}.{a}', dim, t.shape[dim]) for a, dim, t in tensors if t is not None]
+
+
+def _some(names: Iterable[str], limit: int = 4) -> str:
+    listed = [name for _, name in zip(range(limit), names, strict=False)]
+    return ', '.join(listed) or '(none)'

@@ -1,0 +1,138 @@
+"""Parameters and multiply-accumulates (MACs) of a model, now and after a cut not yet made."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .channels import ChannelGroup
+from .tracing import eval_mode, example_input, trace_forward
+
+COUNTED = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One tensor: its cost is ``multiplier`` times the product of its dimensions' sizes.
+
+    Each dimension has a size that no group touches and, for each group along it, positions per
+    channel.
+    """
+
+    multiplier: float
+    dims: tuple[tuple[float, tuple[tuple[str, float], ...]], ...]
+
+    def cost(self, kept: Mapping[str, int]) -> float:
+        total = self.multiplier
+        for constant, groups in self.dims:
+            total *= constant + sum(per_channel * kept[name] for name, per_channel in groups)
+        return total
+
+
+class CostModel:
+    """Cost as an exact function of how many channels each group keeps.
+
+    Args:
+        model: The model that ``groups`` were found in.
+        groups: Its channel groups.
+        multipliers: Cost of one element of each tensor by name; 1 a parameter for the number of
+            parameters, output positions for MACs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        multipliers: Mapping[str, float],
+    ) -> None:
+        along: dict[tuple[str, int], list[tuple[str, float]]] = {}
+        covered: dict[tuple[str, int], int] = {}
+        for group in groups:
+            for piece in group.slices:
+                key = piece.name, piece.dim
+                count = piece.positions.numel()
+                along.setdefault(key, []).append((group.name, count / group.size))
+                covered[key] = covered.get(key, 0) + count
+        self.full = {group.name: group.size for group in groups}
+        self._terms = []
+        for name, parameter in model.named_parameters():
+            if name in multipliers:
+                dims = tuple(
+                    (
+                        size - covered.get((name, dim), 0),
+                        tuple(along.get((name, dim), ())),
+                    )
+                    for dim, size in enumerate(parameter.shape)
+                )
+                self._terms.append(_Term(multipliers[name], dims))
+
+    def cost(self, kept: Mapping[str, int] | None = None) -> float:
+        """Cost with ``kept`` channels by group name; of the model as it is where ``None``."""
+        kept = self.full if kept is None else kept
+        return sum(term.cost(kept) for term in self._terms)
+
+
+def params_cost(model: nn.Module, groups: Sequence[ChannelGroup]) -> CostModel:
+    """Cost model that counts parameters."""
+    return CostModel(model, groups, {name: 1.0 for name, _ in model.named_parameters()})
+
+
+def macs_cost(
+    model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
+) -> CostModel:
+    """Cost model that counts the MACs of one picture, of convolutions and linear layers."""
+    return CostModel(model, groups, weight_uses(model, input_size=input_size))
+
+
+def count_params(model: nn.Module) -> int:
+    """Number of parameters, trainable or not."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_macs(model: nn.Module, *, input_size: tuple[int, int]) -> int:
+    """Multiply-accumulates of one picture in convolutions and linear layers.
+
+    Args:
+        model: Detector, classifier or plain module.
+        input_size: Height and width in pixels.
+    """
+    return round(macs_cost(model, [], input_size=input_size).cost())
+
+
+def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, float]:
+    """How often each weight is used for one picture, by name of the weight.
+
+    Output positions for a convolution (input positions where transposed), rows for a linear
+    layer, summed over all calls of a shared layer. Where the model has a second stage, it runs on
+    as many boxes as its test configuration lets through.
+    """
+    shadow = copy.deepcopy(model)
+    uses: dict[str, float] = {}
+
+    def record(name: str, inputs: torch.Tensor, output: torch.Tensor, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            count = output.numel() / module.out_features
+        elif isinstance(module, nn.modules.conv._ConvTransposeNd):
+            count = inputs.numel() / module.in_channels
+        else:
+            count = output.numel() / module.out_channels
+        uses[f'{name}.weight'] = uses.get(f'{name}.weight', 0.0) + count
+
+    for name, module in shadow.named_modules():
+        if isinstance(module, COUNTED):
+            module.register_forward_hook(
+                lambda m, i, o, name=name: record(name, i[0], o, m)  # type: ignore[misc]
+            )
+    with eval_mode(shadow), torch.no_grad():
+        trace_forward(shadow, example_input(shadow, input_size), num_rois=_num_proposals(model))
+    return uses
+
+
+def _num_proposals(model: nn.Module) -> int:
+    test_cfg = getattr(model, 'test_cfg', None) or {}
+    rpn = test_cfg.get('rpn') if hasattr(test_cfg, 'get') else None
+    return int(rpn.get('max_per_img', 1000)) if rpn else 1000

@@ -1,0 +1,145 @@
+"""Cut channels out of a live model, its optimizer's state and its averaged copies.
+
+Every parameter stays the object that it was, with smaller data, so that optimizers, schedulers
+and hooks that hold it go on without being told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .channels import ChannelGroup, without_channels
+from .structure import named_tensors, sync_modules
+
+
+def cut_channels(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    kept: Mapping[str, Tensor],
+    *,
+    optimizers: Sequence[Optimizer] = (),
+    copies: Sequence[nn.Module] = (),
+) -> list[ChannelGroup]:
+    """Remove all but the ``kept`` channels of every group.
+
+    Args:
+        model: The bare model (not its DDP wrapper).
+        groups: Its channel groups.
+        kept: Channels that stay, ascending, by group name; a group not named stays whole.
+        optimizers: Optimizers of its parameters; state shaped like a parameter is cut with it.
+        copies: Models of the same structure, as an exponential moving average, cut alike.
+
+    Returns:
+        The groups as they are after the cut.
+
+    Raises:
+        ValueError: If a group would be left empty, or an optimizer keeps state of a shape that
+            can't be cut (a factored second moment, for instance).
+    """
+    for group in groups:
+        if group.name in kept and kept[group.name].numel() == 0:
+            raise ValueError(f'{group.name} would be left without channels')
+    positions = _kept_positions(model, groups, kept)
+    parameters = {id(p): name for name, p in model.named_parameters()}
+    for optimizer in optimizers:
+        _check_state(optimizer, parameters, positions)
+
+    # Optimizer state first, while the parameters still have the shapes that it is compared with.
+    for optimizer in optimizers:
+        for parameter, state in optimizer.state.items():
+            dims = positions.get(parameters.get(id(parameter), ''))
+            if dims:
+                for key, value in state.items():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        state[key] = _gather(value, dims)
+    for each in (model, *copies):
+        dense_shapes = {name: t.shape for name, t in named_tensors(each).items()}
+        for name, tensor in named_tensors(each).items():
+            if name in positions:
+                tensor.data = _gather(tensor.data, positions[name])
+                tensor.grad = None
+        sync_modules(each, dense_shapes)
+    moved = _new_positions(positions, groups)
+    return [
+        without_channels(group, kept.get(group.name, torch.arange(group.size)), moved)
+        for group in groups
+    ]
+
+
+def _kept_positions(
+    model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]
+) -> dict[str, dict[int, Tensor]]:
+    """Positions that stay, by tensor name and dimension; only tensors that lose some."""
+    tensors = named_tensors(model)
+    masks: dict[tuple[str, int], Tensor] = {}
+    for group in groups:
+        if group.name not in kept:
+            continue
+        stays = torch.zeros(group.size, dtype=torch.bool)
+        stays[kept[group.name]] = True
+        for piece in group.slices:
+            key = piece.name, piece.dim
+            if key not in masks:
+                masks[key] = torch.ones(tensors[piece.name].shape[piece.dim], dtype=torch.bool)
+            masks[key][piece.positions] = stays[piece.channels]
+    positions: dict[str, dict[int, Tensor]] = {}
+    for (name, dim), mask in masks.items():
+        if not bool(mask.all()):
+            positions.setdefault(name, {})[dim] = mask.nonzero().flatten()
+    return positions
+
+
+def _new_positions(
+    positions: Mapping[str, Mapping[int, Tensor]], groups: Sequence[ChannelGroup]
+) -> dict[tuple[str, int], Tensor]:
+    """New position of each old one along every dimension that the groups speak of."""
+    moved: dict[tuple[str, int], Tensor] = {}
+    for group in groups:
+        for piece in group.slices:
+            key = piece.name, piece.dim
+            length = int(piece.positions.max()) + 1 if piece.positions.numel() else 0
+            stays = positions.get(piece.name, {}).get(piece.dim)
+            if stays is None:
+                if key not in moved or moved[key].numel() < length:
+                    moved[key] = torch.arange(length)
+            elif key not in moved:
+                size = max(int(stays.max()) + 1, _extent(key, groups))
+                moved[key] = torch.full((size,), -1)
+                moved[key][stays] = torch.arange(stays.numel())
+    return moved
+
+
+def _extent(key: tuple[str, int], groups: Sequence[ChannelGroup]) -> int:
+    return 1 + max(
+        int(piece.positions.max())
+        for group in groups
+        for piece in group.slices
+        if (piece.name, piece.dim) == key
+    )
+
+
+def _gather(tensor: Tensor, dims: Mapping[int, Tensor]) -> Tensor:
+    for dim, index in dims.items():
+        tensor = tensor.index_select(dim, index.to(tensor.device))
+    return tensor.contiguous()
+
+
+def _check_state(
+    optimizer: Optimizer, parameters: Mapping[int, str], positions: Mapping[str, object]
+) -> None:
+    for parameter, state in optimizer.state.items():
+        name = parameters.get(id(parameter), '')
+        if name not in positions:
+            continue
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(
+                    f'{type(optimizer).__name__} keeps {key!r} of {name} in shape '
+                    f'{tuple(value.shape)}, not the parameter\'s {tuple(parameter.shape)}; it '
+                    f'cannot be cut with the channels. Use an optimizer whose state has the '
+                    f'shape of the parameters (SGD, Adam, AdamW, Lion, ...)'
+                )

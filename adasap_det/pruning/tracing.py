@@ -1,0 +1,80 @@
+"""One forward pass that shows every layer to a tracer, whatever the kind of model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+TRACED_ROIS = 8
+
+
+def example_input(model: nn.Module, input_size: tuple[int, int]) -> Tensor:
+    """A picture of noise, shape ``(1, 3, H, W)``, where the model is.
+
+    Noise and not zeros: a layer that divides by its input's norm must stay finite.
+    """
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, 3, *input_size, generator=generator).to(device)
+
+
+def trace_forward(model: nn.Module, inputs: Tensor, *, num_rois: int = TRACED_ROIS) -> Any:
+    """Raw outputs of all layers' last operators, before any decoding or NMS.
+
+    One-stage detectors and classifiers have a ``mode='tensor'`` for this. Two-stage detectors
+    would go through NMS there and may be left without proposals, so that the second stage never
+    runs; they get ``num_rois`` fixed boxes of all sizes instead.
+
+    Args:
+        model: A detector, a classifier, or any module called with one tensor.
+        inputs: Shape ``(N, 3, H, W)``.
+        num_rois: Boxes per picture handed to the second stage.
+    """
+    roi_head = getattr(model, 'roi_head', None)
+    if roi_head is not None and hasattr(model, 'rpn_head'):
+        features = model.extract_feat(inputs)
+        outputs = [model.rpn_head(features)]
+        rois = spread_rois(inputs, num_rois)
+        stages = getattr(roi_head, 'num_stages', None)
+        if stages is None:
+            outputs.append(_tensors(roi_head._bbox_forward(features, rois)))
+        else:
+            for stage in range(stages):
+                outputs.append(_tensors(roi_head._bbox_forward(stage, features, rois)))
+        return outputs
+    if isinstance(model, BaseModel):
+        return model(inputs, mode='tensor')
+    return model(inputs)
+
+
+def spread_rois(inputs: Tensor, num_rois: int) -> Tensor:
+    """Boxes of sizes from an eighth of the picture to all of it, shape ``(num_rois, 5)``.
+
+    Columns: index of the picture, x1, y1, x2, y2 in pixels.
+    """
+    height, width = inputs.shape[-2:]
+    size = torch.logspace(-3, 0, num_rois, base=2.0, device=inputs.device)
+    zero = torch.zeros_like(size)
+    return torch.stack([zero, zero, zero, size * width, size * height], dim=1)
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; every module's own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _tensors(results: dict[str, Any]) -> list[Tensor]:
+    # The pooled features are inputs of the layers shown, not outputs of the model.
+    return [v for k, v in results.items() if isinstance(v, Tensor) and k != 'bbox_feats']
