@@ -3,9 +3,6 @@
 Importing the package registers its optimizer wrappers, hooks, data sets and transforms.
 """
 
-from importlib import import_module as _import_module
-from pathlib import Path as _Path
-
 from . import compat
 from .compat import config_path
 
@@ -15,6 +12,7 @@ __all__ = ['__version__', 'config_path']
 # Before anything imports mmdet, which needs MMCV's operators at import time.
 compat.apply()
 
-for _name in ('optim', 'hooks', 'datasets'):
-    if (_Path(__file__).parent / _name / '__init__.py').is_file():
-        _import_module(f'{__name__}.{_name}')
+from . import datasets, hooks, optim, pruning  # noqa: E402, F401
+from .engine.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
+
+_install()

@@ -9,7 +9,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, Registry
 from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -369,12 +369,14 @@ def _optimizers(runner: Runner) -> list[Optimizer]:
     return [wrapper.optimizer]
 
 
-def _build(registry: Any, cfg: Mapping[str, Any], key: str) -> Any:
+def _build(registry: Registry, cfg: Mapping[str, Any], key: str) -> Any:
     """Build from a registry, with an error that names the key and what there is."""
-    kind = cfg.get('type')
-    if isinstance(kind, str) and registry.get(kind) is None:
+    options = dict(cfg)
+    kind = options.pop('type', None)
+    built = registry.get(kind) if isinstance(kind, str) else kind
+    if not callable(built):
         raise ValueError(
             f'PruningHook.{key}.type={kind!r} is unknown; there are '
             f'{", ".join(sorted(registry.module_dict))}'
         )
-    return registry.build(dict(cfg))
+    return built(**options)

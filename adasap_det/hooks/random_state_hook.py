@@ -28,6 +28,12 @@ class RandomStateHook(Hook):
     # The last to run before and after an iteration: whatever other hooks draw has no effect.
     priority = 'LOWEST'
 
+    def before_train(self, runner: Runner) -> None:
+        # Where a loader has no generator of its own, each new iterator over it draws from the
+        # global one, at another iteration in a resumed run than in the first.
+        if runner.train_dataloader.generator is None:
+            runner.train_dataloader.generator = torch.Generator().manual_seed(runner.seed or 0)
+
     def before_train_epoch(self, runner: Runner) -> None:
         self._seed(runner, runner.iter)
 
@@ -40,6 +46,9 @@ class RandomStateHook(Hook):
     ) -> None:
         # The next batch is loaded before the next before_train_iter, so seed here.
         self._seed(runner, runner.iter + 1)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._seed(runner, runner.iter)
 
     @staticmethod
     def _seed(runner: Runner, iteration: int) -> None:

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from adasap_det.engine.message_hub import restore_history, to_plain_history
+from adasap_det.engine.shrink_on_load import mark_pruned
 from adasap_det.pruning.structure import META_KEY, describe, shrink
 
 
@@ -40,6 +41,7 @@ class StructureHook(Hook):
         checkpoint['meta'][META_KEY] = describe(
             model, kept=self.kept, dense_channels=self.dense_channels
         )
+        mark_pruned(checkpoint['state_dict'])
         checkpoint['message_hub'] = to_plain_history(checkpoint['message_hub'])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

@@ -21,9 +21,10 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
-def tensor_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter and buffer by dotted name."""
-    return {name: tuple(t.shape) for name, t in named_tensors(model).items()}
+def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The tensors that a state dict holds, the live ones, by dotted name."""
+    state = model.state_dict(keep_vars=True)
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
 
 
 def describe(
@@ -44,7 +45,7 @@ def describe(
     """
     return {
         'format': FORMAT_VERSION,
-        'shapes': {name: list(shape) for name, shape in tensor_shapes(model).items()},
+        'shapes': {name: list(t.shape) for name, t in saved_tensors(model).items()},
         'kept': {name: list(channels) for name, channels in kept.items()},
         'dense_channels': dict(dense_channels),
     }
@@ -68,10 +69,9 @@ def shrink(model: nn.Module, shapes: Mapping[str, Shape]) -> bool:
         ValueError: If a tensor is missing on either side, or one of ``shapes`` is no smaller or
             equal version of the model's; names the tensor and both shapes.
     """
-    tensors = named_tensors(model)
-    aliases = {n for n, _ in model.named_parameters(remove_duplicate=False)} - set(tensors)
+    tensors = saved_tensors(model)
     missing = sorted(set(tensors) - set(shapes))
-    unknown = sorted(set(shapes) - set(tensors) - aliases)
+    unknown = sorted(set(shapes) - set(tensors))
     if missing or unknown:
         raise ValueError(
             f'the checkpoint does not fit the model: {_names(missing, "lacks")}'

@@ -1,0 +1,294 @@
+import copy
+import json
+import logging
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from adasap_det.hooks import PruningHook
+from adasap_det.hooks.pruning_hook import channel_rows, pipeline_input_size
+from adasap_det.pruning import count_macs, count_params, find_channel_groups
+from adasap_det.pruning.structure import META_KEY
+
+from .runs import HOOK, WRAPPER, TinyNet, tiny_config, train
+
+
+def hook_of(runner):
+    return next(h for h in runner.hooks if isinstance(h, PruningHook))
+
+
+class Recorder(Hook):
+    """Notes what the network and the wrapper were at every iteration."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.stages, self.params = [], []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.stages.append(getattr(runner.optim_wrapper, 'stage', None))
+        self.params.append(count_params(runner.model))
+
+
+class Killed(Exception):
+    """Stands for a run that ends without notice."""
+
+
+class KillAt(Hook):
+    priority = 'LOWEST'
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.iteration:
+            raise Killed
+
+
+def run_with(cfg, *hooks):
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner
+
+
+def assert_same_state(actual, expected):
+    assert set(actual) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(actual[name], tensor), name
+
+
+def test_stages_and_cuts_follow_the_schedule(tmp_path):
+    recorder = Recorder()
+    hook = {**HOOK, 'adaptive_begin': 1}
+    cfg = tiny_config(tmp_path, custom_hooks=[hook])
+    run_with(cfg, recorder)
+    assert recorder.stages == ['plain'] * 6 + ['adaptive'] * 10 + ['uniform'] * 20
+    sizes = recorder.params
+    changes = [i for i in range(1, 36) if sizes[i] != sizes[i - 1]]
+    assert changes == [12, 14, 16]
+    dense = sizes[0]
+    # Exponential schedule: after cut k of 3, at most 0.5 ** (k / 3) of the parameters are left.
+    for iteration, share in ((12, 0.5 ** (1 / 3)), (14, 0.5 ** (2 / 3)), (16, 0.5)):
+        assert sizes[iteration] <= share * dense
+        assert sizes[iteration] > (share - 0.08) * dense  # the largest group's step
+
+
+def test_schedule_by_iteration(tmp_path):
+    recorder = Recorder()
+    hook = {**HOOK, 'by_epoch': False, 'adaptive_begin': 3, 'prune_begin': 7, 'prune_steps': 2}
+    run_with(tiny_config(tmp_path, custom_hooks=[hook]), recorder)
+    assert recorder.stages == ['plain'] * 3 + ['adaptive'] * 6 + ['uniform'] * 27
+
+
+def test_cuts_wait_for_the_end_of_an_accumulated_step(tmp_path):
+    recorder = Recorder()
+    cfg = tiny_config(
+        tmp_path,
+        optim_wrapper={**WRAPPER, 'accumulative_counts': 3},
+        custom_hooks=[{**HOOK, 'by_epoch': False, 'prune_begin': 7}],
+    )
+    run_with(cfg, recorder)
+    sizes = recorder.params
+    assert [i for i in range(1, 36) if sizes[i] != sizes[i - 1]] == [9, 12, 15]
+
+
+def test_plain_optimizer_is_pruned_on_the_same_schedule(tmp_path):
+    recorder = Recorder()
+    wrapper = {'type': 'OptimWrapper', 'optimizer': WRAPPER['optimizer']}
+    runner = run_with(tiny_config(tmp_path, optim_wrapper=wrapper), recorder)
+    assert set(recorder.stages) == {None}
+    assert recorder.params[-1] <= 0.5 * recorder.params[0]
+    assert count_params(runner.model) == recorder.params[-1]
+
+
+def test_training_goes_on_after_the_cut(tmp_path):
+    """The optimizer must hold the live parameters, with momentum of their shape."""
+    runner = train(tiny_config(tmp_path))
+    held = {id(p) for g in runner.optim_wrapper.optimizer.param_groups for p in g['params']}
+    for name, parameter in runner.model.named_parameters():
+        assert id(parameter) in held, name
+        momentum = runner.optim_wrapper.optimizer.state[parameter]['momentum_buffer']
+        assert momentum.shape == parameter.shape
+        assert momentum.abs().sum() > 0
+    last = torch.load(tmp_path / 'epoch_6.pth')['state_dict']
+    previous = torch.load(tmp_path / 'epoch_5.pth')['state_dict']
+    assert not torch.equal(last['inner.weight'], previous['inner.weight'])
+
+
+@pytest.mark.parametrize('kill_at', [7, 15, 13, 27])  # adaptive, between cuts (two), uniform
+def test_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
+    whole = train(tiny_config(tmp_path / 'whole'))
+    with pytest.raises(Killed):
+        run_with(tiny_config(tmp_path / 'killed'), KillAt(kill_at))
+    resumed = train(tiny_config(tmp_path / 'killed', resume=True))
+    assert resumed.iter == whole.iter == 36
+    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    assert hook_of(resumed).kept == hook_of(whole).kept
+
+
+@pytest.mark.parametrize('kill_at', [5, 13, 15, 25])
+@pytest.mark.parametrize('importance', ['MagnitudeImportance', 'TaylorImportance'])
+def test_a_killed_run_by_iteration_ends_in_the_same_weights(tmp_path, kill_at, importance):
+    changes = {
+        'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': 30, 'val_interval': 10},
+        'default_hooks': {
+            'checkpoint': {'type': 'CheckpointHook', 'interval': 3, 'by_epoch': False}
+        },
+        'param_scheduler': [{'type': 'StepLR', 'step_size': 9, 'by_epoch': False}],
+        'custom_hooks': [
+            {'type': 'RandomStateHook'},
+            {
+                **HOOK,
+                'importance': {'type': importance},
+                'by_epoch': False,
+                'prune_begin': 12,
+                'score_interval': 4,
+            },
+        ],
+    }
+
+    def config(name, **more):
+        cfg = tiny_config(tmp_path / name, **changes, **more)
+        cfg.train_dataloader.sampler = {'type': 'InfiniteSampler', 'shuffle': True}
+        return cfg
+
+    whole = train(config('whole'))
+    with pytest.raises(Killed):
+        run_with(config('killed'), KillAt(kill_at))
+    resumed = train(config('killed', resume=True))
+    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+
+
+def test_ema_copy_is_cut_along(tmp_path):
+    changes = {'custom_hooks': [{'type': 'EMAHook'}, {'type': 'RandomStateHook'}, HOOK]}
+    whole = train(tiny_config(tmp_path / 'whole', **changes))
+    averaged = next(h for h in whole.hooks if type(h).__name__ == 'EMAHook').ema_model.module
+    assert count_params(averaged) == count_params(whole.model)
+    with pytest.raises(Killed):
+        run_with(tiny_config(tmp_path / 'killed', **changes), KillAt(19))
+    resumed = train(tiny_config(tmp_path / 'killed', resume=True, **changes))
+    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    again = next(h for h in resumed.hooks if type(h).__name__ == 'EMAHook').ema_model.module
+    assert_same_state(again.state_dict(), averaged.state_dict())
+
+
+def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):
+    runner = train(tiny_config(tmp_path))
+    checkpoint = torch.load(tmp_path / 'epoch_6.pth', weights_only=True)
+    structure = checkpoint['meta'][META_KEY]
+    assert json.loads(json.dumps(structure)) == structure
+    assert structure['kept'] == hook_of(runner).kept
+    assert sorted(structure['dense_channels'].values()) == [16, 16]
+
+    model = TinyNet()
+    model.load_state_dict(checkpoint['state_dict'])
+    picture = torch.rand(2, 3, 6, 6)
+    runner.model.eval()
+    assert torch.equal(model.eval()(picture), runner.model(picture))
+
+
+def test_evaluates_around_the_cut(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        'adasap_det.hooks.pruning_hook.print_log', lambda text, **_: told.append(text)
+    )
+    cfg = tiny_config(tmp_path, custom_hooks=[{**HOOK, 'evaluate_cut': True}])
+    recorder = Recorder()
+    runner = run_with(cfg, recorder)
+    lines = [t for t in told if t.startswith(('Evaluation', 'Cut'))]
+    assert [line.split(':')[0] for line in lines] == [
+        'Evaluation before the cut', 'Cut 1/3', 'Cut 2/3', 'Cut 3/3', 'Evaluation after the cut',
+    ]  # fmt: skip
+    assert 'accuracy' in lines[0]
+    assert runner.model.training or runner.iter == 36
+
+
+def test_logs_sharpness_radius_parameters_and_macs(tmp_path):
+    runner = train(tiny_config(tmp_path))
+    scalars = runner.message_hub.log_scalars
+    assert len(scalars['train/sharpness'].data[0]) == 36
+    radii = scalars['train/rho_mean'].data[0]
+    assert all(0.01 <= r <= 0.5 for r in radii)
+    assert list(radii[-20:]) == [0.5] * 20
+    assert scalars['train/params_M'].current() == count_params(runner.model) / 1e6
+    assert scalars['train/macs_G'].current() == pytest.approx(
+        count_macs(runner.model, input_size=(6, 6)) / 1e9
+    )
+
+
+def test_excluded_layers_keep_their_channels(tmp_path):
+    hook = {**HOOK, 'exclude': ['inner'], 'budget': {'type': 'ParamsBudget', 'keep': 0.6}}
+    runner = train(tiny_config(tmp_path, custom_hooks=[hook]))
+    assert runner.model.inner.out_channels == 16
+    assert runner.model.stem.out_channels < 16
+
+
+def test_channels_are_rounded(tmp_path):
+    hook = {**HOOK, 'round_to': 4, 'budget': {'type': 'MACsBudget', 'keep': 0.5}}
+    runner = train(tiny_config(tmp_path, custom_hooks=[hook]))
+    assert runner.model.inner.out_channels % 4 == 0
+    assert runner.model.stem.out_channels % 4 == 0
+    dense = count_macs(TinyNet(), input_size=(6, 6))
+    assert count_macs(runner.model, input_size=(6, 6)) <= 0.5 * dense
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'importance': {'type': 'Magic'}}, ['importance', 'Magic', 'MagnitudeImportance']),
+        ({'budget': {'type': 'Money', 'keep': 0.5}}, ['budget', 'Money', 'ParamsBudget']),
+        ({'budget': {'type': 'ParamsBudget', 'keep': 1.5}}, ['budget.keep', '1.5']),
+        ({'budget': {'type': 'ParamsBudget', 'keep': 0}}, ['budget.keep', '0']),
+        ({'prune_begin': 9}, ['prune_steps=3', 'training ends after 36']),
+        ({'prune_steps': 30}, ['prune_interval', 'training ends after 36']),
+        ({'adaptive_begin': 3}, ['adaptive_begin=3', 'prune_begin=2']),
+        ({'prune_interval': 0}, ['prune_interval', '0']),
+        ({'round_to': 0}, ['round_to', '0']),
+        ({'min_keep': 1.0}, ['min_keep', '1.0']),
+        ({'exclude': ['inner', 'stem', 'back']}, ['no channel', 'excluded']),
+        ({'exclude': ['steem']}, ['steem', 'matches no layer']),
+        ({'min_keep': 0.8}, ['keep=0.5', 'cannot be reached', 'min_keep=0.8']),
+    ],
+)
+def test_bad_options_are_told_before_training(tmp_path, change, words):
+    recorder = Recorder()
+    with pytest.raises(ValueError) as error:
+        run_with(tiny_config(tmp_path, custom_hooks=[{**HOOK, **change}]), recorder)
+    for word in words:
+        assert word in str(error.value)
+    assert not recorder.stages
+
+
+def test_channel_rows_number_channels_over_all_groups():
+    model = TinyNet(width=4)
+    groups = find_channel_groups(model, input_size=(6, 6)).groups
+    rows = {name: None for name, _ in model.named_parameters()}
+    by_parameter = channel_rows(model, groups)
+    for name, parameter in model.named_parameters():
+        if parameter in by_parameter:
+            rows[name] = by_parameter[parameter].ball.tolist()
+    sizes = {g.name: g.size for g in groups}
+    assert sum(sizes.values()) == 8
+    assert rows['inner.weight'] == rows['inner_bn.weight'] == rows['inner_bn.bias']
+    assert rows['stem.weight'] == rows['back.weight'] == rows['stem.bias'] == rows['bn.bias']
+    assert sorted(rows['inner.weight'] + rows['stem.weight']) == list(range(8))
+    assert rows['out.weight'] is None
+
+
+def test_input_size_is_read_from_the_pipeline():
+    pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'Resize', 'scale': (320, 224)}]
+    cfg = {'train_dataloader': {'dataset': {'dataset': {'pipeline': pipeline}}}}
+    assert pipeline_input_size(cfg) == (224, 320)
+    with pytest.raises(ValueError, match='input_size'):
+        pipeline_input_size({'train_dataloader': {}})
+
+
+def test_options_given_are_not_changed(tmp_path):
+    hook = copy.deepcopy(HOOK)
+    PruningHook(**{k: v for k, v in hook.items() if k != 'type'})
+    assert hook == HOOK
+    logging.getLogger('mmengine').setLevel(logging.WARNING)
