@@ -1,0 +1,17 @@
+# Plainly pruned twin of ssdlite_mobilenetv2_voc_adasap.py: the same cuts between plain steps.
+_base_ = 'ssdlite_mobilenetv2_voc_dense.py'
+
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(
+        type='PruningHook',
+        importance=dict(type='MagnitudeImportance'),  # L2, the paper's default [second-hand]
+        budget=dict(type='ParamsBudget', keep=0.4),  # AdaSAP_P at 40 % of size [second-hand]
+        adaptive_begin=0, prune_begin=10,  # epochs [second-hand]
+        prune_steps=30, prune_interval=30,  # 30 cuts, one every 30 iterations [second-hand]
+        round_to=8,  # MobileNetV2's own divisor
+        exclude=['backbone.conv1.conv'],  # SMCP and HALP never cut the first convolution [read]
+        input_size=(224, 224),
+        evaluate_cut=True,
+    ),
+]
