@@ -1,0 +1,47 @@
+import random
+
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from .runs import tiny_config
+
+
+class Draws(Hook):
+    """What an iteration would draw."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.drawn = {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.drawn[runner.iter] = (random.random(), np.random.rand(), torch.rand(()).item())
+
+
+def draws(cfg):
+    runner, hook = Runner.from_cfg(cfg), Draws()
+    runner.register_hook(hook)
+    runner.train()
+    return hook.drawn
+
+
+def test_draws_depend_on_seed_and_iteration_alone(tmp_path):
+    hooks = [{'type': 'RandomStateHook'}]
+    first = draws(tiny_config(tmp_path / 'a', custom_hooks=hooks))
+    resumed_cfg = tiny_config(tmp_path / 'a', custom_hooks=hooks, resume=True)
+    resumed_cfg.load_from = str(tmp_path / 'a' / 'epoch_3.pth')
+    resumed = draws(resumed_cfg)
+    assert sorted(resumed) == list(range(18, 36))
+    assert resumed == {i: first[i] for i in resumed}
+    assert len(set(first.values())) == len(first)
+    other = draws(tiny_config(tmp_path / 'b', custom_hooks=hooks, randomness={'seed': 6}))
+    assert other[20] != first[20]
+
+
+def test_without_the_hook_a_resumed_run_draws_otherwise(tmp_path):
+    first = draws(tiny_config(tmp_path / 'a', custom_hooks=[]))
+    resumed_cfg = tiny_config(tmp_path / 'a', custom_hooks=[], resume=True)
+    resumed_cfg.load_from = str(tmp_path / 'a' / 'epoch_3.pth')
+    assert draws(resumed_cfg)[20] != first[20]
