@@ -55,7 +55,7 @@ def install_mmcv_ops() -> bool:
     # importlib.util.find_spec, which MMCV's own check calls, refuses modules without a spec.
     stand_in.__spec__ = ModuleSpec(_EXT, loader=None, origin=__file__)
     sys.modules[_EXT] = stand_in
-    importlib.import_module('mmcv')._ext = stand_in
+    importlib.import_module('mmcv')._ext = stand_in  # type: ignore[attr-defined]
     return True
 
 
@@ -156,7 +156,7 @@ def softnms(
     """
     scores = scores.clone()
     alive = torch.arange(len(boxes), device=boxes.device)
-    kept = []
+    kept: list[Tensor] = []
     while len(alive):
         best = alive[scores[alive].argmax()]
         dets[len(kept), :4] = boxes[best]

@@ -1,0 +1,46 @@
+# make demo    train, prune and evaluate on the embedded data set, on a CPU
+# make test    lint, types and all tests
+# make lint    lint and types only
+#
+# The first run creates .venv and downloads PyTorch and the rest into it. No compiler is needed.
+# Choose an interpreter with: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint format clean
+
+demo: $(STAMP)
+	@echo '== demo'
+	$(BIN)/python -m adasap_det.demo
+
+test: lint
+	@echo '== tests, the slow ones included'
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q
+
+lint: $(STAMP)
+	@echo '== ruff'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@echo '== mypy'
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(STAMP): setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 10) <= v < (3, 13) or sys.exit( \
+	    "Python %d.%d is not supported: run make PYTHON=python3.11 (or 3.10, 3.12)" % v[:2])'
+	@echo '== virtual environment in $(VENV)'
+	$(PYTHON) -m venv $(VENV)
+	@echo '== packages (PyTorch is large: some minutes and gigabytes, once)'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,62 @@
+"""Packaging. Settings of the development tools are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r"^__version__ = '(.+)'$", (ROOT / 'adasap_det/__init__.py').read_text('utf-8'), re.M
+).group(1)
+README = ROOT / 'README.md'
+
+# The two families install the same modules, so neither may be a plain requirement.
+ONEDL = ['onedl-mmengine>=0.10.10', 'onedl-mmcv>=2.3', 'onedl-mmdetection>=3.5']
+OPENMMLAB = ['mmengine>=0.10.4', 'mmcv>=2.0.1', 'mmdet>=3.3']
+TEST = ['pytest>=8', 'imagecorruptions-imaug>=1.1.5', 'setuptools>=64', 'wheel']
+LINT = ['ruff>=0.9', 'mypy>=1.14']
+
+setup(
+    name='adasap-det',
+    version=VERSION,
+    description='AdaSAP, Adaptive Sharpness-Aware Pruning, for MMDetection and MMEngine',
+    long_description=README.read_text('utf-8') if README.is_file() else '',
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    keywords=['object detection', 'pruning', 'robustness', 'sharpness-aware minimization'],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    python_requires='>=3.10,<3.13',
+    packages=find_packages(include=['adasap_det', 'adasap_det.*']),
+    # .mim/configs and .mim/tools are links to the folders of the checkout; MANIFEST.in names the
+    # files behind them.
+    include_package_data=True,
+    install_requires=[
+        'numpy>=1.24',
+        'scipy>=1.10',
+        'Pillow>=10',
+        'torch>=2.1',
+        'torchvision>=0.16',
+        'torch-pruning>=1.5,<2',
+    ],
+    extras_require={
+        'onedl': ONEDL,
+        'openmmlab': OPENMMLAB,
+        'test': TEST,
+        'dev': [*ONEDL, 'onedl-mmpretrain>=1.3', *TEST, *LINT, 'pre-commit>=4'],
+    },
+    entry_points={
+        'console_scripts': [
+            'adasap-train = adasap_det.cli.train:main',
+            'adasap-test = adasap_det.cli.test:main',
+        ],
+    },
+    zip_safe=False,
+)
