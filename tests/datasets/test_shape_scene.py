@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+
+from adasap_det.datasets import shape_scene
+from adasap_det.datasets.shape_outlines import SHAPE_CLASSES, area, outline, place
+from adasap_det.datasets.shape_scene import coverage, draw_scene
+
+SQUARE = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
+
+
+def test_coverage_of_a_rectangle_on_pixel_borders_is_exact():
+    # Corners (3, 4) and (7, 6): columns 3 to 6, rows 4 and 5.
+    corners = np.array([[3.0, 4.0], [7.0, 4.0], [7.0, 6.0], [3.0, 6.0]])
+    covered = coverage([corners], 12)
+    expected = np.zeros((12, 12), dtype=bool)
+    expected[4:6, 3:7] = True
+    # OpenCV also fills the pixels on the border of a polygon: a quarter pixel on the fine grid.
+    assert np.array_equal(covered >= 0.5, expected)
+    assert covered[expected].min() == 1.0
+
+
+@pytest.mark.parametrize('name', SHAPE_CLASSES)
+def test_coverage_has_the_area_of_the_shape(name):
+    contours = place(outline(name), centre=(50.0, 50.0), radius=30.0, angle=0.3)
+    assert coverage(contours, 100).sum() == pytest.approx(area(contours), rel=0.05)
+
+
+def test_the_hole_of_a_ring_is_empty():
+    covered = coverage(place(outline('ring'), centre=(20.0, 20.0), radius=15.0), 40)
+    assert covered[20, 20] == 0
+    assert covered[20, 20 + 11] == 1
+
+
+def test_same_seed_same_scene_other_seed_other_scene():
+    first, again, other = (draw_scene(np.random.default_rng(seed), size=64) for seed in (5, 5, 6))
+    assert np.array_equal(first.image, again.image)
+    assert [o.box for o in first.objects] == [o.box for o in again.objects]
+    assert not np.array_equal(first.image, other.image)
+
+
+def test_scenes_are_what_they_say():
+    names = set()
+    for seed in range(60):
+        scene = draw_scene(np.random.default_rng(seed), size=96)
+        assert scene.image.shape == (96, 96, 3)
+        assert scene.image.dtype == np.uint8
+        assert 1 <= len(scene.objects) <= 4
+        taken = np.zeros((96, 96), dtype=int)
+        for thing in scene.objects:
+            x0, y0, x1, y1 = thing.box
+            ys, xs = np.nonzero(thing.mask)
+            assert (x0, y0, x1, y1) == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+            taken += thing.mask
+            names.add(thing.name)
+        # What is in sight of one shape is hidden of every other.
+        assert taken.max() == 1
+    assert names == set(SHAPE_CLASSES)
+
+
+def test_box_shrinks_to_what_another_layer_leaves_in_sight():
+    # A square of columns and rows 10 to 29, the right 8 columns of it hidden by another.
+    below = coverage(place([SQUARE], centre=(20.0, 20.0), radius=10.0), 60)
+    above = coverage(place([SQUARE], centre=(37.0, 20.0), radius=15.0), 60)
+    masks = shape_scene._visible([below, above])
+    assert shape_scene.SceneObject('square', masks[0], truncated=False).box == (10, 10, 22, 30)
+    assert shape_scene.SceneObject('square', masks[1], truncated=False).box == (22, 5, 52, 35)
+
+
+def test_in_sight_counts_what_lies_outside_the_picture():
+    # Of a square of 20 by 20 pixels centred at the border, half is in the picture.
+    half_out = place([SQUARE], centre=(0.0, 30.0), radius=10.0)
+    assert not shape_scene._in_sight([coverage(half_out, 60)], [area(half_out)])
+    inside = place([SQUARE], centre=(10.0, 30.0), radius=10.0)
+    assert shape_scene._in_sight([coverage(inside, 60)], [area(inside)])
+
+
+def test_shapes_stand_out_from_what_is_behind_them():
+    # The same scene with and without its first shape differs where the shape is.
+    rng = np.random.default_rng(0)
+    image = np.full((60, 60, 3), 90.0, dtype=np.float32)
+    alpha = coverage(place(outline('star'), centre=(30.0, 30.0), radius=20.0), 60)
+    before = image.copy()
+    shape_scene._paint(rng, image, alpha)
+    assert np.array_equal(image[alpha == 0], before[alpha == 0])
+    assert np.linalg.norm((image - before)[alpha == 1].mean(axis=0)) > 40

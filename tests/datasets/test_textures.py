@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from adasap_det.datasets.textures import fill, random_colour, smooth_noise
+
+KINDS = ('plain', 'gradient', 'clouds', 'stripes', 'checks')
+
+
+def test_random_colour_keeps_its_distance():
+    rng = np.random.default_rng(0)
+    grey = np.full(3, 128.0)
+    colours = np.stack([random_colour(rng, far_from=grey, distance=100) for _ in range(200)])
+    assert np.linalg.norm(colours - grey, axis=1).min() >= 100
+    assert colours.min() >= 0
+    assert colours.max() <= 255
+
+
+def test_smooth_noise_is_smoother_with_fewer_cells():
+    def steps(cells: int) -> float:
+        noise = smooth_noise(np.random.default_rng(1), 64, 64, cells=cells)
+        assert noise.shape == (64, 64)
+        assert noise.min() >= 0
+        assert noise.max() <= 1
+        return float(np.abs(np.diff(noise, axis=1)).mean())
+
+    assert steps(2) < steps(8) < steps(32)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_fill_stays_between_its_two_colours(kind):
+    colour = np.array([100.0, 120.0, 140.0], dtype=np.float32)
+    picture = fill(np.random.default_rng(2), 30, 20, kinds=(kind,), colour=colour, contrast=40)
+    assert picture.shape == (30, 20, 3)
+    assert np.abs(picture - colour).max() <= 40.001
+
+
+def test_plain_is_one_colour_and_checks_are_two():
+    colour = np.array([100.0, 120.0, 140.0], dtype=np.float32)
+    rng = np.random.default_rng(3)
+    plain = fill(rng, 30, 30, kinds=('plain',), colour=colour, contrast=40)
+    assert np.array_equal(plain, np.broadcast_to(colour, plain.shape))
+    checks = fill(rng, 30, 30, kinds=('checks',), colour=colour, contrast=40)
+    assert len(np.unique(checks.reshape(-1, 3), axis=0)) == 2
+
+
+def test_unknown_pattern_is_named():
+    with pytest.raises(ValueError, match="'tartan'"):
+        fill(np.random.default_rng(0), 4, 4, kinds=('tartan',), colour=np.zeros(3), contrast=1)
