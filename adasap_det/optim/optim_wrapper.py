@@ -102,7 +102,8 @@ class SharpnessAwareMixin(OptimWrapper):
             rows: For parameters that belong to channel groups, the channel of each row, counted
                 over the whole model; -1 for a row of no group. To be set anew after a cut.
         """
-        self._rows = {id(parameter): row for parameter, row in rows.items()}
+        # Ball 0 is that of all rows of no group, ball c + 1 that of channel c.
+        self._rows = {id(p): Rows(row.dim, row.ball + 1) for p, row in rows.items()}
         self._radii = None
 
     def set_scores(self, scores: Tensor) -> Tensor:
@@ -253,19 +254,9 @@ class SharpnessAwareMixin(OptimWrapper):
                 'the adaptive stage needs the importance of each channel, which PruningHook sets; '
                 "add custom_hooks=[dict(type='PruningHook', ...)] or leave the stage at 'uniform'"
             )
-        # The last ball holds every row of no channel group.
-        rest = self._radii.numel()
         rest_rho = float(self.rho) if self.ungrouped == 'uniform' else 0.0
-        radii = torch.cat([self._radii.to(device), torch.tensor([rest_rho], device=device)])
-        membership: list[Membership] = []
-        for weight in weights:
-            rows = self._rows.get(id(weight))
-            if rows is None:
-                membership.append(rest)
-            else:
-                ball = rows.ball.to(device)
-                membership.append(Rows(rows.dim, torch.where(ball < 0, rest, ball)))
-        return membership, radii
+        radii = torch.cat([torch.tensor([rest_rho], device=device), self._radii.to(device)])
+        return [self._rows.get(id(weight), 0) for weight in weights], radii
 
     def _is_excluded(self, name: str) -> bool:
         return any(fnmatch(name, pattern) for pattern in self.exclude)

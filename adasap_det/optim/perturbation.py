@@ -200,9 +200,11 @@ def _ball_norms(tensors: Sequence[Tensor], membership: Sequence[Membership], bal
         squares.index_add_(0, index, torch.stack(norms).square())
     for tensor, member in zip(tensors, membership, strict=True):
         if isinstance(member, Rows):
-            rows = tensor.float().transpose(0, member.dim).flatten(1) if tensor.dim() > 1 else tensor
-            square = rows.square().sum(1) if rows.dim() > 1 else rows.float().square()
-            squares.index_add_(0, member.ball, square)
+            norm = tensor.float()
+            if tensor.dim() > 1:
+                others = [d for d in range(tensor.dim()) if d != member.dim]
+                norm = torch.linalg.vector_norm(tensor, dim=others, dtype=torch.float32)
+            squares.index_add_(0, member.ball, norm.square())
     norms = squares.sqrt()
     # One bad value spoils the direction as a whole: no ball moves, decided without a device sync.
     return torch.where(torch.isfinite(squares).all(), norms, torch.full_like(norms, torch.inf))
