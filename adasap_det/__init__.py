@@ -13,6 +13,7 @@ __all__ = ['__version__', 'config_path']
 compat.apply()
 
 from . import datasets, hooks, optim, pruning  # noqa: E402, F401
+from .engine import atomic_backend as _atomic_backend  # noqa: E402, F401
 from .engine.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
 
 _install()

@@ -109,7 +109,8 @@ def our_step(model: nn.Module, data: dict, stage: str, size: tuple[int, int]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--config', default=adasap_det.config_path('ssdlite_mobilenetv2_voc_dense.py'))
+    default = adasap_det.config_path('ssdlite_mobilenetv2_voc_dense.py')
+    parser.add_argument('--config', default=default)
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--rounds', type=int, default=10)
     parser.add_argument('--warm-up', type=int, default=2)

@@ -133,7 +133,9 @@ def test_fine_tuning_from_a_pruned_checkpoint(run):
     tuned.train()
     after = tuned.model.state_dict()
     assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in before.items()}
-    assert not torch.equal(after['backbone.conv1.conv.weight'], before['backbone.conv1.conv.weight'])
+    assert not torch.equal(
+        after['backbone.conv1.conv.weight'], before['backbone.conv1.conv.weight']
+    )
 
 
 def test_a_checkpoint_that_does_not_fit_says_why(run):

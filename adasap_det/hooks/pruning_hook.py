@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS, Registry
@@ -21,7 +20,6 @@ from adasap_det.pruning.budget_types import Budget
 from adasap_det.pruning.channels import ChannelGroup, find_channel_groups
 from adasap_det.pruning.cost import CostModel, macs_cost, params_cost
 from adasap_det.pruning.importance import Importance
-from adasap_det.pruning.structure import META_KEY
 from adasap_det.pruning.surgery import cut_channels
 from adasap_det.pruning.tracing import eval_mode
 from adasap_det.registry import BUDGETS, IMPORTANCES
@@ -108,7 +106,7 @@ class PruningHook(StructureHook):
         self.round_to = round_to
         self.min_keep = min_keep
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
-        self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
+        self._input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self.evaluate_cut = evaluate_cut
         self.score_interval = score_interval
 
@@ -118,6 +116,13 @@ class PruningHook(StructureHook):
         self._scores: list[Tensor] | None = None
         self._resumed: dict[str, Any] | None = None
         self._stage_told = False
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width that MACs are counted at; known once a training run has begun."""
+        if self._input_size is None:
+            raise RuntimeError('PruningHook has no input size before a training run begins')
+        return self._input_size
 
     @property
     def schedule(self) -> PruningSchedule:
@@ -174,8 +179,8 @@ class PruningHook(StructureHook):
         )
 
     def _analyse(self, runner: Runner) -> None:
-        if self.input_size is None:
-            self.input_size = pipeline_input_size(runner.cfg)
+        if self._input_size is None:
+            self._input_size = pipeline_input_size(runner.cfg)
         analysis = find_channel_groups(
             bare_model(runner), input_size=self.input_size, exclude=self.exclude
         )

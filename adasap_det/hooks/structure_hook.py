@@ -16,6 +16,7 @@ from torch import nn
 
 from adasap_det.engine.message_hub import restore_history, to_plain_history
 from adasap_det.engine.shrink_on_load import mark_pruned
+from adasap_det.engine.unwrap import unwrap
 from adasap_det.pruning.structure import META_KEY, describe, shrink
 
 
@@ -72,7 +73,7 @@ class StructureHook(Hook):
 
 def bare_model(runner: Runner) -> nn.Module:
     """The runner's model without its DDP wrapper."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrap(runner.model)
 
 
 def averaged_models(runner: Runner) -> list[nn.Module]:

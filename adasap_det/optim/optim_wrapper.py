@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
+
+from adasap_det.engine.unwrap import unwrap
 
 from .perturbation import (
     FORMS,
@@ -116,9 +117,7 @@ class SharpnessAwareMixin(OptimWrapper):
         Returns:
             The radii, shape ``(C,)``.
         """
-        self._radii = adaptive_radius(
-            scores.float(), rho_min=self.rho_min, rho_max=self.rho_max
-        )
+        self._radii = adaptive_radius(scores.float(), rho_min=self.rho_min, rho_max=self.rho_max)
         return self._radii
 
     @property
@@ -177,8 +176,7 @@ class SharpnessAwareMixin(OptimWrapper):
         with perturbed_weights(used, perturbation), frozen_buffers(call.model):
             with super().optim_context(call.model):
                 losses = call.replay()
-            model = call.model.module if is_model_wrapper(call.model) else call.model
-            perturbed_loss, _ = model.parse_losses(losses)
+            perturbed_loss, _ = unwrap(call.model).parse_losses(losses)
             self.backward(self.scale_loss(perturbed_loss))
 
         sharpness = perturbed_loss.detach() - loss.detach()
@@ -190,8 +188,9 @@ class SharpnessAwareMixin(OptimWrapper):
     @contextmanager
     def _ascent_sync(self, model: nn.Module) -> Iterator[None]:
         """Each rank ascends along its own gradient unless told to synchronise (m-sharpness)."""
-        if hasattr(model, 'no_sync') and not self.sync_perturbation:
-            with model.no_sync():
+        no_sync = getattr(model, 'no_sync', None)
+        if callable(no_sync) and not self.sync_perturbation:
+            with no_sync():
                 yield
         else:
             yield
@@ -208,8 +207,7 @@ class SharpnessAwareMixin(OptimWrapper):
         Gradients accumulated by earlier micro-batches are put aside meanwhile: they belong to
         the step, not to the direction of this micro-batch.
         """
-        bare = model.module if is_model_wrapper(model) else model
-        named = [(name, p) for name, p in bare.named_parameters() if p.requires_grad]
+        named = [(name, p) for name, p in unwrap(model).named_parameters() if p.requires_grad]
         accumulated = [p.grad for _, p in named]
         for _, p in named:
             p.grad = None
@@ -306,7 +304,7 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
 @OPTIM_WRAPPERS.register_module()
 class AmpAdaSAPOptimWrapper(SharpnessAwareMixin, AmpOptimWrapper):
     __doc__ = (
-        'AdaSAPOptimWrapper in mixed precision; takes MMEngine\'s ``loss_scale`` and ``dtype``.'
+        "AdaSAPOptimWrapper in mixed precision; takes MMEngine's ``loss_scale`` and ``dtype``."
         + _OPTIONS
     )
 

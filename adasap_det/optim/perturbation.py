@@ -63,7 +63,7 @@ def adaptive_radius(scores: Tensor, *, rho_min: float, rho_max: float) -> Tensor
 
 def check_radii(*, rho_min: float, rho_max: float) -> None:
     """Raise ``ValueError`` unless ``0 <= rho_min <= rho_max < inf``."""
-    if not (0 <= rho_min and math.isfinite(rho_max)):
+    if not (rho_min >= 0 and math.isfinite(rho_max)):
         raise ValueError(f'radii must be finite and >= 0, got rho_min={rho_min}, rho_max={rho_max}')
     if rho_min > rho_max:
         raise ValueError(
@@ -166,12 +166,10 @@ def _foreach_ascent(
     form: str,
     eta: float,
 ) -> list[Tensor]:
-    weights = [w.detach() for w in weights]
-    grads = [g.detach() for g in grads]
     if form == 'asam':
-        t_w = torch._foreach_abs(weights)
+        t_w = torch._foreach_abs(list(weights))
         torch._foreach_add_(t_w, eta)
-        scaled = torch._foreach_mul(grads, t_w)  # T_w g
+        scaled = list(torch._foreach_mul(list(grads), t_w))  # T_w g
     else:
         t_w, scaled = None, list(grads)
 
@@ -205,9 +203,9 @@ def _ball_norms(tensors: Sequence[Tensor], membership: Sequence[Membership], bal
                 others = [d for d in range(tensor.dim()) if d != member.dim]
                 norm = torch.linalg.vector_norm(tensor, dim=others, dtype=torch.float32)
             squares.index_add_(0, member.ball, norm.square())
-    norms = squares.sqrt()
     # One bad value spoils the direction as a whole: no ball moves, decided without a device sync.
-    return torch.where(torch.isfinite(squares).all(), norms, torch.full_like(norms, torch.inf))
+    finite = torch.isfinite(squares).all()
+    return torch.where(finite, squares.sqrt(), torch.full_like(squares, torch.inf))
 
 
 def _broadcast(per_row: Tensor, like: Tensor, dim: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -57,7 +58,7 @@ def channel_counts(
     """
     step = math.lcm(parts, round_to)
     least = max(step, math.ceil(dense * min_keep / step) * step)
-    return [size] + [n for n in range((size - 1) // step * step, least - 1, -step)]
+    return [size, *range((size - 1) // step * step, least - 1, -step)]
 
 
 def select_channels(
@@ -102,7 +103,7 @@ def select_channels(
         # Cumulative sums of the ascending scores give every step's mean at once.
         total = torch.cat([torch.zeros(1), score.cpu()[order[group.name]].double().cumsum(0)])
         worst = -math.inf
-        for before, after in zip(counts, counts[1:], strict=False):
+        for before, after in itertools.pairwise(counts):
             gone, then = group.size - before, group.size - after
             worst = max(worst, float(total[then] - total[gone]) / (then - gone))
             steps.append((worst, group.name, after))
@@ -124,15 +125,10 @@ def select_channels(
             f'{cost.cost(kept_after(len(steps))):.4g}'
         )
     kept = kept_after(needed)
-    return {
-        g.name: order[g.name][g.size - kept[g.name] :].sort().values
-        for g in groups
-    }
+    return {g.name: order[g.name][g.size - kept[g.name] :].sort().values for g in groups}
 
 
-def least_cost(
-    groups: Sequence[Prunable], cost: Cost, *, round_to: int, min_keep: float
-) -> float:
+def least_cost(groups: Sequence[Prunable], cost: Cost, *, round_to: int, min_keep: float) -> float:
     """Cost with the fewest channels allowed in every group."""
     return cost.cost(
         {

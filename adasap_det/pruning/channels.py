@@ -275,7 +275,9 @@ def _tensors_of(
 
 
 def _along(name: str, module: nn.Module, dims: dict[str, int]) -> list[tuple[str, int, int]]:
-    tensors = [(attribute, dim, getattr(module, attribute, None)) for attribute, dim in dims.items()]
+    tensors = [
+        (attribute, dim, getattr(module, attribute, None)) for attribute, dim in dims.items()
+    ]
     return [(f'{name}.{a}', dim, t.shape[dim]) for a, dim, t in tensors if t is not None]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -113,7 +114,7 @@ def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, f
     shadow = copy.deepcopy(model)
     uses: dict[str, float] = {}
 
-    def record(name: str, inputs: torch.Tensor, output: torch.Tensor, module: nn.Module) -> None:
+    def record(name: str, inputs: torch.Tensor, output: torch.Tensor, module: Any) -> None:
         if isinstance(module, nn.Linear):
             count = output.numel() / module.out_features
         elif isinstance(module, nn.modules.conv._ConvTransposeNd):

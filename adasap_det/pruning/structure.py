@@ -123,14 +123,13 @@ def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
         # mmcv's ConvModule shows its convolution's channels as its own.
         conv = getattr(module, 'conv', None)
         if isinstance(conv, nn.modules.conv._ConvNd) and hasattr(module, 'out_channels'):
-            module.in_channels = conv.in_channels
-            module.out_channels = conv.out_channels
-            module.groups = conv.groups
+            for attribute in ('in_channels', 'out_channels', 'groups'):
+                setattr(module, attribute, getattr(conv, attribute))
         if hasattr(module, 'rpn_head') and hasattr(module, 'roi_head'):
             _sync_roi_extractors(module)
 
 
-def _sync_roi_extractors(detector: nn.Module) -> None:
+def _sync_roi_extractors(detector: Any) -> None:
     # They have no tensor to tell their channels, and read the feature maps that the RPN reads.
     rpn_conv = next(m for m in detector.rpn_head.modules() if isinstance(m, nn.Conv2d))
     for module in detector.roi_head.modules():
@@ -172,7 +171,7 @@ def _sync_prelu(module: nn.PReLU) -> None:
     module.num_parameters = module.weight.shape[0]
 
 
-def _sync_other(module: nn.Module) -> None:
+def _sync_other(module: Any) -> None:
     # mmdet's L2Norm calls its channels n_dims.
     if hasattr(module, 'n_dims'):
         module.n_dims = module.weight.shape[0]

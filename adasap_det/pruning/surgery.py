@@ -139,7 +139,7 @@ def _check_state(
             if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
                 raise ValueError(
                     f'{type(optimizer).__name__} keeps {key!r} of {name} in shape '
-                    f'{tuple(value.shape)}, not the parameter\'s {tuple(parameter.shape)}; it '
+                    f"{tuple(value.shape)}, not the parameter's {tuple(parameter.shape)}; it "
                     f'cannot be cut with the channels. Use an optimizer whose state has the '
                     f'shape of the parameters (SGD, Adam, AdamW, Lion, ...)'
                 )

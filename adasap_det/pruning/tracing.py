@@ -23,7 +23,7 @@ def example_input(model: nn.Module, input_size: tuple[int, int]) -> Tensor:
     return torch.rand(1, 3, *input_size, generator=generator).to(device)
 
 
-def trace_forward(model: nn.Module, inputs: Tensor, *, num_rois: int = TRACED_ROIS) -> Any:
+def trace_forward(model: Any, inputs: Tensor, *, num_rois: int = TRACED_ROIS) -> Any:
     """Raw outputs of all layers' last operators, before any decoding or NMS.
 
     One-stage detectors and classifiers have a ``mode='tensor'`` for this. Two-stage detectors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from mmengine.config import Config
@@ -45,7 +45,7 @@ class TinyNet(BaseModel):
 class TinyData(Dataset):
     """Pictures of noise, brighter for the second class; augmented by a random flip."""
 
-    metainfo = {'classes': ('dark', 'bright')}
+    metainfo: ClassVar = {'classes': ('dark', 'bright')}
 
     def __init__(self, length: int = 24) -> None:
         generator = torch.Generator().manual_seed(1)
