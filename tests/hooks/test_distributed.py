@@ -1,0 +1,67 @@
+"""Pruning while DDP trains, on two processes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import sys
+import torch
+import adasap_det
+from mmengine.runner import Runner
+from tests.hooks.runs import tiny_config
+
+torch.cuda.set_device = lambda index: None  # MMEngine calls it for every backend
+folder, resume = sys.argv[1], len(sys.argv) > 2
+cfg = tiny_config(folder + '/work', resume=resume)
+cfg.launcher = 'pytorch'
+cfg.env_cfg = dict(dist_cfg=dict(backend='gloo'))
+# MMEngine's default wrapper is for one GPU a process.
+cfg.model_wrapper_cfg = dict(
+    type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
+cfg.default_hooks.sampler_seed = dict(type='DistSamplerSeedHook')
+if resume:
+    cfg.load_from = folder + '/work/epoch_3.pth'
+runner = Runner.from_cfg(cfg)
+runner.train()
+name = 'resumed' if resume else 'rank'
+torch.save(runner.model.module.state_dict(), f'{folder}/{name}{runner.rank}.pth')
+"""
+
+
+def launch(folder: Path, port: int, *arguments: str) -> None:
+    script = folder / 'script.py'
+    script.write_text(SCRIPT)
+    root = Path(__file__).parents[2]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    command += [f'--master_port={port}', str(script), str(folder), *arguments]
+    done = subprocess.run(
+        command,
+        cwd=root,
+        env={'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1', 'PATH': '/usr/bin:/bin'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_ranks_are_cut_alike_and_stay_in_step(tmp_path):
+    launch(tmp_path, 29611)
+    first = torch.load(tmp_path / 'rank0.pth')
+    second = torch.load(tmp_path / 'rank1.pth')
+    assert sum(t.numel() for t in first.values()) < 2000  # of 3,188 in the dense network
+    for name, tensor in first.items():
+        if 'running' not in name:  # batch norm's statistics are each rank's own
+            assert torch.equal(tensor, second[name]), name
+    # A run resumed right before the last cut ends in the same weights.
+    launch(tmp_path, 29612, 'resume')
+    resumed = torch.load(tmp_path / 'resumed0.pth')
+    for name, tensor in first.items():
+        assert torch.equal(tensor, resumed[name]), name
