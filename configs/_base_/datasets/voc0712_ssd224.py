@@ -27,6 +27,7 @@ __year = dict(type=dataset_type, data_root=data_root, pipeline=train_pipeline,
              filter_cfg=dict(filter_empty_gt=True, min_size=32))
 train_dataloader = dict(
     batch_size=16, num_workers=4, persistent_workers=False,  # False: resumed runs stay bit-equal
+    drop_last=True,  # a last batch of one would leave batch norm a single value on the 1x1 map
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='ConcatDataset', ignore_keys=['dataset_type'],

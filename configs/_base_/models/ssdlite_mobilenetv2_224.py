@@ -1,6 +1,6 @@
 # SSDLite with MobileNetV2 at 224x224: mmdet's ssdlite_mobilenetv2 (320x320) with one level fewer,
 # as the sixth map would be 1x1 a second time. Maps 14, 7, 4, 2, 1; 1,596 priors.
-norm_cfg = dict(type='BN', eps=0.001, momentum=0.03)
+norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)  # mmdet: 0.03, which short runs outpace
 act_cfg = dict(type='ReLU6')
 channels = (96, 1280, 512, 256, 256)
 
@@ -21,7 +21,8 @@ model = dict(
     bbox_head=dict(
         type='SSDHead', in_channels=channels, num_classes=20,
         use_depthwise=True, norm_cfg=norm_cfg, act_cfg=act_cfg,
-        init_cfg=dict(type='Normal', layer='Conv2d', std=0.001),
+        # As in the neck. mmdet's Normal(0.001) leaves depthwise outputs far below the norm's eps.
+        init_cfg=dict(type='TruncNormal', layer='Conv2d', std=0.03),
         anchor_generator=dict(
             type='SSDAnchorGenerator', scale_major=False,
             strides=[16, 32, 56, 112, 224], ratios=[[2, 3]] * 5,
