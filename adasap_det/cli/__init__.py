@@ -1,0 +1,1 @@
+"""Command line entry points: train and test, with the options of MMDetection's tools."""

@@ -1,0 +1,130 @@
+"""What the entry points share: reading the config, telling users what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from adasap_det.compat import config_path
+from adasap_det.engine.checkpoint import checkpoint_problem
+from adasap_det.engine.preflight import MissingDataError
+
+_SCOPE = 'adasap_det::'
+
+
+class UsageError(ValueError):
+    """The command or the config is wrong, and the message says what to do."""
+
+
+def report_usage_errors(program: str, command: Callable[[], None]) -> int:
+    """Run a command; turn what the user got wrong into one line on stderr.
+
+    Returns:
+        Exit status: 0, or 2 for a usage error. Anything else is a fault and keeps its traceback.
+    """
+    try:
+        command()
+    except (UsageError, MissingDataError) as error:
+        print(f'{program}: error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Options that training and testing have in common, named as MMDetection names them."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config. Lists are written key="[a,b]" or key=a,b, nested '
+        'ones key="[(a,b),(c,d)]"; the quotation marks are needed and white space is not allowed',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how the processes of a distributed job are started',
+    )
+    # torch.distributed.launch passes one spelling or the other, depending on its version.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config of ``args.config`` with the overrides of the command line.
+
+    Args:
+        args: With ``config``, a path or ``adasap_det::name.py``, and what
+            :func:`add_common_options` adds; ``work_dir`` too.
+
+    Raises:
+        UsageError: If the config does not exist or cannot be read.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    try:
+        path = (
+            config_path(args.config.removeprefix(_SCOPE))
+            if args.config.startswith(_SCOPE)
+            else args.config
+        )
+    except ValueError as error:
+        raise UsageError(error) from None
+    if not Path(path).is_file():
+        raise UsageError(
+            f'config {args.config!r} does not exist; give the path of a file, or '
+            f"'{_SCOPE}<name>.py' for a config of this package"
+        )
+    try:
+        cfg = Config.fromfile(path)
+        cfg.merge_from_dict(args.cfg_options or {})
+    except Exception as error:
+        raise UsageError(
+            f'config {args.config!r} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('./work_dirs', Path(path).stem)
+    return cfg
+
+
+def require_checkpoint(path: str) -> None:
+    """Check a checkpoint given by name before a run is set up around it.
+
+    Raises:
+        UsageError: If the file does not exist or cannot be read. Addresses are not looked at.
+    """
+    if '://' in path:
+        return
+    problem = checkpoint_problem(path)
+    if problem is not None:
+        raise UsageError(f'checkpoint {path!r} {problem}; give the path of a *.pth file')
+
+
+def add_structure_hook(cfg: Config) -> None:
+    """Make the run take pruned checkpoints, unless the config has a hook that does."""
+    hooks = list(cfg.get('custom_hooks') or [])
+    if not any(type_name(hook) in ('PruningHook', 'StructureHook') for hook in hooks):
+        cfg.custom_hooks = [*hooks, dict(type='StructureHook')]
+
+
+def type_name(cfg: Mapping[str, Any] | object) -> str:
+    """The name in ``type`` without its scope; of an object that of its class."""
+    if not isinstance(cfg, Mapping):
+        return type(cfg).__name__
+    kind = cfg.get('type', '')
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner that the config asks for."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -1,0 +1,135 @@
+"""``adasap-test``: evaluate a dense or a pruned checkpoint with any config."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+from mmengine.config import Config
+
+from adasap_det.cli.common import (
+    UsageError,
+    add_common_options,
+    add_structure_hook,
+    build_runner,
+    load_config,
+    report_usage_errors,
+    require_checkpoint,
+)
+from adasap_det.engine.preflight import check_data
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = _parser().parse_args(argv)
+    return report_usage_errors('adasap-test', lambda: _test(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='adasap-test', description='Evaluate a dense or a pruned checkpoint.'
+    )
+    parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
+    parser.add_argument('checkpoint', help='checkpoint file or address')
+    parser.add_argument('--work-dir', help='folder for the metrics (default: work_dirs/<config>)')
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument(
+        '--show-dir', help='folder for painted images, inside <work dir>/<time stamp>'
+    )
+    parser.add_argument(
+        '--wait-time', type=float, default=2, help='seconds to show each picture (default: 2)'
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help="test-time augmentation; the config's, or flips"
+    )
+    add_common_options(parser)
+    return parser
+
+
+def _test(args: argparse.Namespace) -> None:
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        raise UsageError(f'--out {args.out!r}: the file must end in .pkl or .pickle')
+    cfg = load_config(args)
+    require_checkpoint(args.checkpoint)
+    cfg.load_from = args.checkpoint
+    cfg.resume = False
+    if args.show or args.show_dir:
+        draw_predictions(cfg, show=args.show, show_dir=args.show_dir, wait_time=args.wait_time)
+    if args.tta:
+        use_tta(cfg)
+    add_structure_hook(cfg)
+    if not cfg.get('test_dataloader'):
+        raise UsageError(f'config {args.config!r} has no test_dataloader; add one to test with')
+    check_data(cfg, stages=('test',))
+    runner = build_runner(cfg)
+    if args.out is not None:
+        runner.test_evaluator.metrics.append(_dump_results(cfg, args.out))
+    runner.test()
+
+
+def draw_predictions(cfg: Config, *, show: bool, show_dir: str | None, wait_time: float) -> None:
+    """Have MMDetection's visualization hook draw.
+
+    Args:
+        cfg: A whole config, changed in place.
+        show: In a window.
+        show_dir: Into files.
+        wait_time: Seconds that a window stays.
+
+    Raises:
+        UsageError: If the config has no such hook.
+    """
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if hook is None:
+        raise UsageError(
+            '--show and --show-dir need the visualization hook: set default_hooks = '
+            "dict(visualization=dict(type='DetVisualizationHook')) in the config"
+        )
+    hook.draw = True
+    if show:
+        hook.update(show=True, wait_time=wait_time)
+    if show_dir is not None:
+        hook.test_out_dir = show_dir
+
+
+def use_tta(cfg: Config) -> None:
+    """Wrap the model for test-time augmentation, with flips where the config names none."""
+    tta_model = cfg.get('tta_model') or dict(
+        type='DetTTAModel',
+        tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
+    )
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    pipeline = cfg.get('tta_pipeline')
+    if pipeline is None:
+        keys = 'img_id img_path ori_shape img_shape scale_factor flip flip_direction'
+        flips = dict(
+            type='TestTimeAug',
+            transforms=[
+                [dict(type='RandomFlip', prob=1.0), dict(type='RandomFlip', prob=0.0)],
+                [dict(type='PackDetInputs', meta_keys=tuple(keys.split()))],
+            ],
+        )
+        # The last step packs the sample, which the branches of the augmentation do for themselves.
+        pipeline = [*deepcopy(dataset.pipeline)[:-1], flips]
+    cfg.model = dict(**tta_model, module=cfg.model)
+    dataset.pipeline = pipeline
+
+
+def _dump_results(cfg: Config, path: str) -> Any:
+    if cfg.get('default_scope') == 'mmdet':
+        from mmdet.evaluation import DumpDetResults
+
+        return DumpDetResults(out_file_path=path)
+    from mmengine.evaluator import DumpResults
+
+    return DumpResults(out_file_path=path)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
