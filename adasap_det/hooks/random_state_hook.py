@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -31,8 +33,17 @@ class RandomStateHook(Hook):
     def before_train(self, runner: Runner) -> None:
         # Where a loader has no generator of its own, each new iterator over it draws from the
         # global one, at another iteration in a resumed run than in the first.
-        if runner.train_dataloader.generator is None:
-            runner.train_dataloader.generator = torch.Generator().manual_seed(runner.seed or 0)
+        loader = runner.train_dataloader
+        if loader.generator is None:
+            loader.generator = torch.Generator().manual_seed(runner.seed or 0)
+        if loader.num_workers and loader.persistent_workers:
+            print_log(
+                'RandomStateHook cannot restore the state of persistent workers: a resumed run '
+                'will draw other augmentations. For runs that repeat set '
+                'train_dataloader.persistent_workers=False',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def before_train_epoch(self, runner: Runner) -> None:
         self._seed(runner, runner.iter)

@@ -1,6 +1,7 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -45,3 +46,16 @@ def test_without_the_hook_a_resumed_run_draws_otherwise(tmp_path):
     resumed_cfg = tiny_config(tmp_path / 'a', custom_hooks=[], resume=True)
     resumed_cfg.load_from = str(tmp_path / 'a' / 'epoch_3.pth')
     assert draws(resumed_cfg)[20] != first[20]
+
+
+@pytest.mark.parametrize('persistent', [True, False])
+def test_says_that_persistent_workers_cannot_be_restored(tmp_path, monkeypatch, persistent):
+    told = []
+    monkeypatch.setattr(
+        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: told.append(text)
+    )
+    cfg = tiny_config(tmp_path, custom_hooks=[{'type': 'RandomStateHook'}])
+    cfg.train_cfg.max_epochs = 1
+    cfg.train_dataloader.update(num_workers=1, persistent_workers=persistent)
+    Runner.from_cfg(cfg).train()
+    assert any('persistent_workers=False' in text for text in told) == persistent
