@@ -54,6 +54,8 @@ def adaptive_radius(scores: Tensor, *, rho_min: float, rho_max: float) -> Tensor
     check_radii(rho_min=rho_min, rho_max=rho_max)
     if not bool(torch.isfinite(scores).all()):
         raise ValueError('scores must be finite, got nan or inf among them')
+    if not scores.is_floating_point():
+        scores = scores.float()
     if scores.numel() == 0:
         return scores.clone()
     low, high = scores.min(), scores.max()
@@ -179,13 +181,20 @@ def _foreach_ascent(
         step[m] if isinstance(m, int) else _broadcast(step[m.ball], w, m.dim)
         for w, m in zip(weights, membership, strict=True)
     ]
-    if t_w is None:
-        return [(g * s).to(w.dtype) for w, g, s in zip(weights, scaled, step_of, strict=True)]
-    torch._foreach_mul_(scaled, t_w)
-    if all(s.dtype == s_w.dtype for s, s_w in zip(step_of, scaled, strict=True)):
+    if t_w is not None:
+        torch._foreach_mul_(scaled, t_w)
+    if t_w is not None and all(
+        s.dtype == s_w.dtype for s, s_w in zip(step_of, scaled, strict=True)
+    ):
         torch._foreach_mul_(scaled, step_of)
-        return scaled
-    return [(s_w * s).to(s_w.dtype) for s_w, s in zip(scaled, step_of, strict=True)]
+        perturbation = scaled
+    else:
+        perturbation = [
+            (s_w * s).to(w.dtype) for w, s_w, s in zip(weights, scaled, step_of, strict=True)
+        ]
+    for eps in perturbation:  # a step of zero does not silence a nan: 0 * nan is nan
+        torch.nan_to_num_(eps, nan=0.0, posinf=0.0, neginf=0.0)
+    return perturbation
 
 
 def _ball_norms(tensors: Sequence[Tensor], membership: Sequence[Membership], balls: int) -> Tensor:

@@ -1,0 +1,290 @@
+import math
+import random
+
+import pytest
+import torch
+
+from adasap_det.optim import Rows, adaptive_radius, ascent_perturbation
+
+BOTH = pytest.mark.parametrize('foreach', [True, False])
+FORMS = pytest.mark.parametrize('form', ['sam', 'asam'])
+
+
+def rows(dim, *ball):
+    return Rows(dim, torch.tensor(ball))
+
+
+# ------------------------------------------------------------------ adaptive_radius
+
+
+def test_radius_falls_from_rho_max_to_rho_min():
+    radii = adaptive_radius(torch.tensor([1.0, 3.0, 2.0, 5.0]), rho_min=0.1, rho_max=0.9)
+    torch.testing.assert_close(radii, torch.tensor([0.9, 0.5, 0.7, 0.1]))
+
+
+def test_equal_scores_get_rho_max():
+    radii = adaptive_radius(torch.full((3,), 7.0), rho_min=0.1, rho_max=0.9)
+    assert radii.tolist() == pytest.approx([0.9] * 3)
+
+
+def test_radius_does_not_depend_on_the_unit_of_the_scores():
+    scores = torch.rand(20)
+    torch.testing.assert_close(
+        adaptive_radius(scores * 1e-20, rho_min=0.01, rho_max=2.0),
+        adaptive_radius(scores, rho_min=0.01, rho_max=2.0),
+    )
+
+
+def test_integer_scores():
+    radii = adaptive_radius(torch.tensor([0, 1, 4]), rho_min=0.0, rho_max=1.0)
+    torch.testing.assert_close(radii, torch.tensor([1.0, 0.75, 0.0]))
+
+
+def test_no_scores():
+    assert adaptive_radius(torch.empty(0), rho_min=0.1, rho_max=1.0).shape == (0,)
+
+
+@pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
+def test_scores_that_are_not_finite(bad):
+    with pytest.raises(ValueError, match='scores must be finite'):
+        adaptive_radius(torch.tensor([1.0, bad]), rho_min=0.1, rho_max=1.0)
+
+
+@pytest.mark.parametrize(
+    ('rho_min', 'rho_max', 'message'),
+    [
+        (2.0, 1.0, r'rho_min=2\.0 exceeds rho_max=1\.0'),
+        (-0.1, 1.0, r'rho_min=-0\.1'),
+        (0.1, math.inf, r'rho_max=inf'),
+        (math.nan, 1.0, r'rho_min=nan'),
+        (0.1, math.nan, r'rho_max=nan'),
+    ],
+)
+def test_bad_radii(rho_min, rho_max, message):
+    with pytest.raises(ValueError, match=message):
+        adaptive_radius(torch.ones(2), rho_min=rho_min, rho_max=rho_max)
+
+
+# ------------------------------------------------------------------ numbers by hand
+
+
+@BOTH
+def test_sam_of_the_whole_network_by_hand(foreach):
+    weights = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
+    grads = [torch.tensor([2.0, -1.0]), torch.tensor([[2.0]])]  # norm 3
+    eps = ascent_perturbation(
+        weights, grads, [0, 0], torch.tensor([0.6]), form='sam', foreach=foreach
+    )
+    torch.testing.assert_close(eps[0], torch.tensor([0.4, -0.2]))
+    torch.testing.assert_close(eps[1], torch.tensor([[0.4]]))
+
+
+@BOTH
+def test_asam_of_the_whole_network_by_hand(foreach):
+    # T_w = |w| + 1 = 2, 4 and T_w g = 3, -4, norm 5; eps = 0.5 T_w (T_w g) / 5.
+    weights = [torch.tensor([1.0]), torch.tensor([-3.0])]
+    grads = [torch.tensor([1.5]), torch.tensor([-1.0])]
+    eps = ascent_perturbation(
+        weights, grads, [0, 0], torch.tensor([0.5]), form='asam', eta=1.0, foreach=foreach
+    )
+    torch.testing.assert_close(eps, [torch.tensor([0.6]), torch.tensor([-1.6])])
+
+
+@BOTH
+def test_one_ball_a_channel_by_hand(foreach):
+    """Filters are rows of dimension 0 of one layer, of dimension 1 of the other."""
+    weights = [torch.zeros(2, 2), torch.zeros(1, 2), torch.zeros(2)]
+    grads = [
+        torch.tensor([[3.0, 0.0], [0.0, 6.0]]),
+        torch.tensor([[4.0, 8.0]]),
+        torch.tensor([0.0, 0.0]),
+    ]
+    balls = [rows(0, 0, 1), rows(1, 0, 1), rows(0, 1, 0)]  # norms 5 and 10
+    eps = ascent_perturbation(
+        weights, grads, balls, torch.tensor([1.0, 5.0]), form='sam', foreach=foreach
+    )
+    torch.testing.assert_close(eps[0], torch.tensor([[0.6, 0.0], [0.0, 3.0]]))
+    torch.testing.assert_close(eps[1], torch.tensor([[0.8, 4.0]]))
+    torch.testing.assert_close(eps[2], torch.zeros(2))
+
+
+# ------------------------------------------------------------------ foreach and reference
+
+
+def problem(seed, *, zero_share=0.0, dtype=torch.float32):
+    """Tensors of random shapes, some wholly in one ball, some with a ball for each row."""
+    random.seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    balls = random.randint(1, 6)
+    weights, grads, membership = [], [], []
+    for _ in range(random.randint(1, 7)):
+        shape = [random.randint(1, 5) for _ in range(random.randint(0, 4))]
+        weight = torch.randn(shape, generator=generator)
+        grad = torch.randn(shape, generator=generator)
+        grad = grad * (torch.rand(shape, generator=generator) >= zero_share)
+        weights.append(weight.to(dtype))
+        grads.append(grad.to(dtype))
+        if shape and random.random() < 0.7:
+            dim = random.randrange(len(shape))
+            ball = torch.randint(balls, (shape[dim],), generator=generator)
+            membership.append(Rows(dim, ball))
+        else:
+            membership.append(random.randrange(balls))
+    radii = torch.rand(balls, generator=generator) * 2
+    return weights, grads, membership, radii
+
+
+def by_ball(tensors, membership, ball):
+    """All elements of one ball in one vector, picked row by row."""
+    picked = [torch.zeros(0)]
+    for tensor, member in zip(tensors, membership, strict=True):
+        if isinstance(member, int):
+            picked += [tensor.flatten()] if member == ball else []
+        else:
+            for row, owner in zip(tensor.unbind(member.dim), member.ball.tolist(), strict=True):
+                picked += [row.flatten()] if owner == ball else []
+    return torch.cat([p.float() for p in picked])
+
+
+@FORMS
+@pytest.mark.parametrize('seed', range(30))
+def test_foreach_equals_reference(seed, form):
+    args = problem(seed, zero_share=0.3 if seed % 3 else 0.9)
+    fast = ascent_perturbation(*args, form=form, foreach=True)
+    plain = ascent_perturbation(*args, form=form, foreach=False)
+    torch.testing.assert_close(fast, plain, rtol=1e-6, atol=1e-6)
+
+
+@FORMS
+@BOTH
+@pytest.mark.parametrize('seed', range(10))
+def test_each_ball_is_left_at_its_radius(seed, form, foreach):
+    weights, grads, membership, radii = problem(seed)
+    eps = ascent_perturbation(
+        weights, grads, membership, radii, form=form, eta=0.1, foreach=foreach
+    )
+    for ball, rho in enumerate(radii):
+        inside = by_ball(eps, membership, ball)
+        if form == 'asam':
+            inside = inside / (by_ball(weights, membership, ball).abs() + 0.1)
+        if inside.numel():
+            torch.testing.assert_close(inside.norm(), rho)
+
+
+@FORMS
+@BOTH
+@pytest.mark.parametrize('scale', [2.0**16, 1e-8])
+def test_the_scale_of_the_gradient_does_not_matter(form, foreach, scale):
+    weights, grads, membership, radii = problem(3)
+    expected = ascent_perturbation(weights, grads, membership, radii, form=form, foreach=foreach)
+    scaled = [g * scale for g in grads]
+    actual = ascent_perturbation(weights, scaled, membership, radii, form=form, foreach=foreach)
+    torch.testing.assert_close(actual, expected)
+
+
+@BOTH
+def test_asam_does_not_depend_on_the_scale_of_the_weights(foreach):
+    """Scaling w by a and g by 1 / a scales eps by a, where eta is 0."""
+    weights, grads, membership, radii = problem(4)
+    kwargs = dict(form='asam', eta=0.0, foreach=foreach)
+    expected = ascent_perturbation(weights, grads, membership, radii, **kwargs)
+    actual = ascent_perturbation(
+        [w * 8 for w in weights], [g / 8 for g in grads], membership, radii, **kwargs
+    )
+    torch.testing.assert_close(actual, [8 * e for e in expected])
+
+
+@FORMS
+@BOTH
+def test_arguments_are_left_alone(form, foreach):
+    args = problem(5)
+    before = [[t.clone() for t in tensors] for tensors in args[:2]]
+    ascent_perturbation(*args, form=form, foreach=foreach)
+    assert all(map(torch.equal, args[0], before[0]))
+    assert all(map(torch.equal, args[1], before[1]))
+
+
+# ------------------------------------------------------------------ corner cases
+
+
+@FORMS
+@BOTH
+def test_a_ball_without_gradient_stays(form, foreach):
+    weights = [torch.ones(2, 3), torch.ones(4)]
+    grads = [torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]), torch.ones(4)]
+    eps = ascent_perturbation(
+        weights, grads, [rows(0, 0, 1), 2], torch.ones(3), form=form, foreach=foreach
+    )
+    assert torch.equal(eps[0][0], torch.zeros(3))
+    assert eps[0][1].norm() > 0
+    assert eps[1].norm() > 0
+
+
+@FORMS
+@BOTH
+@pytest.mark.parametrize('bad', [math.nan, math.inf])
+@pytest.mark.parametrize('membership', [[0, 0], [rows(0, 0, 1), 2], [2, rows(0, 0, 1, 1, 0)]])
+def test_a_gradient_that_is_not_finite_moves_nothing(form, foreach, bad, membership):
+    grads = [torch.ones(2, 3), torch.ones(4)]
+    grads[0][1, 1] = bad
+    eps = ascent_perturbation(
+        [torch.ones(2, 3), torch.ones(4)],
+        grads,
+        membership,
+        torch.ones(3),
+        form=form,
+        foreach=foreach,
+    )
+    assert [e.tolist() for e in eps] == [torch.zeros(2, 3).tolist(), torch.zeros(4).tolist()]
+
+
+@FORMS
+@BOTH
+def test_radius_zero(form, foreach):
+    weights, grads, membership, radii = problem(6)
+    eps = ascent_perturbation(weights, grads, membership, radii * 0, form=form, foreach=foreach)
+    assert not any(e.any() for e in eps)
+
+
+@FORMS
+@BOTH
+@pytest.mark.parametrize('seed', range(5))
+def test_bfloat16_weights(seed, form, foreach):
+    """Norms are taken in float32; only the rest rounds."""
+    args = problem(seed, dtype=torch.bfloat16)
+    actual = ascent_perturbation(*args, form=form, foreach=foreach)
+    assert {a.dtype for a in actual} == {torch.bfloat16}
+    exact = [[t.float() for t in tensors] for tensors in args[:2]]
+    expected = ascent_perturbation(*exact, *args[2:], form=form, foreach=False)
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a.float(), e, rtol=0.04, atol=1e-3)
+
+
+@BOTH
+def test_norm_of_many_bfloat16_values(foreach):
+    """Summed in bfloat16, 4,096 ones would stick at 256."""
+    eps = ascent_perturbation(
+        [torch.zeros(64, 64, dtype=torch.bfloat16)] * 2,
+        [torch.ones(64, 64, dtype=torch.bfloat16)] * 2,
+        [0, Rows(0, torch.ones(64, dtype=torch.long))],
+        torch.tensor([64.0, 128.0]),
+        form='sam',
+        foreach=foreach,
+    )
+    assert eps[0].unique().tolist() == [1.0]
+    assert eps[1].unique().tolist() == [2.0]
+
+
+@BOTH
+def test_no_parameters(foreach):
+    assert ascent_perturbation([], [], [], torch.ones(1), foreach=foreach) == []
+
+
+def test_unknown_form():
+    with pytest.raises(ValueError, match="'asam'.*got 'gsam'"):
+        ascent_perturbation([], [], [], torch.ones(1), form='gsam')
+
+
+def test_lengths_that_differ():
+    with pytest.raises(ValueError, match='1, 2, 1'):
+        ascent_perturbation([torch.ones(1)], [torch.ones(1)] * 2, [0], torch.ones(1))
