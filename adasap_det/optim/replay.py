@@ -108,13 +108,18 @@ def frozen_buffers(model: nn.Module) -> Iterator[None]:
     Works for every kind of norm layer, momentum and running counter, since it looks at the
     buffers and not at the layers. Buffers are restored in place.
     """
-    buffers = list(model.buffers())
-    saved = [b.clone() for b in buffers]
+    saved = [
+        (module._buffers, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     try:
         yield
     finally:
         with torch.no_grad():
-            for buffer, value in zip(buffers, saved, strict=True):
+            for buffers, name, buffer, value in saved:
+                buffers[name] = buffer  # some modules put a new tensor in its place
                 buffer.copy_(value)
 
 

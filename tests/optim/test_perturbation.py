@@ -281,7 +281,7 @@ def test_no_parameters(foreach):
 
 
 def test_unknown_form():
-    with pytest.raises(ValueError, match="'asam'.*got 'gsam'"):
+    with pytest.raises(ValueError, match=r"'asam'.*got 'gsam'"):
         ascent_perturbation([], [], [], torch.ones(1), form='gsam')
 
 
