@@ -12,7 +12,7 @@ __all__ = ['__version__', 'config_path']
 # Before anything imports mmdet, which needs MMCV's operators at import time.
 compat.apply()
 
-from . import datasets, hooks, optim, pruning  # noqa: E402, F401
+from . import datasets, hooks, models, optim, pruning  # noqa: E402, F401
 from .engine import atomic_backend as _atomic_backend  # noqa: E402, F401
 from .engine.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
 

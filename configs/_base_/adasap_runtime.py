@@ -2,7 +2,7 @@
 
 # Registers the hooks, optimizer wrappers and data checks, and puts plain PyTorch operators in the
 # place of mmcv's compiled ones where those are missing.
-custom_imports = dict(imports=['adasap_det', 'adasap_det.models'], allow_failed_imports=False)
+custom_imports = dict(imports=['adasap_det'], allow_failed_imports=False)
 
 # Runs repeat; override the seed to average over several.
 randomness = dict(seed=0)
