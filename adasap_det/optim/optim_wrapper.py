@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
@@ -70,7 +71,8 @@ class SharpnessAwareMixin(OptimWrapper):
         self.rho_min = min(default_min, self.rho_max) if rho_min is None else rho_min
         self.rho = default_rho if rho is None else rho
         check_radii(rho_min=self.rho_min, rho_max=self.rho_max)
-        check_radii(rho_min=self.rho, rho_max=self.rho)
+        if not 0 <= self.rho < math.inf:
+            raise ValueError(f'optim_wrapper.rho must be finite and >= 0, got {self.rho}')
         self.form = form
         self.eta = eta
         self.ungrouped = ungrouped

@@ -93,8 +93,9 @@ def ascent_perturbation(
         ASAM   eps_i = rho_i * T_w^2 g_i / ||T_w g_i||_2      T_w = |w_i| + eta
 
     The result does not depend on the scale of ``grads``, so a loss scaled for mixed precision
-    needs no unscaling. Norms are taken in float32. A ball whose gradient is zero is not moved.
-    Where a norm is not finite no ball is moved, and the step that follows is a plain one.
+    needs no unscaling. Norms are taken in float32 (float64 for float64 weights). A ball whose
+    gradient is zero is not moved. Where a norm is not finite no ball is moved, and the step that
+    follows is a plain one.
 
     Args:
         weights: Parameters.
@@ -137,6 +138,7 @@ def _reference_ascent(
     eta: float,
 ) -> list[Tensor]:
     perturbation = [torch.zeros_like(w) for w in weights]
+    wide = _norm_dtype(weights)
     for ball, rho in enumerate(radii.tolist()):
         inside = [
             torch.full(w.shape, m == ball, dtype=torch.bool, device=w.device)
@@ -144,8 +146,8 @@ def _reference_ascent(
             else _broadcast(m.ball == ball, w, m.dim).expand_as(w)
             for w, m in zip(weights, membership, strict=True)
         ]
-        w_i = torch.cat([w[mask].float() for w, mask in zip(weights, inside, strict=True)])
-        g_i = torch.cat([g[mask].float() for g, mask in zip(grads, inside, strict=True)])
+        w_i = torch.cat([w[mask].to(wide) for w, mask in zip(weights, inside, strict=True)])
+        g_i = torch.cat([g[mask].to(wide) for g, mask in zip(grads, inside, strict=True)])
         t_w = w_i.abs() + eta if form == 'asam' else torch.ones_like(w_i)
         norm = (t_w * g_i).norm()
         if not bool(torch.isfinite(norm)):
@@ -175,7 +177,8 @@ def _foreach_ascent(
     else:
         t_w, scaled = None, list(grads)
 
-    step = radii.float() / _ball_norms(scaled, membership, len(radii))  # rho_i / ||T_w g_i||
+    norms = _ball_norms(scaled, membership, len(radii))
+    step = radii.to(norms.dtype) / norms  # rho_i / ||T_w g_i||
     step = torch.where(torch.isfinite(step), step, torch.zeros_like(step))
     step_of = [
         step[m] if isinstance(m, int) else _broadcast(step[m.ball], w, m.dim)
@@ -199,22 +202,28 @@ def _foreach_ascent(
 
 def _ball_norms(tensors: Sequence[Tensor], membership: Sequence[Membership], balls: int) -> Tensor:
     """L2 norm of each ball, shape ``(balls,)``; all infinite where one is not finite."""
-    squares = torch.zeros(balls, dtype=torch.float32, device=tensors[0].device)
+    wide = _norm_dtype(tensors)
+    squares = torch.zeros(balls, dtype=wide, device=tensors[0].device)
     whole = [i for i, m in enumerate(membership) if isinstance(m, int)]
     if whole:
-        norms = torch._foreach_norm([tensors[i].float() for i in whole])
+        norms = torch._foreach_norm([tensors[i].to(wide) for i in whole])
         index = torch.tensor([membership[i] for i in whole], device=squares.device)
         squares.index_add_(0, index, torch.stack(norms).square())
     for tensor, member in zip(tensors, membership, strict=True):
         if isinstance(member, Rows):
-            norm = tensor.float()
+            norm = tensor.to(wide)
             if tensor.dim() > 1:
                 others = [d for d in range(tensor.dim()) if d != member.dim]
-                norm = torch.linalg.vector_norm(tensor, dim=others, dtype=torch.float32)
+                norm = torch.linalg.vector_norm(tensor, dim=others, dtype=wide)
             squares.index_add_(0, member.ball, norm.square())
     # One bad value spoils the direction as a whole: no ball moves, decided without a device sync.
     finite = torch.isfinite(squares).all()
     return torch.where(finite, squares.sqrt(), torch.full_like(squares, torch.inf))
+
+
+def _norm_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
+    double = any(tensor.dtype == torch.float64 for tensor in tensors)
+    return torch.float64 if double else torch.float32
 
 
 def _broadcast(per_row: Tensor, like: Tensor, dim: int) -> Tensor:
