@@ -1,0 +1,105 @@
+"""Every recipe trains, is pruned and is validated, at the input size it is for."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from adasap_det.datasets import make_shapes_voc
+from adasap_det.datasets.shapes import SHAPE_CLASSES
+from adasap_det.pruning.cost import count_params
+
+pytestmark = pytest.mark.slow
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+VOC_NAMES = ('dog', 'cat', 'person', 'horse', 'sheep', 'cow')
+
+
+@pytest.fixture(scope='module')
+def devkit(tmp_path_factory) -> Path:
+    """Two pictures of shapes a year, under names of Pascal VOC's, in its layout."""
+    root = tmp_path_factory.mktemp('VOCdevkit')
+    folder = make_shapes_voc(root, num_train=2, num_val=2, num_test=2)
+    for path in (folder / 'Annotations').glob('*.xml'):
+        text = path.read_text()
+        for i, shape in enumerate(SHAPE_CLASSES):
+            name = VOC_NAMES[i % len(VOC_NAMES)]
+            text = text.replace(f'<name>{shape}</name>', f'<name>{name}</name>')
+        path.write_text(text)
+    lists = folder / 'ImageSets' / 'Main'
+    shutil.copy(lists / 'train.txt', lists / 'trainval.txt')
+    shutil.copytree(folder, root / 'VOC2012')
+    return root
+
+
+def short_run(name: str, devkit: Path, work_dir: Path) -> Runner:
+    """A run of an epoch of few pictures, from random weights, in batches of two."""
+    cfg = Config.fromfile(CONFIGS / name)
+    cfg.work_dir = str(work_dir)
+    cfg.load_from = None
+    cfg.model.backbone.init_cfg = None
+    cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.batch_size, loader.num_workers = 2, 0
+        relocate(loader.dataset, f'{devkit}/')
+    for hook in cfg.custom_hooks:
+        if hook.type == 'PruningHook':
+            hook.update(
+                by_epoch=False, prune_begin=1, prune_steps=1, prune_interval=1, evaluate_cut=False
+            )
+    return Runner.from_cfg(cfg)
+
+
+def relocate(dataset: Any, root: str) -> None:
+    if 'times' in dataset:
+        dataset.times = 1
+    if 'data_root' in dataset:
+        dataset.data_root = root
+    for inner in dataset.get('datasets', [dataset.dataset] if 'dataset' in dataset else []):
+        relocate(inner, root)
+
+
+@pytest.mark.parametrize(
+    'family',
+    [
+        'ssd_voc',
+        'ssd300_vgg16_voc',
+        'ssdlite_mobilenetv2_voc',
+        'ssdlite_mobilenetv2_voc2012',
+        'retinanet_r50_fpn_voc',
+        'faster_rcnn_r50_fpn_voc',
+    ],
+)
+def test_adasap_trains_and_prunes(family, devkit, tmp_path):
+    # VOC 2012 alone has two pictures for training, which make a single iteration.
+    if family.endswith('2012'):
+        lists = devkit / 'VOC2012' / 'ImageSets' / 'Main'
+        (lists / 'train.txt').write_text((devkit / 'VOC2007/ImageSets/Main/train.txt').read_text() * 2)
+    runner = short_run(f'{family}_adasap.py', devkit, tmp_path)
+    dense = count_params(runner.model)
+    runner.train()
+    assert runner.iter == 2
+    assert runner.optim_wrapper.stage == 'uniform'
+    assert 0.2 * dense < count_params(runner.model) <= 0.4 * dense
+    assert all(torch.isfinite(p).all() for p in runner.model.parameters())
+    scalars = runner.message_hub.log_scalars
+    assert math.isfinite(scalars['train/loss'].current())
+    assert math.isfinite(scalars['train/sharpness'].current())
+    assert 0 <= scalars['val/pascal_voc/mAP'].current() <= 1
+
+
+@pytest.mark.parametrize(('twin', 'left'), [('dense', 1.0), ('pruned', 0.4)])
+def test_twins_train(twin, left, devkit, tmp_path):
+    runner = short_run(f'ssdlite_mobilenetv2_voc_{twin}.py', devkit, tmp_path)
+    dense = count_params(runner.model)
+    runner.train()
+    assert runner.iter == 2
+    assert 'train/sharpness' not in runner.message_hub.log_scalars
+    assert left - 0.2 < count_params(runner.model) / dense <= left
