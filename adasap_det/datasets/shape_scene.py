@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adasap_det.datasets.shape_outlines import SHAPE_CLASSES, Points, area, outline, place
-from adasap_det.datasets.textures import Pixels, fill, random_colour, smooth_noise
+from adasap_det.datasets.textures import Pixels, fill, muted_colour, smooth_noise, vivid_colour
 
 Mask = npt.NDArray[np.bool_]
 
@@ -78,7 +78,7 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
         The picture and its shapes; of each shape at least 60 % is in sight.
     """
     image = _background(rng, size)
-    for _ in range(rng.integers(1, 6)):
+    for _ in range(rng.integers(0, 4)):
         _paint(rng, image, coverage(_clutter(rng, size), size))
 
     names: list[str] = []
@@ -133,8 +133,8 @@ def _in_sight(alphas: list[Pixels], areas: list[float]) -> bool:
 
 def _background(rng: np.random.Generator, size: int) -> Pixels:
     kinds = ('gradient', 'clouds', 'clouds', 'stripes', 'checks')
-    image = fill(rng, size, size, kinds=kinds, colour=random_colour(rng), contrast=70)
-    light = 0.75 + 0.5 * smooth_noise(rng, size, size, cells=2)
+    image = fill(rng, size, size, kinds=kinds, colour=muted_colour(rng), contrast=40)
+    light = 0.8 + 0.4 * smooth_noise(rng, size, size, cells=2)
     return image * light[..., None]
 
 
@@ -146,20 +146,20 @@ def _paint(rng: np.random.Generator, image: Pixels, alpha: Pixels) -> None:
     # Only the patch that changes: most things are far smaller than the picture.
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     patch, share = image[window], alpha[window][..., None]
-    colour = random_colour(rng, far_from=(patch * share).sum(axis=(0, 1)) / share.sum())
+    colour = vivid_colour(rng, far_from=(patch * share).sum(axis=(0, 1)) / share.sum())
     kinds = ('plain', 'gradient', 'clouds', 'stripes', 'checks')
     texture = fill(rng, *patch.shape[:2], kinds=kinds, colour=colour, contrast=45)
     patch += share * (texture - patch)
 
 
 def _random_shape(rng: np.random.Generator, name: str, size: int) -> list[Points]:
-    radius = size * float(np.exp(rng.uniform(np.log(0.09), np.log(0.25))))
+    radius = size * float(np.exp(rng.uniform(np.log(0.11), np.log(0.27))))
     x, y = rng.uniform(0.6 * radius, size - 0.6 * radius, 2)
     return place(
         outline(name),
         centre=(x, y),
         radius=radius,
-        angle=rng.uniform(0, 2 * np.pi),
+        angle=rng.uniform(-0.5, 0.5),
         stretch=rng.uniform(0.88, 1.14),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -17,19 +18,23 @@ from adasap_det.datasets.shape_scene import Scene, draw_scene
 
 __all__ = ['SHAPE_CLASSES', 'make_shapes_voc']
 
+_logger = logging.getLogger(__name__)
+
 # Raise it whenever the same options would give other pictures.
 _VERSION = 1
 _MANIFEST = 'shapes.json'
 _SPLITS = ('train', 'val', 'test')
+# Pictures between two lines of the log: a few seconds.
+_LOG_EVERY = 500
 
 
 def make_shapes_voc(
     root: str | os.PathLike[str],
     *,
-    num_train: int = 2000,
+    num_train: int = 5000,
     num_val: int = 100,
     num_test: int = 400,
-    image_size: int = 160,
+    image_size: int = 128,
     seed: int = 0,
 ) -> Path:
     """Draw the shapes data set below ``root``, in the layout of Pascal VOC 2007.
@@ -118,6 +123,8 @@ def _write(folder: Path, options: dict[str, int]) -> None:
             rng = np.random.default_rng([options['seed'], options['image_size'], number, i])
             scene = draw_scene(rng, size=options['image_size'])
             _write_scene(folder, name, scene)
+            if (i + 1) % _LOG_EVERY == 0:
+                _logger.info('%s: %d of %d pictures drawn', split, i + 1, len(names[split]))
     names['trainval'] = names['train'] + names['val']
     for split, members in names.items():
         text = ''.join(f'{name}\n' for name in members)

@@ -10,17 +10,23 @@ Pixels = npt.NDArray[np.float32]
 """An RGB picture, shape ``(H, W, 3)``, values 0 to 255."""
 
 
-def random_colour(
-    rng: np.random.Generator, *, far_from: npt.ArrayLike | None = None, distance: float = 90.0
+def muted_colour(rng: np.random.Generator) -> Pixels:
+    """A colour near grey, of any brightness but the extremes: RGB, shape ``(3,)``."""
+    return (rng.uniform(60, 195) + rng.uniform(-25, 25, 3)).astype(np.float32)
+
+
+def vivid_colour(
+    rng: np.random.Generator, *, far_from: npt.ArrayLike, distance: float = 90.0
 ) -> Pixels:
-    """An RGB colour, shape ``(3,)``; where ``far_from`` is given, at least ``distance`` from it."""
-    colour = rng.uniform(0, 255, 3)
-    if far_from is not None:
-        avoid = np.asarray(far_from, dtype=np.float64)
-        # Every ball of this radius leaves most of the colour cube free, so this ends soon.
-        while np.linalg.norm(colour - avoid) < distance:
-            colour = rng.uniform(0, 255, 3)
-    return colour.astype(np.float32)
+    """A saturated colour: RGB, shape ``(3,)``, at least ``distance`` from the one given.
+
+    One channel is bright, one dark and one anything, so no colour is near all of them.
+    """
+    avoid = np.asarray(far_from, dtype=np.float64)
+    while True:
+        colour = rng.permutation([rng.uniform(180, 255), rng.uniform(0, 60), rng.uniform(0, 255)])
+        if np.linalg.norm(colour - avoid) >= distance:
+            return colour.astype(np.float32)
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, *, cells: int) -> Pixels:

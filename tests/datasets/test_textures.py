@@ -1,18 +1,27 @@
 import numpy as np
 import pytest
 
-from adasap_det.datasets.textures import fill, random_colour, smooth_noise
+from adasap_det.datasets.textures import fill, muted_colour, smooth_noise, vivid_colour
 
 KINDS = ('plain', 'gradient', 'clouds', 'stripes', 'checks')
 
 
-def test_random_colour_keeps_its_distance():
+def test_vivid_colours_are_saturated_and_keep_their_distance():
     rng = np.random.default_rng(0)
-    grey = np.full(3, 128.0)
-    colours = np.stack([random_colour(rng, far_from=grey, distance=100) for _ in range(200)])
-    assert np.linalg.norm(colours - grey, axis=1).min() >= 100
+    red = np.array([220.0, 30.0, 30.0])
+    colours = np.stack([vivid_colour(rng, far_from=red, distance=100) for _ in range(200)])
+    assert np.linalg.norm(colours - red, axis=1).min() >= 100
     assert colours.min() >= 0
     assert colours.max() <= 255
+    assert np.ptp(colours, axis=1).min() >= 120
+
+
+def test_muted_colours_are_near_grey():
+    rng = np.random.default_rng(0)
+    colours = np.stack([muted_colour(rng) for _ in range(200)])
+    assert np.ptp(colours, axis=1).max() <= 50
+    assert colours.min() >= 35
+    assert colours.max() <= 220
 
 
 def test_smooth_noise_is_smoother_with_fewer_cells():

@@ -1,0 +1,176 @@
+"""``python -m adasap_det.demo``: draw data, train, prune with AdaSAP, reload, compare."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from rich.console import Console
+
+from adasap_det.datasets import make_shapes_voc
+from adasap_det.demo.latency import measure_latency
+from adasap_det.demo.runner import evaluate, train
+from adasap_det.demo.settings import FAST, FULL, IMAGE_SIZE, Settings, load_config
+from adasap_det.demo.summary import ModelResult, as_data, summary_table
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog='python -m adasap_det.demo',
+        description='Train a detector on drawn shapes, prune it with AdaSAP to half of its '
+        'parameters and compare, on a CPU. An interrupted run goes on where it stopped.',
+    )
+    parser.add_argument('--work-dir', type=Path, help='folder for everything (demo_out)')
+    parser.add_argument('--seed', type=int, default=0, help='of the pictures and the training (0)')
+    parser.add_argument(
+        '--fast',
+        action='store_true',
+        help='a few iterations, to see that everything works (in demo_out/fast)',
+    )
+    args = parser.parse_args(argv)
+    work_dir = args.work_dir or Path('demo_out/fast' if args.fast else 'demo_out')
+    try:
+        run(work_dir, FAST if args.fast else FULL, seed=args.seed)
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
+    """All steps; returns the results, which are also in ``work_dir/results.json``."""
+    # Said at every import of mmdet, of a metric that is not used here.
+    warnings.filterwarnings('ignore', message='faster_coco_eval')
+    console = Console(highlight=False)
+    began = time.perf_counter()
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
+    def step(number: int, title: str) -> None:
+        console.rule(f'{number}/5 {title} ({time.perf_counter() - began:.0f} s)', align='left')
+
+    step(1, 'Draw the data set of shapes')
+    progress = logging.getLogger('adasap_det.datasets.shapes')
+    handler = logging.StreamHandler(sys.stdout)
+    progress.addHandler(handler)
+    progress.setLevel(logging.INFO)
+    try:
+        data = make_shapes_voc(
+            work_dir / 'data',
+            num_train=settings.num_train,
+            num_val=settings.num_val,
+            num_test=settings.num_test,
+            image_size=IMAGE_SIZE,
+            seed=seed,
+        )
+    finally:
+        progress.removeHandler(handler)
+    say(f'{data}: {settings.num_train} pictures to train on, {settings.num_test} to test on')
+
+    step(2, 'Train the dense detector from scratch')
+    dense_cfg = load_config('dense', settings, work_dir=work_dir, seed=seed)
+    dense = train(dense_cfg, say=say)
+
+    step(3, 'AdaSAP: adaptive perturbation, cuts, uniform perturbation')
+    adasap_cfg = load_config('adasap', settings, work_dir=work_dir, seed=seed)
+    adasap_cfg.load_from = str(dense)
+    pruned = train(adasap_cfg, say=say)
+
+    step(4, 'Reload both checkpoints and evaluate them on the test split')
+    checkpoints = {'dense': dense, 'pruned': pruned}
+    ap50 = {name: evaluate(dense_cfg, path, name=name) for name, path in checkpoints.items()}
+
+    step(5, 'Paint detections, count and time')
+    results, pictures = _inspect(dense_cfg, checkpoints, ap50, data, work_dir, settings)
+    found = as_data(
+        results['dense'],
+        results['pruned'],
+        pictures=[str(path) for path in pictures],
+        threads=torch.get_num_threads(),
+        seconds=time.perf_counter() - began,
+    )
+    (work_dir / 'results.json').write_text(json.dumps(found, indent=2) + '\n')
+
+    console.print()
+    console.print(
+        summary_table(results['dense'], results['pruned'], threads=torch.get_num_threads())
+    )
+    say(f'Detections side by side:  {work_dir / "pictures"}')
+    say(f'Dense checkpoint:         {dense}')
+    say(f'Pruned checkpoint:        {pruned}')
+    say(f'These numbers:            {work_dir / "results.json"}')
+    say(f'Time:                     {time.perf_counter() - began:.0f} s')
+    say('\nGo on with:')
+    for command in _next_commands(work_dir, pruned):
+        say(f'  {command}')
+    return found
+
+
+def _inspect(
+    cfg: Config,
+    checkpoints: dict[str, Path],
+    ap50: dict[str, float],
+    data: Path,
+    work_dir: Path,
+    settings: Settings,
+) -> tuple[dict[str, ModelResult], list[Path]]:
+    from mmdet.apis import init_detector
+
+    from adasap_det.demo.pictures import save_side_by_side
+    from adasap_det.pruning import count_macs, count_params
+
+    models = {
+        name: init_detector(cfg.copy(), str(path), device='cpu')
+        for name, path in checkpoints.items()
+    }
+    stems = (data / 'ImageSets' / 'Main' / 'test.txt').read_text().split()[: settings.pictures]
+    pictures = save_side_by_side(
+        models, [data / 'JPEGImages' / f'{stem}.jpg' for stem in stems], work_dir / 'pictures'
+    )
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    latency = measure_latency(models, input_size=size, rounds=settings.timing_rounds)
+    results = {
+        name: ModelResult(
+            ap50=ap50[name],
+            params=count_params(model),
+            macs=int(count_macs(model, input_size=size)),
+            latency_ms=latency[name],
+            checkpoint=str(checkpoints[name]),
+        )
+        for name, model in models.items()
+    }
+    return results, pictures
+
+
+def _next_commands(work_dir: Path, pruned: Path) -> list[str]:
+    """How to evaluate the pruned checkpoint, and how to prune further."""
+    here = Path.cwd()
+    python = Path(sys.executable)
+    name = os.path.relpath(python, here) if python.is_relative_to(here) else 'python'
+    checkout = (here / 'tools' / 'test.py').is_file()
+    test, training = (
+        [name, f'tools/{tool}.py'] if checkout else [name, '-m', f'adasap_det.cli.{tool}']
+        for tool in ('test', 'train')
+    )
+    config = str(work_dir / 'adasap' / 'shapes_adasap.py')
+    further = ['--cfg-options', 'custom_hooks.1.budget.keep=0.3']
+    return [
+        shlex.join([*test, config, str(pruned)]),
+        shlex.join([*training, config, '--work-dir', str(work_dir / 'keep30'), *further]),
+    ]
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Runs of the demo: little on the console, everything in the log file, nothing done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+_SHOWN = ('Iter(', 'AdaSAP stage', 'Start:', 'Cut ', 'Evaluation ', 'Model shrunk', 'train data')
+_OBSOLETE = 'will be deprecated in future'
+
+
+class DemoRunner(Runner):
+    """A runner that keeps the config, the environment and the like to the log file."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(_worth_showing)
+        return logger
+
+
+def _worth_showing(record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    if record.levelno > logging.INFO:
+        return _OBSOLETE not in message
+    return message.startswith(_SHOWN)
+
+
+def train(cfg: Config, *, say: Callable[[str], None]) -> Path:
+    """Train what a config says, or go on where an interrupted run stopped, or do nothing.
+
+    Args:
+        cfg: Whole config, iterations for epochs.
+        say: Told what is reused.
+
+    Returns:
+        The last checkpoint.
+    """
+    folder = Path(cfg.work_dir)
+    final = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
+    started, complete = folder / 'started.json', folder / 'complete.json'
+    wanted = _fingerprint(cfg)
+    if _read(complete) == wanted and final.is_file():
+        say(f'{final} is there already: not trained again')
+        return final
+    if _read(started) != wanted:
+        # Another seed, size or starting point: what is there is of no use to this run.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        started.write_text(json.dumps(wanted))
+    elif (folder / 'last_checkpoint').is_file():
+        say(f'going on from {(folder / "last_checkpoint").read_text().strip()}')
+        cfg.resume, cfg.load_from = True, None
+    DemoRunner.from_cfg(cfg).train()
+    complete.write_text(json.dumps(wanted))
+    return final
+
+
+def evaluate(cfg: Config, checkpoint: Path, *, name: str) -> float:
+    """AP50 on the test split of a checkpoint, loaded into a freshly built model.
+
+    Args:
+        cfg: Config of the dense model; a pruned checkpoint shrinks what is built from it.
+        checkpoint: Dense or pruned.
+        name: Folder below the config's, for the log.
+
+    Returns:
+        Mean over the classes of the area under the precision-recall curve, 0 to 1.
+    """
+    cfg = cfg.copy()
+    cfg.work_dir = str(Path(cfg.work_dir).parent / 'evaluation' / name)
+    cfg.visualizer.name = f'visualizer_{cfg.work_dir}'
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    cfg.custom_hooks = [dict(type='StructureHook')]
+    metrics = DemoRunner.from_cfg(cfg).test()
+    return float(metrics['pascal_voc/mAP'])
+
+
+def _fingerprint(cfg: Config) -> dict[str, str]:
+    """What a run depends on: its config and the weights that it starts from."""
+    text = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
+    start = Path(cfg.load_from) if cfg.get('load_from') else None
+    return {
+        'config': text,
+        'load_from': hashlib.sha256(start.read_bytes()).hexdigest() if start else '',
+    }
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else None

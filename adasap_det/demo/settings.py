@@ -1,0 +1,84 @@
+"""How long the demo trains, and on how much data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from adasap_det.compat import config_path
+
+IMAGE_SIZE = 128
+"""Side of the pictures in pixels: the input size of ``configs/demo``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One size of the demo.
+
+    Attributes:
+        num_train, num_val, num_test: Pictures per split.
+        overrides: Per config, settings that differ from the file.
+        timing_rounds: Forward passes of each model that are timed.
+        pictures: Test pictures that detections are painted on.
+    """
+
+    num_train: int
+    num_val: int
+    num_test: int
+    overrides: dict[str, dict[str, object]]
+    timing_rounds: int
+    pictures: int
+
+
+FULL = Settings(
+    num_train=5000, num_val=100, num_test=400, overrides={}, timing_rounds=100, pictures=8
+)
+_BRIEF = {'train_dataloader.batch_size': 4, 'default_hooks.logger.interval': 1}
+FAST = Settings(
+    num_train=16,
+    num_val=4,
+    num_test=8,
+    overrides={
+        'dense': {
+            **_BRIEF,
+            'train_cfg.max_iters': 4,
+            'train_cfg.val_interval': 4,
+            'param_scheduler.1.end': 60,
+        },
+        'adasap': {
+            **_BRIEF,
+            'train_cfg.max_iters': 6,
+            'train_cfg.val_interval': 6,
+            'param_scheduler.1.end': 60,
+            'custom_hooks.1.prune_begin': 2,
+            'custom_hooks.1.prune_steps': 2,
+            'custom_hooks.1.prune_interval': 1,
+        },
+    },
+    timing_rounds=5,
+    pictures=2,
+)
+"""A few iterations, which show that everything works and not that anything is learnt."""
+
+
+def load_config(name: str, settings: Settings, *, work_dir: Path, seed: int) -> Config:
+    """A config of the demo, with its files below ``work_dir``.
+
+    Args:
+        name: ``dense`` or ``adasap``.
+        settings: Size of the demo.
+        work_dir: The demo's folder; the run writes to ``work_dir/name``.
+        seed: Seed of the training.
+    """
+    cfg = Config.fromfile(config_path(f'demo/shapes_{name}.py'))
+    cfg.merge_from_dict(settings.overrides.get(name, {}))
+    cfg.work_dir = str(work_dir / name)
+    for stage in ('train', 'val', 'test'):
+        cfg[f'{stage}_dataloader'].dataset.data_root = f'{work_dir / "data"}/'
+    cfg.randomness = dict(seed=seed)
+    # MMEngine keeps visualizers by name for the life of the process: two runs of one name would
+    # write their curves to the folder of the first.
+    cfg.visualizer.name = f'visualizer_{cfg.work_dir}'
+    return cfg
