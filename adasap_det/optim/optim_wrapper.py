@@ -84,6 +84,7 @@ class SharpnessAwareMixin(OptimWrapper):
         self._rows: dict[int, Rows] = {}  # by id of the parameter
         self._radii: Tensor | None = None
         self._call: ModelCall | None = None
+        self._ascending = False
 
     # ------------------------------------------------------------------ what the stages set
 
@@ -144,9 +145,20 @@ class SharpnessAwareMixin(OptimWrapper):
         with ExitStack() as stack:
             stack.enter_context(self._ascent_sync(model))
             call = stack.enter_context(capture_call(model))
-            stack.enter_context(super().optim_context(model))
+            self._ascending = True
+            try:
+                stack.enter_context(super().optim_context(model))
+            finally:
+                self._ascending = False
             yield
         self._call = call
+
+    def should_sync(self) -> bool:
+        """Whether this pass is synchronised: the second of the last micro-batch before a step.
+
+        With ``sync_perturbation`` also the first pass of every micro-batch.
+        """
+        return (self._ascending and self.sync_perturbation) or super().should_sync()
 
     def update_params(
         self,
