@@ -80,8 +80,8 @@ def relocate(dataset: Any, root: str) -> None:
 def test_adasap_trains_and_prunes(family, devkit, tmp_path):
     # VOC 2012 alone has two pictures for training, which make a single iteration.
     if family.endswith('2012'):
-        lists = devkit / 'VOC2012' / 'ImageSets' / 'Main'
-        (lists / 'train.txt').write_text((devkit / 'VOC2007/ImageSets/Main/train.txt').read_text() * 2)
+        names = (devkit / 'VOC2007/ImageSets/Main/train.txt').read_text()
+        (devkit / 'VOC2012/ImageSets/Main/train.txt').write_text(names * 2)
     runner = short_run(f'{family}_adasap.py', devkit, tmp_path)
     dense = count_params(runner.model)
     runner.train()
