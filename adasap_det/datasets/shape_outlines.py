@@ -56,6 +56,16 @@ _OUTLINES: dict[str, Callable[[], list[Points]]] = {
 SHAPE_CLASSES: tuple[str, ...] = tuple(_OUTLINES)
 """Class names of the data set, in the order of their labels."""
 
+SHAPE_HUES: dict[str, float] = {
+    'circle': 0,
+    'square': 215,
+    'triangle': 50,
+    'star': 275,
+    'cross': 120,
+    'ring': 325,
+}
+"""Usual hue of each class in degrees: as with real things, the colour is a hint and no proof."""
+
 
 def outline(name: str) -> list[Points]:
     """The contours of a shape about the origin, about one unit in radius.

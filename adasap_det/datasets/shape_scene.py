@@ -8,7 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adasap_det.datasets.shape_outlines import SHAPE_CLASSES, Points, area, outline, place
+from adasap_det.datasets.shape_outlines import (
+    SHAPE_CLASSES,
+    SHAPE_HUES,
+    Points,
+    area,
+    outline,
+    place,
+)
 from adasap_det.datasets.textures import Pixels, fill, muted_colour, smooth_noise, vivid_colour
 
 Mask = npt.NDArray[np.bool_]
@@ -64,11 +71,11 @@ def coverage(contours: list[Points], size: int) -> Pixels:
     points = [np.round((p * _SUPERSAMPLE - 0.5) * 16).astype(np.int32) for p in contours]
     cv2.fillPoly(fine, points, 255, shift=4)
     coarse = cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA)
-    return coarse.astype(np.float32) / 255
+    return coarse.astype(np.float32) / np.float32(255)
 
 
 def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
-    """Draw a random scene with one to four shapes.
+    """Draw a random scene with one to three shapes.
 
     Args:
         rng: Source of every random choice: the same state gives the same scene.
@@ -84,18 +91,18 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
     names: list[str] = []
     alphas: list[Pixels] = []
     areas: list[float] = []
-    for _ in range(rng.integers(1, 5)):
+    for _ in range(rng.integers(1, 4)):
         name = SHAPE_CLASSES[int(rng.integers(len(SHAPE_CLASSES)))]
         for _ in range(_TRIES):
             contours = _random_shape(rng, name, size)
             alpha = coverage(contours, size)
             if _in_sight([*alphas, alpha], [*areas, area(contours)]):
-                _paint(rng, image, alpha)
+                _paint(rng, image, alpha, hue=SHAPE_HUES[name])
                 names.append(name)
                 alphas.append(alpha)
                 areas.append(area(contours))
                 break
-    for _ in range(rng.integers(0, 3)):
+    for _ in range(rng.integers(0, 2)):
         alpha = coverage(_bar(rng, size), size)
         if _in_sight([*alphas, alpha], [*areas, 0.0]):
             _paint(rng, image, alpha)
@@ -138,7 +145,9 @@ def _background(rng: np.random.Generator, size: int) -> Pixels:
     return image * light[..., None]
 
 
-def _paint(rng: np.random.Generator, image: Pixels, alpha: Pixels) -> None:
+def _paint(
+    rng: np.random.Generator, image: Pixels, alpha: Pixels, *, hue: float | None = None
+) -> None:
     """Blend a random texture into the picture, in a colour that differs from what is there."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if not len(rows):
@@ -146,7 +155,7 @@ def _paint(rng: np.random.Generator, image: Pixels, alpha: Pixels) -> None:
     # Only the patch that changes: most things are far smaller than the picture.
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     patch, share = image[window], alpha[window][..., None]
-    colour = vivid_colour(rng, far_from=(patch * share).sum(axis=(0, 1)) / share.sum())
+    colour = vivid_colour(rng, far_from=(patch * share).sum(axis=(0, 1)) / share.sum(), hue=hue)
     kinds = ('plain', 'gradient', 'clouds', 'stripes', 'checks')
     texture = fill(rng, *patch.shape[:2], kinds=kinds, colour=colour, contrast=45)
     patch += share * (texture - patch)

@@ -31,7 +31,7 @@ _LOG_EVERY = 500
 def make_shapes_voc(
     root: str | os.PathLike[str],
     *,
-    num_train: int = 5000,
+    num_train: int = 4000,
     num_val: int = 100,
     num_test: int = 400,
     image_size: int = 128,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +18,31 @@ def muted_colour(rng: np.random.Generator) -> Pixels:
 
 
 def vivid_colour(
-    rng: np.random.Generator, *, far_from: npt.ArrayLike, distance: float = 90.0
+    rng: np.random.Generator,
+    *,
+    far_from: npt.ArrayLike,
+    distance: float = 90.0,
+    hue: float | None = None,
 ) -> Pixels:
-    """A saturated colour: RGB, shape ``(3,)``, at least ``distance`` from the one given.
+    """A saturated colour at least ``distance`` from another.
 
-    One channel is bright, one dark and one anything, so no colour is near all of them.
+    Args:
+        rng: Source of every random choice.
+        far_from: The other colour, RGB, 0 to 255.
+        distance: Euclidean, in grey levels.
+        hue: In degrees: four colours of five are near it. None for any hue.
+
+    Returns:
+        RGB, shape ``(3,)``, 0 to 255.
     """
     avoid = np.asarray(far_from, dtype=np.float64)
+    # No colour is near all saturated ones, so this ends soon.
     while True:
-        colour = rng.permutation([rng.uniform(180, 255), rng.uniform(0, 60), rng.uniform(0, 255)])
+        degrees = rng.uniform(0, 360)
+        if hue is not None and rng.random() < 0.8:
+            degrees = rng.normal(hue, 18)
+        rgb = hsv_to_rgb(degrees / 360 % 1, rng.uniform(0.7, 1), rng.uniform(0.65, 1))
+        colour = 255 * np.asarray(rgb)
         if np.linalg.norm(colour - avoid) >= distance:
             return colour.astype(np.float32)
 

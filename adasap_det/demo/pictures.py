@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,8 @@ _SCALE = 4
 _BAR = 28
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
-Picture = npt.NDArray[np.uint8]
+Picture = npt.NDArray[Any]
+"""BGR, uint8, shape ``(H, W, 3)``: what OpenCV reads."""
 
 
 def save_side_by_side(
@@ -46,7 +48,7 @@ def save_side_by_side(
         for title, model in models.items():
             found = inference_detector(model, str(image)).pred_instances.cpu().numpy()
             sure = found.scores >= score
-            meta = model.dataset_meta
+            meta: Any = model.dataset_meta
             panels.append(
                 _panel(
                     pixels,

@@ -33,7 +33,7 @@ class Settings:
 
 
 FULL = Settings(
-    num_train=5000, num_val=100, num_test=400, overrides={}, timing_rounds=100, pictures=8
+    num_train=4000, num_val=100, num_test=400, overrides={}, timing_rounds=100, pictures=8
 )
 _BRIEF = {'train_dataloader.batch_size': 4, 'default_hooks.logger.interval': 1}
 FAST = Settings(

@@ -158,8 +158,8 @@ test_dataloader = dict(
 val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='area')
 test_evaluator = val_evaluator
 
-max_iters = 1400
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=700)
+max_iters = 1200
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=400)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(

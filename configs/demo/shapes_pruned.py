@@ -3,7 +3,7 @@
 _base_ = './shapes_dense.py'
 
 # From the converged dense detector.
-load_from = 'demo_out/dense/iter_1400.pth'
+load_from = 'demo_out/dense/iter_1200.pth'
 
 max_iters = 500
 train_cfg = dict(max_iters=max_iters, val_interval=250)

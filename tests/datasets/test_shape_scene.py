@@ -44,7 +44,7 @@ def test_scenes_are_what_they_say():
         scene = draw_scene(np.random.default_rng(seed), size=96)
         assert scene.image.shape == (96, 96, 3)
         assert scene.image.dtype == np.uint8
-        assert 1 <= len(scene.objects) <= 4
+        assert 1 <= len(scene.objects) <= 3
         taken = np.zeros((96, 96), dtype=int)
         for thing in scene.objects:
             x0, y0, x1, y1 = thing.box

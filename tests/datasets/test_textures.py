@@ -1,9 +1,17 @@
+from colorsys import rgb_to_hsv
+
 import numpy as np
 import pytest
 
+from adasap_det.datasets.shape_outlines import SHAPE_CLASSES, SHAPE_HUES
 from adasap_det.datasets.textures import fill, muted_colour, smooth_noise, vivid_colour
 
 KINDS = ('plain', 'gradient', 'clouds', 'stripes', 'checks')
+
+
+def hue_and_saturation(colour: np.ndarray) -> tuple[float, float]:
+    hue, saturation, _ = rgb_to_hsv(*(colour / 255))
+    return 360 * hue, saturation
 
 
 def test_vivid_colours_are_saturated_and_keep_their_distance():
@@ -13,7 +21,24 @@ def test_vivid_colours_are_saturated_and_keep_their_distance():
     assert np.linalg.norm(colours - red, axis=1).min() >= 100
     assert colours.min() >= 0
     assert colours.max() <= 255
-    assert np.ptp(colours, axis=1).min() >= 120
+    assert min(hue_and_saturation(c)[1] for c in colours) >= 0.7 - 1e-6
+
+
+def test_the_hue_is_a_hint_and_no_proof():
+    rng = np.random.default_rng(0)
+    grey = np.full(3, 128.0)
+    hues = np.array(
+        [hue_and_saturation(vivid_colour(rng, far_from=grey, hue=350))[0] for _ in range(1000)]
+    )
+    away = np.abs((hues - 350 + 180) % 360 - 180)
+    # Within three deviations lie the usual ones, 80 %, and by chance 54 / 180 of the rest.
+    assert np.mean(away < 54) == pytest.approx(0.8 + 0.2 * 0.3, abs=0.05)
+
+
+def test_usual_hues_differ():
+    assert list(SHAPE_HUES) == list(SHAPE_CLASSES)
+    hues = np.sort(list(SHAPE_HUES.values()))
+    assert np.diff([*hues, hues[0] + 360]).min() >= 35
 
 
 def test_muted_colours_are_near_grey():

@@ -1,0 +1,39 @@
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from adasap_det.demo.latency import measure_latency
+
+
+class Sleeper(nn.Module):
+    """Takes a given time, ten times as long in every third pass."""
+
+    def __init__(self, seconds: float, calls: list[str], name: str) -> None:
+        super().__init__()
+        self.seconds, self.calls, self.name = seconds, calls, name
+
+    def forward(self, inputs: torch.Tensor, mode: str) -> None:
+        assert mode == 'tensor'
+        assert inputs.shape == (1, 3, 8, 16)
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.calls.append(self.name)
+        time.sleep(self.seconds * (10 if len(self.calls) % 3 == 0 else 1))
+
+
+def test_median_in_milliseconds_of_models_that_take_turns():
+    calls: list[str] = []
+    models = {'slow': Sleeper(0.02, calls, 'slow'), 'quick': Sleeper(0.005, calls, 'quick')}
+    times = measure_latency(models, input_size=(8, 16), rounds=5, warm_up=2)
+    assert calls == ['slow', 'quick'] * 7
+    # A busy machine only ever adds.
+    assert 20 <= times['slow'] < 100
+    assert 5 <= times['quick'] < times['slow']
+    assert all(model.training for model in models.values())
+
+
+def test_rounds_must_be_positive():
+    with pytest.raises(ValueError, match='rounds is 0'):
+        measure_latency({}, input_size=(8, 8), rounds=0)

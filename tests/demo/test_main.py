@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from adasap_det.demo.__main__ import main
+from adasap_det.demo.settings import FAST, FULL, load_config
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory) -> Path:
+    """The folder that a fast demo leaves."""
+    folder = tmp_path_factory.mktemp('demo') / 'out'
+    assert main(['--fast', '--work-dir', str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_numbers_are_those_of_the_checkpoints(demo):
+    results = json.loads((demo / 'results.json').read_text())
+    for name in ('dense', 'pruned'):
+        state = torch.load(results[name]['checkpoint'], weights_only=True)['state_dict']
+        weights = {k: v for k, v in state.items() if 'running_' not in k}
+        params = sum(v.numel() for k, v in weights.items() if 'num_batches' not in k)
+        assert results[name]['params'] == params
+        assert 0 <= results[name]['ap50'] <= 1
+        assert results[name]['latency_ms'] > 0
+    dense, pruned = results['dense'], results['pruned']
+    # At most half, and hardly less: channels go in eights.
+    assert 0.45 < pruned['params'] / dense['params'] <= 0.5
+    assert 0.1 < pruned['macs'] / dense['macs'] < 0.9
+
+
+@pytest.mark.slow
+def test_pictures_show_both_models_side_by_side(demo):
+    results = json.loads((demo / 'results.json').read_text())
+    assert len(results['pictures']) == FAST.pictures == 2
+    for path in results['pictures']:
+        picture = cv2.imread(path)
+        height, width, _ = picture.shape
+        assert width == 2 * (height - 28)
+        # Under the titles both halves show the scene, not blank paper.
+        for half in np.split(picture[28:], 2, axis=1):
+            assert half.std() > 5
+
+
+@pytest.mark.slow
+def test_log_has_all_three_steps_of_the_method(demo):
+    (log,) = (demo / 'adasap').glob('*/*.log')
+    text = log.read_text()
+    for line in (
+        "AdaSAP stage 'adaptive' from iteration 0",
+        'Cut 1/2',
+        'Cut 2/2',
+        "AdaSAP stage 'uniform' from iteration 3",
+        'Evaluation before the cut',
+        'Evaluation after the cut',
+    ):
+        assert line in text
+
+
+@pytest.mark.slow
+def test_second_run_trains_nothing_and_finds_the_same(demo, capsys):
+    before = json.loads((demo / 'results.json').read_text())
+    stamps = {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')}
+    assert main(['--fast', '--work-dir', str(demo)]) == 0
+    out = capsys.readouterr().out
+    assert out.count('not trained again') == 2
+    assert 'Iter(train)' not in out
+    assert {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')} == stamps
+    after = json.loads((demo / 'results.json').read_text())
+    for name in ('dense', 'pruned'):
+        for key in ('ap50', 'params', 'macs', 'checkpoint'):
+            assert after[name][key] == before[name][key]
+
+
+@pytest.mark.slow
+def test_other_seed_in_the_same_folder_is_an_error(demo, capsys):
+    assert main(['--fast', '--work-dir', str(demo), '--seed', '1']) == 1
+    assert 'was made with seed=0 instead of 1; give another root' in capsys.readouterr().err
+
+
+def test_configs_write_below_the_work_dir(tmp_path):
+    cfg = load_config('adasap', FULL, work_dir=tmp_path, seed=3)
+    assert cfg.work_dir == str(tmp_path / 'adasap')
+    assert cfg.train_dataloader.dataset.data_root == f'{tmp_path}/data/'
+    assert cfg.randomness == dict(seed=3)
+    # The full size trains as the config files say, the fast one for a moment.
+    assert cfg.train_cfg.max_iters > 100
+    assert load_config('adasap', FAST, work_dir=tmp_path, seed=3).train_cfg.max_iters == 6
