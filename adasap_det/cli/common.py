@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from mmengine.config import Config, DictAction
+from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -127,4 +129,23 @@ def type_name(cfg: Mapping[str, Any] | object) -> str:
 
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for."""
+    if cfg.launcher == 'pytorch' and get_device() == 'cpu' and not dist.is_initialized():
+        _start_on_cpu(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _start_on_cpu(cfg: Config) -> None:
+    """Join torchrun's processes on a machine without accelerator.
+
+    MMEngine would choose a CUDA device for the process and for DDP; it leaves a process group
+    that is there as it is.
+    """
+    dist.init_process_group('gloo')
+    if not cfg.get('model_wrapper_cfg'):
+        # As MMEngine's own, but for the device.
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )

@@ -117,8 +117,10 @@ def use_tta(cfg: Config) -> None:
         )
         # The last step packs the sample, which the branches of the augmentation do for themselves.
         pipeline = [*deepcopy(dataset.pipeline)[:-1], flips]
-    cfg.model = dict(**tta_model, module=cfg.model)
     dataset.pipeline = pipeline
+    # Around the loaded model: the checkpoint's names and structure are those of the bare one.
+    hook = dict(type='PrepareTTAHook', tta_cfg=tta_model)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def _dump_results(cfg: Config, path: str) -> Any:

@@ -1,0 +1,95 @@
+"""Reading configs and telling users what is wrong."""
+
+import argparse
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from adasap_det.cli import common
+from adasap_det.cli.common import UsageError
+
+
+def arguments(config, **kwargs) -> argparse.Namespace:
+    defaults = dict(work_dir=None, cfg_options=None, launcher='none', local_rank=0)
+    return argparse.Namespace(config=str(config), **{**defaults, **kwargs})
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / 'recipe.py'
+    path.write_text('value = 1\nnested = dict(a=1)\n')
+    return path
+
+
+def test_work_dir_is_named_after_the_config(file):
+    assert common.load_config(arguments(file)).work_dir == './work_dirs/recipe'
+
+
+def test_work_dir_of_the_command_line_wins_over_the_configs(file):
+    file.write_text("work_dir = 'from_config'\n")
+    assert common.load_config(arguments(file)).work_dir == 'from_config'
+    assert common.load_config(arguments(file, work_dir='mine')).work_dir == 'mine'
+
+
+def test_overrides_are_merged(file):
+    cfg = common.load_config(arguments(file, cfg_options={'nested.a': 5}, launcher='slurm'))
+    assert cfg.nested.a == 5 and cfg.value == 1
+    assert cfg.launcher == 'slurm'
+
+
+def test_shipped_configs_are_found_by_scope():
+    cfg = common.load_config(arguments('adasap_det::demo/shapes_dense.py'))
+    assert cfg.work_dir == './work_dirs/shapes_dense'
+    with pytest.raises(UsageError, match='did you mean one of'):
+        common.load_config(arguments('adasap_det::demo/shapes_dens.py'))
+
+
+def test_a_config_that_cannot_be_read_is_named(file):
+    with pytest.raises(UsageError, match=r"config 'none\.py' does not exist"):
+        common.load_config(arguments('none.py'))
+    file.write_text('a = (\n')
+    with pytest.raises(UsageError, match=r"recipe\.py' cannot be read: SyntaxError"):
+        common.load_config(arguments(file))
+    file.write_text("_base_ = 'adasap_det::nothing.py'\n")
+    with pytest.raises(UsageError, match=r"adasap_det ships no config 'nothing\.py'"):
+        common.load_config(arguments(file))
+
+
+@pytest.mark.parametrize('hook', ['StructureHook', 'PruningHook', 'mmengine.PruningHook'])
+def test_a_hook_for_structure_is_added_once(hook):
+    cfg = Config(dict(custom_hooks=[dict(type='EMAHook'), dict(type=hook)]))
+    common.add_structure_hook(cfg)
+    assert [h.type for h in cfg.custom_hooks] == ['EMAHook', hook]
+
+
+@pytest.mark.parametrize('hooks', [{}, {'custom_hooks': None}, {'custom_hooks': []}])
+def test_a_hook_for_structure_is_added_where_there_is_none(hooks):
+    cfg = Config(hooks)
+    common.add_structure_hook(cfg)
+    assert cfg.custom_hooks == [{'type': 'StructureHook'}]
+
+
+def test_checkpoints_are_checked_and_addresses_are_not(tmp_path):
+    common.require_checkpoint('https://example.org/model.pth')
+    torch.save({'state_dict': {}}, tmp_path / 'good.pth')
+    common.require_checkpoint(str(tmp_path / 'good.pth'))
+    with pytest.raises(UsageError, match='does not exist; give the path'):
+        common.require_checkpoint(str(tmp_path / 'none.pth'))
+
+
+def test_usage_errors_become_one_line(capsys):
+    def wrong():
+        raise UsageError('so and so')
+
+    assert common.report_usage_errors('prog', wrong) == 2
+    assert capsys.readouterr().err == 'prog: error: so and so\n'
+    assert common.report_usage_errors('prog', lambda: None) == 0
+
+
+def test_other_errors_keep_their_traceback():
+    def fault():
+        raise ValueError('a fault of ours')
+
+    with pytest.raises(ValueError, match='a fault of ours'):
+        common.report_usage_errors('prog', fault)

@@ -1,0 +1,151 @@
+"""adasap-train: what it changes in a config, what it refuses, and that it trains and resumes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from adasap_det.cli import train
+from adasap_det.cli.common import UsageError
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        ('OptimWrapper', 'AmpOptimWrapper'),
+        ('AdaSAPOptimWrapper', 'AmpAdaSAPOptimWrapper'),
+        ('AmpAdaSAPOptimWrapper', 'AmpAdaSAPOptimWrapper'),
+        (None, 'AmpOptimWrapper'),
+    ],
+)
+def test_amp_switches_to_the_twin(before, after):
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1))))
+    if before is not None:
+        cfg.optim_wrapper.type = before
+    train.use_amp(cfg)
+    assert cfg.optim_wrapper.type == after
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+
+
+def test_amp_keeps_a_chosen_loss_scale():
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', loss_scale=512.0)))
+    train.use_amp(cfg)
+    assert cfg.optim_wrapper.loss_scale == 512.0
+
+
+def test_amp_refuses_wrappers_without_a_known_twin():
+    with pytest.raises(UsageError, match=r"'ApexOptimWrapper'.*set optim_wrapper\.type"):
+        train.use_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
+    with pytest.raises(UsageError, match='needs an optim_wrapper'):
+        train.use_amp(Config({}))
+
+
+def test_scaling_needs_a_base_batch_size():
+    cfg = Config(dict(auto_scale_lr=dict(base_batch_size=16, enable=False)))
+    train.scale_lr(cfg)
+    assert cfg.auto_scale_lr.enable is True
+    with pytest.raises(UsageError, match='base_batch_size'):
+        train.scale_lr(Config({}))
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> str:
+    path = str(tmp_path / 'epoch_1.pth')
+    torch.save({'meta': {}, 'state_dict': {}, 'optimizer': {}}, path)
+    return path
+
+
+def test_resume_from_a_name(checkpoint, tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path / 'run')))
+    train.set_resume(cfg, checkpoint)
+    assert (cfg.resume, cfg.load_from) == (True, checkpoint)
+
+
+@pytest.mark.parametrize('by_config', [True, False])
+def test_resume_auto_takes_the_newest_readable(checkpoint, tmp_path, by_config):
+    cfg = Config(dict(work_dir=str(tmp_path), resume=by_config))
+    train.set_resume(cfg, None if by_config else 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, checkpoint)
+
+
+def test_resume_auto_without_a_checkpoint_starts_as_the_config_says(checkpoint, tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path / 'new'), load_from=checkpoint))
+    train.set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, checkpoint)
+
+
+def test_without_resume_the_config_is_left_alone(tmp_path):
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    train.set_resume(cfg, None)
+    assert 'resume' not in cfg and 'load_from' not in cfg
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['none.py'], "config 'none.py' does not exist"),
+        (['{config}', '--resume', 'none.pth'], "checkpoint 'none.pth' does not exist"),
+        (['{config}', '--cfg-options', 'load_from=none.pth'], "'none.pth' does not exist"),
+        (
+            ['{config}', '--cfg-options', 'train_dataloader.dataset.data_root=nowhere'],
+            "train data (XMLDataset): data_root 'nowhere' does not exist (looked for",
+        ),
+        (
+            ['{config}', '--cfg-options', 'val_dataloader.dataset.ann_file=no.txt'],
+            'val data (XMLDataset): ann_file',
+        ),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(config, capsys, tmp_path, arguments, message):
+    arguments = [a.format(config=config) for a in arguments]
+    assert train.main([*arguments, '--work-dir', str(tmp_path / 'run')]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith('adasap-train: error: ') and message in err
+    assert err.count('\n') == 1
+    assert not (tmp_path / 'run').exists()
+
+
+def test_unknown_options_exit_2(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        train.main(['some.py', '--work-dri', 'x'])
+    assert exit_.value.code == 2
+    assert 'unrecognized arguments: --work-dri x' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_trains_and_resumes_from_the_newest_readable_checkpoint(config, tmp_path):
+    run = tmp_path / 'run'
+    assert train.main([str(config), '--work-dir', str(run)]) == 0
+    assert {'iter_1.pth', 'iter_2.pth', 'last_checkpoint', 'mine.py'} <= set(os.listdir(run))
+    # The run is killed while it writes: half a checkpoint, and a note of it.
+    os.truncate(run / 'iter_2.pth', os.path.getsize(run / 'iter_2.pth') // 2)
+    more = ['--resume', '--cfg-options', 'train_cfg.max_iters=3']
+    assert train.main([str(config), '--work-dir', str(run), *more]) == 0
+    resumed = [
+        path.read_text()
+        for path in sorted(run.glob('2*/*.log'))
+        if 'resumed epoch' in path.read_text()
+    ]
+    assert len(resumed) == 1 and 'resumed epoch: 0, iter: 1' in resumed[0]
+    final = torch.load(run / 'iter_3.pth', weights_only=False)
+    assert final['meta']['iter'] == 3
+    assert len(final['optimizer']['state']) > 0
+
+
+@pytest.mark.slow
+def test_trains_under_torchrun_on_a_cpu(config, tmp_path):
+    command = [
+        *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2'),
+        *('-m', 'adasap_det.cli.train', str(config), '--launcher', 'pytorch'),
+        *('--work-dir', str(tmp_path / 'run'), '--cfg-options', 'val_cfg=None'),
+        *('val_dataloader=None', 'val_evaluator=None'),
+    ]
+    env = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Two processes share the eight pictures in batches of four: one iteration is an epoch.
+    assert (tmp_path / 'run/iter_2.pth').is_file()
+    assert 'GPU number: 2' in done.stdout + done.stderr
