@@ -119,7 +119,8 @@ class TaylorImportance(Importance):
     a norm layer have :math:`w \cdot g = 0`), else weights and biases.
 
     Args:
-        normalize: See :class:`Importance`.
+        normalize: See :class:`Importance`. Default ``'none'``: the estimate is in units of the
+            loss, on one scale in all layers.
 
     Source: Molchanov et al. 2019 (arXiv 1906.10771); on norm layers as in HALP
         (arXiv 2110.10811).
@@ -127,7 +128,7 @@ class TaylorImportance(Importance):
 
     needs_gradients = True
 
-    def __init__(self, *, normalize: str = 'mean') -> None:
+    def __init__(self, *, normalize: str = 'none') -> None:
         super().__init__(normalize=normalize)
         self._sums: dict[str, Tensor] = {}
         self._steps: dict[str, int] = {}

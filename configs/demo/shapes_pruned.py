@@ -23,7 +23,7 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(
         type='PruningHook',
-        importance=dict(type='MagnitudeImportance'),
+        importance=dict(type='TaylorImportance'),
         budget=dict(type='ParamsBudget', keep=0.5),
         # Iterations: 100 of the adaptive stage, then eight cuts in 70 more.
         by_epoch=False,
