@@ -7,6 +7,7 @@ that the importance, the budget and the surgery share.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from fnmatch import fnmatch
 
 import torch
 import torch_pruning as tp
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .tracing import eval_mode, example_input, trace_forward
@@ -48,7 +50,7 @@ class ChannelGroup:
     """Channels coupled by residual adds, depthwise convolutions, norms, concats and the like.
 
     Attributes:
-        name: Dotted name of the first layer that computes them.
+        name: Dotted name of one of the layers that compute them, the same at every analysis.
         size: Number of channels.
         own: Slices that compute the channels: filters, biases, norm parameters and statistics.
         consumers: Slices that read them: input channels of the layers that follow.
@@ -77,8 +79,8 @@ class ChannelAnalysis:
     """What can be pruned in a model, and what cannot and why.
 
     Attributes:
-        groups: The prunable groups, in the order of the forward graph.
-        kept_whole: Reason by name of the first layer, for groups that must stay whole.
+        groups: The prunable groups, in an order that is the same at every analysis.
+        kept_whole: Reason by name, for groups that must stay whole.
     """
 
     groups: list[ChannelGroup]
@@ -100,7 +102,8 @@ def find_channel_groups(
             also covers everything inside a module that it names.
 
     Returns:
-        The groups; output layers of the model, whose channels mean something, are kept whole.
+        The groups. Output layers of the model, whose channels mean something, are kept whole,
+        and so is what Torch-Pruning sees wrongly: each group is cut by way of trial, in a copy.
 
     Raises:
         ValueError: If a pattern of ``exclude`` matches no layer, or nothing can be pruned.
@@ -137,11 +140,16 @@ def find_channel_groups(
         except _KeptWholeError as reason:
             analysis.kept_whole[root] = str(reason)
             continue
-        excluded = [name for name in group.layers if matches(name, exclude)]
+        owners = dict.fromkeys(piece.name.rpartition('.')[0] for piece in group.own)
+        excluded = [name for name in owners if matches(name, exclude)]
         if excluded:
             analysis.kept_whole[root] = f'{excluded[0]} is excluded'
         else:
             analysis.groups.append(group)
+    for name, why in _broken_by_a_cut(model, analysis.groups, input_size).items():
+        analysis.groups = [group for group in analysis.groups if group.name != name]
+        analysis.kept_whole[name] = why
+        print_log(f'{name} is kept whole: {why}', logger='current', level=logging.WARNING)
     if not analysis.groups:
         reasons = '; '.join(f'{k}: {v}' for k, v in analysis.kept_whole.items()) or 'no layers'
         raise ValueError(f'no channel of the model can be pruned ({reasons})')
@@ -177,6 +185,45 @@ def without_channels(group: ChannelGroup, kept: Tensor, moved: dict) -> ChannelG
     )
 
 
+def _broken_by_a_cut(
+    model: nn.Module, groups: Sequence[ChannelGroup], input_size: tuple[int, int]
+) -> dict[str, str]:
+    """Groups that the model cannot lose a channel of, and why, by name.
+
+    A forward pass may count channels in ways that the graph does not show: it splits at a fixed
+    channel, adds a buffer, or returns what it also goes on to use. Here it is run and seen.
+    """
+    from .surgery import cut_channels  # it needs the classes above
+
+    def outputs(shadow: nn.Module) -> list[torch.Size]:
+        with eval_mode(shadow), torch.no_grad():
+            results = trace_forward(shadow, example_input(shadow, input_size))
+        return [t.shape for t in tp.utils.flatten_as_list(results) if isinstance(t, Tensor)]
+
+    def trouble(some: Sequence[ChannelGroup]) -> str | None:
+        kept = {group.name: _without_the_first(group) for group in some}
+        shadow = copy.deepcopy(model)
+        try:
+            cut_channels(shadow, some, kept)
+            same = outputs(shadow) == whole
+        except Exception as error:  # whatever the model raises is the reason
+            return f'without one of its channels the model fails: {error}'
+        return None if same else 'it changes the shape of an output of the model'
+
+    groups = [group for group in groups if group.size > group.parts]
+    whole = outputs(copy.deepcopy(model))
+    if not groups or trouble(groups) is None:
+        return {}
+    found = {group.name: trouble([group]) for group in groups}
+    return {name: reason for name, reason in found.items() if reason is not None}
+
+
+def _without_the_first(group: ChannelGroup) -> Tensor:
+    """Channels left when each part of the group loses its first."""
+    channels = torch.arange(group.size)
+    return channels[channels % (group.size // group.parts) != 0]
+
+
 class _KeptWholeError(Exception):
     """Carries the reason why a group can't be pruned."""
 
@@ -195,7 +242,7 @@ def _to_channel_group(
         module = node.module
         produces = graph.is_out_channel_pruning_fn(handler)
         if produces and not node.outputs:
-            raise _KeptWholeError(f'{names.get(module, "it")} is an output of the model')
+            raise _KeptWholeError(f'{names.get(module, root)} is an output of the model')
         if node.type in _STRUCTURAL:
             continue
         if module not in names:
@@ -212,6 +259,8 @@ def _to_channel_group(
                 norms.append(name)
             elif isinstance(module, nn.Module) and name not in layers:
                 layers.append(name)
+        if part > 1 and not len(item.idxs) == size == _channels_of(module, produces):
+            raise _KeptWholeError(f'{name} takes them in {part} parts together with others')
         parts = math.lcm(parts, part)
         for tensor_name, dim, length in tensors:
             inside = positions < length  # a grouped convolution's filters see one part only
@@ -228,6 +277,12 @@ def _to_channel_group(
         norms=tuple(dict.fromkeys(norms)),
         parts=parts,
     )
+
+
+def _channels_of(module: nn.Module, produces: bool) -> int:
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels
+    return module.out_channels if produces else module.in_channels  # type: ignore[return-value]
 
 
 _STRUCTURAL = {
