@@ -14,7 +14,7 @@ README = ROOT / 'README.md'
 # The two families install the same modules, so neither may be a plain requirement.
 ONEDL = ['onedl-mmengine>=0.10.10', 'onedl-mmcv>=2.3', 'onedl-mmdetection>=3.5']
 OPENMMLAB = ['mmengine>=0.10.4', 'mmcv>=2.0.1', 'mmdet>=3.3']
-TEST = ['pytest>=8', 'imagecorruptions-imaug>=1.1.5', 'setuptools>=64', 'wheel']
+TEST = ['pytest>=8', 'pytest-xdist>=3.5', 'imagecorruptions-imaug>=1.1.5', 'setuptools>=64', 'wheel']
 LINT = ['ruff>=0.9', 'mypy>=1.14']
 
 setup(
@@ -42,6 +42,7 @@ setup(
         'numpy>=1.24',
         'scipy>=1.10',
         'Pillow>=10',
+        'rich>=13',
         'torch>=2.1',
         'torchvision>=0.16',
         'torch-pruning>=1.5,<2',
