@@ -25,7 +25,7 @@ def save_side_by_side(
     images: Sequence[Path],
     folder: Path,
     *,
-    score: float = 0.4,
+    score: float = 0.3,
 ) -> list[Path]:
     """Write one PNG for each image, with a panel for each model.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import shutil
@@ -16,6 +17,7 @@ from mmengine.runner import Runner
 
 _SHOWN = ('Iter(', 'AdaSAP stage', 'Start:', 'Cut ', 'Evaluation ', 'Model shrunk', 'train data')
 _OBSOLETE = 'will be deprecated in future'
+_numbers = itertools.count()
 
 
 class DemoRunner(Runner):
@@ -61,7 +63,7 @@ def train(cfg: Config, *, say: Callable[[str], None]) -> Path:
     elif (folder / 'last_checkpoint').is_file():
         say(f'going on from {(folder / "last_checkpoint").read_text().strip()}')
         cfg.resume, cfg.load_from = True, None
-    DemoRunner.from_cfg(cfg).train()
+    _build(cfg).train()
     complete.write_text(json.dumps(wanted))
     return final
 
@@ -79,11 +81,17 @@ def evaluate(cfg: Config, checkpoint: Path, *, name: str) -> float:
     """
     cfg = cfg.copy()
     cfg.work_dir = str(Path(cfg.work_dir).parent / 'evaluation' / name)
-    cfg.visualizer.name = f'visualizer_{cfg.work_dir}'
     cfg.load_from, cfg.resume = str(checkpoint), False
     cfg.custom_hooks = [dict(type='StructureHook')]
-    metrics = DemoRunner.from_cfg(cfg).test()
+    metrics = _build(cfg).test()
     return float(metrics['pascal_voc/mAP'])
+
+
+def _build(cfg: Config) -> DemoRunner:
+    # MMEngine keeps visualizers by name for the life of the process: a second one of the same name
+    # would be the first, and write its curves to the folder of the first run.
+    cfg.visualizer.name = f'demo_visualizer_{next(_numbers)}'
+    return DemoRunner.from_cfg(cfg)
 
 
 def _fingerprint(cfg: Config) -> dict[str, str]:

@@ -78,7 +78,4 @@ def load_config(name: str, settings: Settings, *, work_dir: Path, seed: int) -> 
     for stage in ('train', 'val', 'test'):
         cfg[f'{stage}_dataloader'].dataset.data_root = f'{work_dir / "data"}/'
     cfg.randomness = dict(seed=seed)
-    # MMEngine keeps visualizers by name for the life of the process: two runs of one name would
-    # write their curves to the folder of the first.
-    cfg.visualizer.name = f'visualizer_{cfg.work_dir}'
     return cfg

@@ -4,7 +4,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
+from mmengine.runner import CheckpointLoader
 
 from adasap_det.demo.__main__ import main
 from adasap_det.demo.settings import FAST, FULL, load_config
@@ -22,7 +22,7 @@ def demo(tmp_path_factory) -> Path:
 def test_numbers_are_those_of_the_checkpoints(demo):
     results = json.loads((demo / 'results.json').read_text())
     for name in ('dense', 'pruned'):
-        state = torch.load(results[name]['checkpoint'], weights_only=True)['state_dict']
+        state = CheckpointLoader.load_checkpoint(results[name]['checkpoint'])['state_dict']
         weights = {k: v for k, v in state.items() if 'running_' not in k}
         params = sum(v.numel() for k, v in weights.items() if 'num_batches' not in k)
         assert results[name]['params'] == params
