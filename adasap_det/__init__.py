@@ -12,8 +12,15 @@ __all__ = ['__version__', 'config_path']
 # Before anything imports mmdet, which needs MMCV's operators at import time.
 compat.apply()
 
-from . import datasets, hooks, models, optim, pruning  # noqa: E402, F401
+from . import datasets, hooks, optim, pruning  # noqa: E402, F401
 from .engine import atomic_backend as _atomic_backend  # noqa: E402, F401
 from .engine.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
 
 _install()
+
+try:
+    from . import models  # noqa: F401
+except ImportError as _error:
+    if (_error.name or '').partition('.')[0] != 'mmcv':
+        raise
+    # Parts of detectors have no use where MMCV is missing; the rest has.

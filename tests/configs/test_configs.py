@@ -89,7 +89,10 @@ def test_configs_are_short(name):
 @pytest.mark.parametrize('family', FAMILIES)
 def test_pruned_is_dense_and_a_pruning_hook(family):
     dense, pruned = plain(f'{family}_dense.py'), plain(f'{family}_pruned.py')
-    assert differing(dense, pruned) - {'load_from'} == {'custom_hooks'}
+    allowed = {'load_from'}
+    if family.endswith('voc2012'):  # goes on from the dense detector, on a schedule of its own
+        allowed |= {'max_epochs', 'train_cfg', 'param_scheduler', 'optim_wrapper'}
+    assert differing(dense, pruned) - allowed == {'custom_hooks'}
     *hooks, added = pruned['custom_hooks']
     assert hooks == dense['custom_hooks']
     assert added['type'] == 'PruningHook'
@@ -121,7 +124,7 @@ def test_hooks_build_and_none_of_mmdets_is_lost(name):
     register_all_modules(init_default_scope=True)
     types = [hook['type'] for hook in cfg.custom_hooks]
     for hook in cfg.custom_hooks:
-        HOOKS.build(copy.deepcopy(hook))
+        HOOKS.build({k: v for k, v in copy.deepcopy(hook).items() if k != 'priority'})
     assert {'RandomStateHook', 'DataCheckHook'} <= set(types)
     if 'ssd' in name:  # mmdet's SSD configs have these two, the others none
         assert {'NumClassCheckHook', 'CheckInvalidLossHook'} <= set(types)
