@@ -14,13 +14,12 @@ TRACED_ROIS = 8
 
 
 def example_input(model: nn.Module, input_size: tuple[int, int]) -> Tensor:
-    """A picture of noise, shape ``(1, 3, H, W)``, where the model is.
+    """A picture of noise, shape ``(1, 3, H, W)``, of the model's device and dtype.
 
     Noise and not zeros: a layer that divides by its input's norm must stay finite.
     """
-    device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(1, 3, *input_size, generator=generator).to(device)
+    return torch.rand(1, 3, *input_size, generator=generator).to(next(model.parameters()))
 
 
 def trace_forward(model: Any, inputs: Tensor, *, num_rois: int = TRACED_ROIS) -> Any:

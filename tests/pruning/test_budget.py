@@ -98,6 +98,29 @@ def test_parts_lose_the_same_channels():
     assert kept['a'].tolist() == [0, 2, 3, 5]
 
 
+def test_parts_and_rounding_together():
+    """Four parts in steps of six: the counts left are multiples of twelve."""
+    score = torch.arange(6.0).repeat(4)
+    kept = select_channels(
+        [Group('a', 24, parts=4)], [score], Product('a'), limit=100.0, round_to=6
+    )
+    assert kept['a'].tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17, 21, 22, 23]
+
+
+def test_the_share_that_stays_is_of_the_dense_model():
+    groups = [Group('a', 5)]
+    options = dict(limit=15.0, min_keep=0.4)
+    kept = select_channels(groups, [torch.arange(5.0)], Product('a'), **options)
+    assert kept['a'].tolist() == [2, 3, 4]
+    with pytest.raises(ValueError, match=r'fewest channels allowed it is 20'):
+        select_channels(groups, [torch.arange(5.0)], Product('a'), **options, dense_sizes={'a': 10})
+
+
+def test_a_limit_already_met_cuts_nothing():
+    kept = select_channels([Group('a', 5)], [torch.ones(5)], Product('a'), limit=25.0)
+    assert kept['a'].tolist() == [0, 1, 2, 3, 4]
+
+
 def test_ties_are_broken_the_same_way_every_time():
     groups = [Group('b', 4), Group('a', 4)]
     scores = [torch.ones(4), torch.ones(4)]

@@ -3,10 +3,20 @@ import copy
 import pytest
 import torch
 import torch_pruning as tp
+from mmcv.cnn import ConvModule
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from torch import nn
 
-from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning import (
+    count_macs,
+    count_params,
+    cut_channels,
+    describe,
+    find_channel_groups,
+    shrink,
+)
+from adasap_det.pruning.cost import macs_cost, params_cost
 from adasap_det.pruning.tracing import example_input, trace_forward
 
 from ..toy import (
@@ -71,6 +81,38 @@ def test_equal_to_torch_prunings_own_cut(net, seed):
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize('net', [ToyDetector, GroupedNet])
+@pytest.mark.parametrize('seed', range(3))
+def test_equal_to_the_dense_model_that_does_not_read_the_cut_channels(net, seed):
+    """Nothing here mixes channels but the layers that read them, found by name and by hand."""
+    model = randomize(net(), seed).double().eval()
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    kept = some_channels(groups, seed)
+    readers = {
+        'stem': [('inner', 0), ('left', 0), ('right', 0)],
+        'inner': [('back', 0)],
+        'left': [('out', 0)],
+        'right': [('out', 6)],
+        'first': [('grouped', 0)],
+        'grouped': [('out', 0)],
+    }
+    dense = copy.deepcopy(model)
+    modules = dict(dense.named_modules())
+    for group in groups:
+        layer = next(name for name in group.layers if name in readers)
+        for channel in set(range(group.size)) - set(kept[group.name].tolist()):
+            for reader, first in readers[layer]:
+                weight = modules[reader].weight.data
+                if modules[reader].groups == 2:
+                    weight[channel // 4 * 6 :][:6, channel % 4] = 0  # 12 filters, 2 x 4 inputs
+                else:
+                    weight[:, first + channel] = 0
+    cut_channels(model, groups, kept)
+    assert count_params(model) < 0.8 * count_params(dense)
+    picture = torch.rand(2, 3, *SIZE, dtype=torch.double)
+    torch.testing.assert_close(model(picture), dense(picture))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ('config', 'size'),
@@ -88,12 +130,31 @@ def test_equal_to_torch_prunings_own_cut_on_detectors(tmp_path, config, size):
     cfg.model.backbone.init_cfg = None
     init_default_scope('mmdet')
     model = randomize(MODELS.build(cfg.model))  # mmdet leaves the scale of L2Norm unset
-    groups = find_channel_groups(model, input_size=size).groups
+    analysis = find_channel_groups(model, input_size=size)
+    groups = analysis.groups
+    assert all('is an output of' in reason for reason in analysis.kept_whole.values())
     kept = some_channels(groups)
     theirs = pruned_by_torch_pruning(model, groups, kept, size)
+    counts = {name: channels.numel() for name, channels in kept.items()}
+    params = params_cost(model, groups).cost(counts)
+    macs = macs_cost(model, groups, input_size=size).cost(counts)
+
     cut_channels(model, groups, kept)
     assert_same_tensors(model.state_dict(), theirs.state_dict())
-    trace_forward(model.eval(), example_input(model, size))
+    expected = tp.utils.flatten_as_list(trace_forward(model.eval(), example_input(model, size)))
+    assert params == count_params(model)
+    assert macs == pytest.approx(count_macs(model, input_size=size))
+    for module in model.modules():
+        if isinstance(module, ConvModule):
+            assert module.in_channels == module.conv.in_channels
+            assert module.out_channels == module.conv.out_channels
+
+    dense = MODELS.build(cfg.model).eval()
+    shrink(dense, describe(model, kept={}, dense_channels={})['shapes'])
+    dense.load_state_dict(model.state_dict(), strict=True)
+    actual = tp.utils.flatten_as_list(trace_forward(dense, example_input(model, size)))
+    for a, b in zip(actual, expected, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_groups_afterwards_are_those_of_a_fresh_analysis():
@@ -159,13 +220,60 @@ def test_an_averaged_copy_is_cut_alike_and_frozen_stays_frozen():
 
 def test_state_of_another_shape_is_refused_before_anything_is_cut():
     model = ToyDetector()
-    opt = torch.optim.SGD(model.parameters(), lr=0.1)
-    opt.state[model.inner.weight]['row'] = torch.zeros(6)
+    sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    factored = torch.optim.Adafactor([model.inner.weight])
+    sum(model(**toy_batch(0), mode='loss').values()).backward()
+    sgd.step()
+    factored.step()
     groups = find_channel_groups(model, input_size=SIZE).groups
     before = {k: v.shape for k, v in model.state_dict().items()}
-    with pytest.raises(ValueError, match=r"SGD keeps 'row' of inner\.weight in shape \(6,\)"):
-        cut_channels(model, groups, some_channels(groups), optimizers=[opt])
+    momenta = [state['momentum_buffer'].shape for state in sgd.state.values()]
+    message = r"Adafactor keeps '\w+' of inner\.weight in shape \(6, 8, 3, 1\)"
+    with pytest.raises(ValueError, match=message):
+        cut_channels(model, groups, some_channels(groups), optimizers=[sgd, factored])
     assert {k: v.shape for k, v in model.state_dict().items()} == before
+    assert [state['momentum_buffer'].shape for state in sgd.state.values()] == momenta
+    assert model.inner.weight.grad is not None
+
+
+def test_a_channel_norms_own_state_is_cut_too():
+    """Running statistics are buffers, and the counter is left."""
+    model = ToyDetector()
+    model(**toy_batch(0), mode='loss')
+    mean = model.joint_bn.running_mean.clone()
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    left = next(g for g in groups if 'left' in g.layers)
+    cut_channels(model, groups, {left.name: torch.tensor([1, 3])})
+    assert torch.equal(model.joint_bn.running_mean, mean[[1, 3, 6, 7, 8, 9]])
+    assert model.joint_bn.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize(
+    ('layer', 'attributes'),
+    [
+        (lambda: nn.ConvTranspose2d(8, 8, 2, 2), {'in_channels': 5, 'out_channels': 8}),
+        (lambda: nn.ConvTranspose2d(8, 8, 2, 2, groups=8), {'in_channels': 5, 'groups': 5}),
+        (lambda: nn.PReLU(8), {'num_parameters': 5}),
+        (lambda: nn.InstanceNorm2d(8, affine=True), {'num_features': 5}),
+        (lambda: nn.InstanceNorm2d(8, track_running_stats=True), {'num_features': 5}),
+    ],
+)
+def test_rarer_layers(layer, attributes):
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), layer(), nn.Conv2d(8, 2, 1)).eval()
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    group = next(g for g in groups if '0' in g.layers)
+    cut_channels(model, groups, {group.name: torch.tensor([0, 2, 3, 5, 7])})
+    assert {name: getattr(model[1], name) for name in attributes} == attributes
+    model(torch.rand(2, 3, *SIZE))
+
+
+def test_a_group_that_is_not_named_stays_whole():
+    model = ToyDetector()
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    before = copy.deepcopy(model.state_dict())
+    after = cut_channels(model, groups, {})
+    assert_same_tensors(model.state_dict(), before)
+    assert [_plain(group) for group in after] == [_plain(group) for group in groups]
 
 
 def test_an_empty_layer_is_refused():

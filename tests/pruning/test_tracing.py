@@ -19,6 +19,12 @@ def test_example_input_is_always_the_same_noise():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
+def test_example_input_fits_the_weights(dtype):
+    model = nn.Conv2d(3, 2, 1).to(dtype)
+    assert trace_forward(model, example_input(model, (4, 6))).dtype == dtype
+
+
 def test_rois_of_all_sizes():
     rois = spread_rois(torch.zeros(1, 3, 80, 160), 4)
     assert rois[:, :3].abs().sum() == 0
