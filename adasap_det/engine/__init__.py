@@ -1,0 +1,1 @@
+"""Between MMEngine and us: checkpoints, their structure, checks before a run."""
