@@ -5,8 +5,8 @@ _base_ = './shapes_dense.py'
 # From the converged dense detector.
 load_from = 'demo_out/dense/iter_1200.pth'
 
-max_iters = 400
-train_cfg = dict(max_iters=max_iters, val_interval=200)
+max_iters = 500
+train_cfg = dict(max_iters=max_iters, val_interval=250)
 optim_wrapper = dict(optimizer=dict(lr=0.02))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=25),
