@@ -20,7 +20,7 @@ demo: $(STAMP)
 
 test: lint
 	@echo '== tests, the slow ones included'
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n 2 --dist loadscope
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q
 
 lint: $(STAMP)
 	@echo '== ruff'

@@ -16,7 +16,6 @@ ONEDL = ['onedl-mmengine>=0.10.10', 'onedl-mmcv>=2.3', 'onedl-mmdetection>=3.5']
 OPENMMLAB = ['mmengine>=0.10.4', 'mmcv>=2.0.1', 'mmdet>=3.3']
 TEST = [
     'pytest>=8',
-    'pytest-xdist>=3.5',
     'imagecorruptions-imaug>=1.1.5',
     'setuptools>=64',
     'wheel',
