@@ -20,7 +20,10 @@ demo: $(STAMP)
 
 test: lint
 	@echo '== tests, the slow ones included'
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q \
+	    --ignore=tests/configs/test_training.py
+	@echo '== training runs of all detectors, in a process of their own for their memory'
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -q tests/configs/test_training.py
 
 lint: $(STAMP)
 	@echo '== ruff'
