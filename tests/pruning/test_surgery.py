@@ -3,20 +3,13 @@ import copy
 import pytest
 import torch
 import torch_pruning as tp
-from mmcv.cnn import ConvModule
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 from adasap_det.pruning import (
-    count_macs,
     count_params,
     cut_channels,
-    describe,
     find_channel_groups,
-    shrink,
 )
-from adasap_det.pruning.cost import macs_cost, params_cost
 from adasap_det.pruning.tracing import example_input, trace_forward
 
 from ..toy import (
@@ -111,50 +104,6 @@ def test_equal_to_the_dense_model_that_does_not_read_the_cut_channels(net, seed)
     assert count_params(model) < 0.8 * count_params(dense)
     picture = torch.rand(2, 3, *SIZE, dtype=torch.double)
     torch.testing.assert_close(model(picture), dense(picture))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ('config', 'size'),
-    [
-        ('ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py', (160, 160)),
-        ('pascal_voc/ssd300_voc0712.py', (300, 300)),
-        ('pascal_voc/retinanet_r50_fpn_1x_voc0712.py', (128, 128)),
-        ('pascal_voc/faster-rcnn_r50_fpn_1x_voc0712.py', (128, 128)),
-    ],
-)
-def test_equal_to_torch_prunings_own_cut_on_detectors(tmp_path, config, size):
-    path = tmp_path / 'config.py'
-    path.write_text(f"_base_ = 'mmdet::{config}'")
-    cfg = Config.fromfile(path)
-    cfg.model.backbone.init_cfg = None
-    init_default_scope('mmdet')
-    model = randomize(MODELS.build(cfg.model))  # mmdet leaves the scale of L2Norm unset
-    analysis = find_channel_groups(model, input_size=size)
-    groups = analysis.groups
-    assert all('is an output of' in reason for reason in analysis.kept_whole.values())
-    kept = some_channels(groups)
-    theirs = pruned_by_torch_pruning(model, groups, kept, size)
-    counts = {name: channels.numel() for name, channels in kept.items()}
-    params = params_cost(model, groups).cost(counts)
-    macs = macs_cost(model, groups, input_size=size).cost(counts)
-
-    cut_channels(model, groups, kept)
-    assert_same_tensors(model.state_dict(), theirs.state_dict())
-    expected = tp.utils.flatten_as_list(trace_forward(model.eval(), example_input(model, size)))
-    assert params == count_params(model)
-    assert macs == pytest.approx(count_macs(model, input_size=size))
-    for module in model.modules():
-        if isinstance(module, ConvModule):
-            assert module.in_channels == module.conv.in_channels
-            assert module.out_channels == module.conv.out_channels
-
-    dense = MODELS.build(cfg.model).eval()
-    shrink(dense, describe(model, kept={}, dense_channels={})['shapes'])
-    dense.load_state_dict(model.state_dict(), strict=True)
-    actual = tp.utils.flatten_as_list(trace_forward(dense, example_input(model, size)))
-    for a, b in zip(actual, expected, strict=True):
-        assert torch.equal(a, b)
 
 
 def test_groups_afterwards_are_those_of_a_fresh_analysis():
