@@ -1,0 +1,1 @@
+"""Corrupted benchmarks and robustness: build them, measure P, mPC and rPC, show them."""
