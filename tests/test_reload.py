@@ -19,7 +19,9 @@ DOWNSTREAM = """
 _base_ = {base!r}
 custom_imports = dict(imports=['adasap_det'], allow_failed_imports=False)
 data_root = {data!r}
-train_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root))
+train_dataloader = dict(
+    batch_size=4, dataset=dict(data_root=data_root),
+    sampler=dict(type='DefaultSampler', shuffle=True))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root, ann_file='VOC2007/ImageSets/Main/val.txt'))
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3, val_interval=3)

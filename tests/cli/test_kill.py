@@ -20,7 +20,8 @@ _base_ = {base!r}
 custom_imports = dict(imports=['adasap_det', 'kill'], allow_failed_imports=False)
 data_root = {data!r}
 train_dataloader = dict(
-    batch_size=4, num_workers=1, persistent_workers=False, dataset=dict(data_root=data_root))
+    batch_size=4, num_workers=1, persistent_workers=False, dataset=dict(data_root=data_root),
+    sampler=dict(type='DefaultSampler', shuffle=True))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(dataset=dict(data_root=data_root))
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=4, val_interval=2)
