@@ -185,9 +185,11 @@ class SharpnessAwareMixin(OptimWrapper):
                 f'that trains through OptimWrapperDict with its own train_step, must do so too.'
             )
 
-        weights, grads, names = self._ascent_direction(loss, call.model)
-        perturbation, used = self._perturb(weights, grads, names)
-        with perturbed_weights(used, perturbation), frozen_buffers(call.model):
+        # Nothing here keeps the gradient or the perturbation alive during the second pass.
+        with (
+            perturbed_weights(*self._perturbation(loss, call.model)),
+            frozen_buffers(call.model),
+        ):
             with super().optim_context(call.model):
                 losses = call.replay()
             perturbed_loss, _ = unwrap(call.model).parse_losses(losses)
@@ -238,24 +240,27 @@ class SharpnessAwareMixin(OptimWrapper):
             [name for name, _, _ in moved],
         )
 
-    def _perturb(
-        self, weights: list[nn.Parameter], grads: list[Tensor], names: list[str]
-    ) -> tuple[list[Tensor], list[nn.Parameter]]:
-        """Perturbations and the parameters they are for, those excluded left out."""
+    def _perturbation(
+        self, loss: Tensor, model: nn.Module
+    ) -> tuple[list[nn.Parameter], list[Tensor]]:
+        """The parameters to perturb, those excluded left out, and their perturbations."""
+        weights, grads, names = self._ascent_direction(loss, model)
         if not weights:
             return [], []
         membership, radii = self._membership(weights)
         used = [i for i, name in enumerate(names) if not self._is_excluded(name)]
+        weights = [weights[i] for i in used]
         perturbation = ascent_perturbation(
-            [weights[i] for i in used],
+            weights,
             [grads[i] for i in used],
             [membership[i] for i in used],
             radii,
             form=self.form,
             eta=self.eta,
             foreach=self.foreach,
+            overwrite_grads=True,
         )
-        return perturbation, [weights[i] for i in used]
+        return weights, perturbation
 
     def _membership(self, weights: Sequence[nn.Parameter]) -> tuple[list[Membership], Tensor]:
         device = weights[0].device

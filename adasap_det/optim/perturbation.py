@@ -84,6 +84,7 @@ def ascent_perturbation(
     form: str = 'asam',
     eta: float = 0.01,
     foreach: bool = True,
+    overwrite_grads: bool = False,
 ) -> list[Tensor]:
     r"""First-order worst-case perturbation within each ball.
 
@@ -106,6 +107,7 @@ def ascent_perturbation(
             arXiv 2102.11600), the latter invariant to the scale of the weights.
         eta: Keeps ASAM's ``T_w`` away from zero.
         foreach: Use multi-tensor kernels; ``False`` is the plain reference, one ball at a time.
+        overwrite_grads: Let the kernels work in the memory of ``grads``, whose values are lost.
 
     Returns:
         The perturbation of each parameter, same shapes and dtypes as ``weights``.
@@ -124,8 +126,11 @@ def ascent_perturbation(
         )
     if not weights:
         return []
-    implementation = _foreach_ascent if foreach else _reference_ascent
-    return implementation(weights, grads, membership, radii, form=form, eta=eta)
+    if not foreach:
+        return _reference_ascent(weights, grads, membership, radii, form=form, eta=eta)
+    if not overwrite_grads:
+        grads = [grad.clone() for grad in grads]
+    return _foreach_ascent(weights, list(grads), membership, radii, form=form, eta=eta)
 
 
 def _reference_ascent(
@@ -163,19 +168,19 @@ def _reference_ascent(
 
 def _foreach_ascent(
     weights: Sequence[Tensor],
-    grads: Sequence[Tensor],
+    scaled: list[Tensor],
     membership: Sequence[Membership],
     radii: Tensor,
     *,
     form: str,
     eta: float,
 ) -> list[Tensor]:
+    """Works in the memory of ``scaled``, the gradients."""
+    t_w = None
     if form == 'asam':
         t_w = torch._foreach_abs(list(weights))
         torch._foreach_add_(t_w, eta)
-        scaled = list(torch._foreach_mul(list(grads), t_w))  # T_w g
-    else:
-        t_w, scaled = None, list(grads)
+        torch._foreach_mul_(scaled, t_w)  # T_w g
 
     norms = _ball_norms(scaled, membership, len(radii))
     step = radii.to(norms.dtype) / norms  # rho_i / ||T_w g_i||
@@ -186,17 +191,18 @@ def _foreach_ascent(
     ]
     if t_w is not None:
         torch._foreach_mul_(scaled, t_w)
-    if t_w is not None and all(
-        s.dtype == s_w.dtype for s, s_w in zip(step_of, scaled, strict=True)
-    ):
+    if all(s.dtype == s_w.dtype for s, s_w in zip(step_of, scaled, strict=True)):
         torch._foreach_mul_(scaled, step_of)
         perturbation = scaled
     else:
         perturbation = [
             (s_w * s).to(w.dtype) for w, s_w, s in zip(weights, scaled, step_of, strict=True)
         ]
-    for eps in perturbation:  # a step of zero does not silence a nan: 0 * nan is nan
-        torch.nan_to_num_(eps, nan=0.0, posinf=0.0, neginf=0.0)
+    # A step of zero does not silence a nan: 0 * nan is nan. Whether there is one is free to ask on
+    # the CPU; elsewhere asking would wait for the device, and cleaning is cheaper.
+    if norms.device.type != 'cpu' or not bool(torch.isfinite(norms).all()):
+        for eps in perturbation:
+            torch.nan_to_num_(eps, nan=0.0, posinf=0.0, neginf=0.0)
     return perturbation
 
 

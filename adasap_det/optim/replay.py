@@ -134,6 +134,7 @@ def perturbed_weights(weights: Sequence[Tensor], perturbation: Sequence[Tensor])
         saved = [w.detach().clone() for w in weights]
         if weights:
             torch._foreach_add_(list(weights), list(perturbation))
+    del perturbation  # not needed any more; the second pass needs the memory
     try:
         yield
     finally:
