@@ -1,0 +1,267 @@
+"""``adasap-make-voc-c``: build a corrupted benchmark, such as VOC-C, and check it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from adasap_det.cli.common import UsageError, report_usage_errors
+from adasap_det.robustness.benchmark import (
+    BenchmarkError,
+    BuildReport,
+    Source,
+    build_benchmark,
+    coco_source,
+    dask_executor,
+    folder_source,
+    make_options,
+    verify_benchmark,
+    voc_source,
+)
+from adasap_det.robustness.benchmark.build import ON_ERROR
+from adasap_det.robustness.benchmark.disk import human
+from adasap_det.robustness.benchmark.options import FORMATS, SUBSAMPLINGS
+from adasap_det.robustness.benchmark.progress import clock
+from adasap_det.robustness.benchmark.sources import LAYOUTS
+
+_PROGRAM = 'adasap-make-voc-c'
+_SHOWN = 20
+_EPILOG = """\
+Killed at any moment and started again with the same options, it goes on where it was; the result
+is the same to the byte. Started again on a finished benchmark, it checks every file and makes anew
+what is missing or damaged.
+
+Each OUT/<corruption>/<severity> is a data set in the layout of the source: MMDetection reads it
+with data_root='OUT/fog/3/'. Pictures are decoded as MMDetection's LoadImageFromFile does, corrupted
+in RGB and stored as JPEG of quality 95, 4:2:0 (ImageNet-C: 85), unless told otherwise; PNG stores
+exactly what on-the-fly corruption gives, and needs img_suffix='.png' on MMDetection's VOCDataset.
+
+exit status: 0 complete; 1 complete but for listed skips, or --verify found damage; 2 an error,
+which is told, nothing half-written; 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = _parser().parse_args(argv)
+    outcome = [0]
+
+    def command() -> None:
+        try:
+            outcome[0] = _verify(args) if args.verify else _build(args)
+        except BenchmarkError as error:
+            raise UsageError(str(error)) from error
+
+    try:
+        return report_usage_errors(_PROGRAM, command) or outcome[0]
+    except KeyboardInterrupt:
+        print(f'{_PROGRAM}: interrupted; run the same again to go on', file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description='Build a corrupted benchmark: VOC-C, COCO-C, or of any folder of pictures.',
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_argument_group('source')
+    source.add_argument(
+        '--source',
+        metavar='DIR',
+        help='clean data set; for VOC the folder of VOC2007 (default: $VOC_ROOT or data/VOCdevkit, '
+        'as in the configs)',
+    )
+    source.add_argument(
+        '--layout', choices=LAYOUTS, default='voc', help='of the source (default: %(default)s)'
+    )
+    source.add_argument('--year', default='2007', help='of VOC (default: %(default)s)')
+    source.add_argument(
+        '--split', default='test', help='of VOC, a list in ImageSets/Main (default: %(default)s)'
+    )
+    source.add_argument(
+        '--annotations', metavar='FILE.json', help='of COCO, relative to --source or from here'
+    )
+    source.add_argument('--images', metavar='DIR', help='of COCO, relative to --source')
+    source.add_argument(
+        '--subset',
+        metavar='N|FILE',
+        help='only N pictures, drawn by --seed, or those whose ids FILE lists, one a line',
+    )
+    what = parser.add_argument_group('benchmark')
+    what.add_argument(
+        '--out', metavar='DIR', help='its folder (default: data/<folder of the pictures>-C)'
+    )
+    what.add_argument(
+        '--corruptions',
+        nargs='+',
+        default=['benchmark'],
+        metavar='NAME',
+        help='names, families (noise, blur, weather, digital), or benchmark (the 15 of the paper), '
+        'validation (the 4 held out), all (default: benchmark)',
+    )
+    what.add_argument(
+        '--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5], metavar='S', help='1 to 5'
+    )
+    what.add_argument('--format', choices=FORMATS, default='jpg', help='default: %(default)s')
+    what.add_argument(
+        '--quality', type=int, default=95, help='of JPEG, 1 to 100 (default: %(default)s)'
+    )
+    what.add_argument(
+        '--subsampling',
+        choices=SUBSAMPLINGS,
+        default='4:2:0',
+        help='of JPEG colour (default: %(default)s)',
+    )
+    what.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    what.add_argument(
+        '--copy-annotations',
+        action='store_true',
+        help='copy annotations into each cell instead of linking to one copy',
+    )
+    how = parser.add_argument_group('run')
+    how.add_argument(
+        '--workers', type=int, metavar='N', help='processes (default: one a processor; 0: none)'
+    )
+    how.add_argument(
+        '--dask',
+        metavar='ADDRESS',
+        help='scheduler of a Dask cluster, such as tcp://host:8786, or its scheduler file; the '
+        'workers must see source and --out under the same paths',
+    )
+    how.add_argument(
+        '--on-error',
+        choices=ON_ERROR,
+        default='stop',
+        help='at a picture that cannot be used (default: %(default)s)',
+    )
+    how.add_argument(
+        '--overwrite', action='store_true', help='delete the benchmark that is in --out first'
+    )
+    how.add_argument(
+        '--dry-run', action='store_true', help='say what is needed, then stop; writes nothing'
+    )
+    how.add_argument('--quiet', action='store_true', help='no progress')
+    how.add_argument(
+        '--verify',
+        action='store_true',
+        help='only check the benchmark in --out against its checksums',
+    )
+    return parser
+
+
+def _source(args: argparse.Namespace) -> Source:
+    if args.layout != 'coco' and (args.annotations or args.images):
+        raise UsageError('--annotations and --images go with --layout coco')
+    if args.layout == 'voc':
+        return voc_source(_voc_root(args), year=args.year, split=args.split)
+    if args.source is None:
+        raise UsageError(f'--layout {args.layout} needs --source, the folder of the data set')
+    if args.layout == 'folder':
+        return folder_source(args.source)
+    if not args.annotations or not args.images:
+        raise UsageError(
+            '--layout coco needs --annotations and --images, such as --annotations '
+            'annotations/instances_val2017.json --images val2017'
+        )
+    return coco_source(args.source, annotations=args.annotations, images=args.images)
+
+
+def _voc_root(args: argparse.Namespace) -> str:
+    return args.source or os.environ.get('VOC_ROOT') or os.path.join('data', 'VOCdevkit')
+
+
+def _out(args: argparse.Namespace) -> Path:
+    if args.out is not None:
+        return Path(args.out)
+    if args.layout == 'voc':
+        root = Path(_voc_root(args))
+        inside = (root / 'JPEGImages').is_dir()
+        return Path('data') / f'{root.resolve().name if inside else f"VOC{args.year}"}-C'
+    name = args.images if args.layout == 'coco' else args.source
+    if not name:
+        raise UsageError('give the folder of the benchmark with --out')
+    return Path('data') / f'{Path(name).resolve().name}-C'
+
+
+def _build(args: argparse.Namespace) -> int:
+    options = make_options(
+        corruptions=args.corruptions,
+        severities=args.severities,
+        format=args.format,
+        quality=args.quality,
+        subsampling=args.subsampling,
+        seed=args.seed,
+    )
+    if args.dask is not None and args.workers is not None:
+        raise UsageError('give --workers or --dask, not both')
+    subset = args.subset
+    if subset is not None and subset.lstrip('-').isdigit():
+        subset = int(subset)
+    source, out = _source(args), _out(args)
+    cluster = contextlib.nullcontext() if args.dask is None else dask_executor(args.dask)
+    with cluster as executor:
+        report = build_benchmark(
+            source,
+            out,
+            options=options,
+            subset=subset,
+            workers=args.workers,
+            executor=executor,
+            on_error=args.on_error,
+            copy_annotations=args.copy_annotations,
+            overwrite=args.overwrite,
+            dry_run=args.dry_run,
+            quiet=args.quiet,
+            say=lambda text: print(text, flush=True),
+        )
+    if report is None:
+        return 0
+    _summarise(report)
+    return 1 if report.skipped else 0
+
+
+def _summarise(report: BuildReport) -> None:
+    print(
+        f'{report.out}: {report.cells} cells of {report.images} pictures, {human(report.size)}; '
+        f'{report.built} pictures built in {clock(report.seconds)}'
+    )
+    if report.skipped:
+        print(f'{len(report.skipped)} pictures left out, listed in manifest.json:', file=sys.stderr)
+        _print_some([f'{name}: {text}' for name, text in report.skipped.items()])
+    print('evaluate with')
+    print(f'  python tools/test_robustness.py CONFIG CHECKPOINT --benchmark {report.out}')
+
+
+def _verify(args: argparse.Namespace) -> int:
+    out = _out(args)
+    cluster = contextlib.nullcontext() if args.dask is None else dask_executor(args.dask)
+    with cluster as executor:
+        report = verify_benchmark(out, workers=args.workers, executor=executor, quiet=args.quiet)
+    if report.good:
+        print(f'{out}: all {report.files} files are as they were built')
+        return 0
+    print(
+        f'{out}: {len(report.missing)} files missing and {len(report.damaged)} damaged of '
+        f'{report.files}; build again with the same options, without --verify, to mend them',
+        file=sys.stderr,
+    )
+    complaints = [f'missing: {path}' for path in report.missing]
+    _print_some(complaints + [f'damaged: {path}' for path in report.damaged])
+    return 1
+
+
+def _print_some(lines: list[str]) -> None:
+    for line in lines[:_SHOWN]:
+        print(f'  {line}', file=sys.stderr)
+    if len(lines) > _SHOWN:
+        print(f'  and {len(lines) - _SHOWN} more', file=sys.stderr)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

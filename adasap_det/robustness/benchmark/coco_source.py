@@ -1,0 +1,135 @@
+"""Reads pictures and annotations in COCO's layout."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.robustness.benchmark.pictures import with_suffix
+from adasap_det.robustness.benchmark.sources import (
+    Item,
+    Source,
+    check_relative,
+    repeated,
+    require_folder,
+)
+
+
+def coco_source(
+    root: str | os.PathLike[str],
+    *,
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str],
+) -> Source:
+    """The pictures that an annotation file lists.
+
+    Args:
+        root: Folder of the data set.
+        annotations: JSON file, relative to ``root`` or not.
+        images: Folder of the pictures, relative to ``root``; it has the same name in each cell.
+
+    Returns:
+        The source. Pictures without file or listed twice are among its problems.
+
+    Raises:
+        BenchmarkError: If a file or folder is missing, or the JSON is not COCO's.
+    """
+    base = Path(root)
+    require_folder(base, 'give the folder of the data set with --source')
+    folder = check_relative(Path(images).as_posix(), '--images')
+    require_folder(
+        base / folder, 'name the folder of pictures, relative to --source, with --images'
+    )
+    path = base / annotations if (base / annotations).is_file() else Path(annotations)
+    data, raw = _read(path, base)
+    names = [check_relative(entry['file_name'], str(path)) for entry in data['images']]
+    twice = repeated(names) + _repeated_ids(data['images'])
+    problems = dict.fromkeys(twice, f'it is listed more than once in {path.name}')
+    items = []
+    for name in dict.fromkeys(names):
+        if name in problems:
+            continue
+        file = base / folder / name
+        if file.is_file():
+            items.append(Item(name, file, f'{folder}/{name}'))
+        else:
+            problems[name] = f'{folder}/{name} does not exist'
+    try:
+        inside = path.resolve().relative_to(base.resolve()).as_posix()
+    except ValueError:
+        inside = f'annotations/{path.name}'
+    return Source(
+        layout='coco',
+        root=base,
+        description={'layout': 'coco', 'folder': folder, 'annotations': inside},
+        items=tuple(items),
+        problems=problems,
+        annotation_file=inside,
+        annotations=data,
+        annotation_bytes=raw,
+    )
+
+
+def annotations_of(source: Source, kept: Collection[str], *, format: str) -> bytes:
+    """COCO's file for a part of the pictures.
+
+    Args:
+        source: As :func:`coco_source` gives it.
+        kept: Ids of the pictures that are there.
+        format: Of the pictures; their names follow it.
+
+    Returns:
+        The source's own bytes where nothing changes.
+    """
+    data = source.annotations
+    kept = set(kept)
+    entries = [
+        {**entry, 'file_name': with_suffix(entry['file_name'], format)}
+        for entry in data['images']
+        if entry['file_name'] in kept
+    ]
+    if entries == data['images']:
+        return source.annotation_bytes
+    numbers = {entry['id'] for entry in entries}
+    boxes = [box for box in data['annotations'] if box['image_id'] in numbers]
+    return json.dumps({**data, 'images': entries, 'annotations': boxes}).encode()
+
+
+def _read(path: Path, base: Path) -> tuple[dict[str, Any], bytes]:
+    if not path.is_file():
+        raise BenchmarkError(
+            f'the annotations {str(path)!r} do not exist, neither below {base} nor from here; name '
+            'the file with --annotations'
+        )
+    raw = path.read_bytes()
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        raise BenchmarkError(f'the annotations {path} cannot be read: {error}') from None
+    good = (
+        isinstance(data, dict)
+        and all(isinstance(data.get(key), list) for key in ('images', 'annotations'))
+        and all(
+            isinstance(entry, dict) and isinstance(entry.get('file_name'), str) and 'id' in entry
+            for entry in data['images']
+        )
+        and all(isinstance(box, dict) and 'image_id' in box for box in data['annotations'])
+    )
+    if not good:
+        raise BenchmarkError(
+            f"the annotations {path} are not COCO's: lists 'images' (with id and file_name) and "
+            "'annotations' (with image_id) are needed"
+        )
+    if not data['images']:
+        raise BenchmarkError(f'the annotations {path} list no picture')
+    return data, raw
+
+
+def _repeated_ids(entries: list[dict[str, Any]]) -> list[str]:
+    """File names of entries that share their number."""
+    twice = set(repeated(str(entry['id']) for entry in entries))
+    return [entry['file_name'] for entry in entries if str(entry['id']) in twice]

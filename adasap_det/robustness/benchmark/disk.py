@@ -1,0 +1,100 @@
+"""How much room a benchmark needs, measured on a few of its pictures, and whether it is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.robustness.benchmark.worker import ImageTask, measure_image
+
+# File systems give room in blocks, and the sample is only a sample.
+_BLOCK = 4096
+_MARGIN = 1.1
+_MAX_SAMPLE = 8
+
+
+@dataclass(frozen=True)
+class Need:
+    """Room that a build will take.
+
+    Attributes:
+        size: In bytes, with a margin for the sample's error.
+        files: Number of files.
+        sampled: Pictures that the estimate comes from.
+    """
+
+    size: int
+    files: int
+    sampled: int
+
+
+def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) -> Need:
+    """Encode every version of a few pictures and scale up.
+
+    Args:
+        executor: Does the encoding.
+        tasks: What is to be built.
+        extra: Bytes of annotations.
+
+    Returns:
+        The need. A picture that cannot be read counts like the others, for want of better.
+    """
+    files = sum(len(task.cells) for task in tasks)
+    if not files:
+        return Need(extra, 0, 0)
+    sample = _spread(tasks, min(_MAX_SAMPLE, -(-len(tasks) // 50)))
+    sizes: list[int] = []
+    sampled = 0
+    for future in [executor.submit(measure_image, task) for task in sample]:
+        measured = future.result()
+        if measured is not None:
+            sizes += [-(-size // _BLOCK) * _BLOCK for size in measured]
+            sampled += 1
+    mean = sum(sizes) / len(sizes) if sizes else _BLOCK
+    return Need(int(files * mean * _MARGIN) + extra, files, sampled)
+
+
+def require_room(out: Path, need: Need) -> str:
+    """Compare with what is there.
+
+    Returns:
+        A sentence that says both.
+
+    Raises:
+        BenchmarkError: If there is too little room, or too few files may be made.
+    """
+    free = shutil.disk_usage(out).free
+    text = f'disk: about {human(need.size)} needed at {out}, {human(free)} free'
+    if need.size > free:
+        raise BenchmarkError(
+            f'{text}; make room, choose another folder with --out, or build less with --subset, '
+            '--corruptions, --severities or --quality'
+        )
+    if hasattr(os, 'statvfs'):
+        status = os.statvfs(out)
+        # Some file systems have no such limit and say 0.
+        if status.f_files and status.f_favail < need.files:
+            raise BenchmarkError(
+                f'the file system of {out} takes {status.f_favail:,} more files, and '
+                f'{need.files:,} are needed; choose another folder with --out'
+            )
+    return text
+
+
+def human(size: float) -> str:
+    """Bytes in a unit that reads well, powers of 1000."""
+    for unit in ('bytes', 'kB', 'MB', 'GB'):
+        if size < 1000:
+            return f'{size:.0f} {unit}' if unit == 'bytes' else f'{size:.3g} {unit}'
+        size /= 1000
+    return f'{size:.3g} TB'
+
+
+def _spread(tasks: Sequence[ImageTask], number: int) -> list[ImageTask]:
+    step = len(tasks) / number
+    return [tasks[int((i + 0.5) * step)] for i in range(number)]

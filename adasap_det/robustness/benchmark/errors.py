@@ -1,0 +1,38 @@
+"""What goes wrong while a benchmark is built, told so that its user can mend it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class BenchmarkError(ValueError):
+    """The request, the source or the disk does not allow a benchmark; the message says why."""
+
+
+class PictureError(ValueError):
+    """One picture or its annotation cannot be used; the others can."""
+
+
+def from_os_error(error: OSError, out: str | os.PathLike[str]) -> BenchmarkError:
+    """A failed system call in the words of somebody who wants a benchmark at ``out``."""
+    name: object = error.filename2 or error.filename or out
+    if error.errno in _FULL:
+        return BenchmarkError(
+            f'the disk is full, or the quota used up, at {out}; nothing is half-written. Make '
+            'room and run the same again: it goes on where it was'
+        )
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        path = Path(str(name))
+        name = next((folder for folder in (*path.parents, path) if folder.is_file()), path)
+        return BenchmarkError(
+            f'{name}: there is a file where a folder should be; move it away and run the same again'
+        )
+    if isinstance(error, IsADirectoryError):
+        return BenchmarkError(
+            f'{name}: there is a folder where a file should be; move it away and run the same again'
+        )
+    return BenchmarkError(f'{name}: {error.strerror or error}')

@@ -1,0 +1,140 @@
+"""Files that are there whole or not at all, and their checksums."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from adasap_det.robustness.benchmark.errors import BenchmarkError
+
+#: Folder inside a benchmark for files that are being written; gone when it is complete.
+TEMPORARY = '.unfinished'
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What a file must be.
+
+    Attributes:
+        size: In bytes.
+        sha256: Hexadecimal.
+    """
+
+    size: int
+    sha256: str
+
+
+def stamp(data: bytes) -> Stamp:
+    """The stamp of a file with this content."""
+    return Stamp(len(data), hashlib.sha256(data).hexdigest())
+
+
+def write_whole(out: Path, relative: str, data: bytes, *, durable: bool = False) -> None:
+    """Write ``out/relative`` such that nobody ever sees a part of it.
+
+    Args:
+        out: The benchmark; its folder of unfinished files must exist.
+        relative: Path below it; missing folders are made, ``out`` itself never is.
+        data: Content.
+        durable: Wait until the disk has it, so that it outlives a loss of power.
+
+    Raises:
+        OSError: If the disk is full or something else is in the way; no part is left then.
+    """
+    target = out / relative
+    temporary = out / TEMPORARY / f'{target.name[:80]}.{uuid.uuid4().hex}'
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            if durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if durable:
+        _sync_folder(target.parent)
+
+
+def replace(temporary: Path, target: Path) -> None:
+    """Move a finished file into place; makes the folders that are missing."""
+    try:
+        os.replace(temporary, target)
+    except FileNotFoundError:
+        if not os.path.lexists(temporary):
+            raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, target)
+
+
+def link(out: Path, relative: str, target: str) -> None:
+    """Make ``out/relative`` a symbolic link to ``target``; a link that is there is replaced.
+
+    Raises:
+        OSError: If links do not work here, or a real folder is in the way.
+    """
+    temporary = out / TEMPORARY / uuid.uuid4().hex
+    os.symlink(target, temporary)
+    try:
+        replace(temporary, out / relative)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def links_work(out: Path) -> bool:
+    """Whether the file system of ``out`` has symbolic links."""
+    probe = out / TEMPORARY / uuid.uuid4().hex
+    try:
+        os.symlink('nowhere', probe)
+    except (OSError, NotImplementedError):
+        return False
+    probe.unlink()
+    return True
+
+
+def check_file(out: Path, relative: str, expected: Stamp) -> str | None:
+    """What is wrong with a file: ``'missing'``, ``'damaged'`` or None."""
+    digest = hashlib.sha256()
+    try:
+        with (out / relative).open('rb') as file:
+            if os.fstat(file.fileno()).st_size != expected.size:
+                return 'damaged'
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except (FileNotFoundError, NotADirectoryError):
+        return 'missing'
+    except OSError:
+        return 'damaged'
+    return None if digest.hexdigest() == expected.sha256 else 'damaged'
+
+
+def check_inside(relative: str) -> str:
+    """A path out of a journal or manifest, which must stay inside the benchmark.
+
+    Raises:
+        BenchmarkError: If it does not.
+    """
+    if relative.startswith('/') or '..' in PurePosixPath(relative).parts:
+        raise BenchmarkError(f'{relative!r} leads out of the benchmark')
+    return relative
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # not every file system, nor Windows, does that
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,40 @@
+"""Reads a folder of pictures, one folder a class or any other way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.robustness.benchmark.pictures import SUFFIXES
+from adasap_det.robustness.benchmark.sources import Item, Source, require_folder
+
+
+def folder_source(root: str | os.PathLike[str]) -> Source:
+    """Every picture below a folder, as torchvision's ``ImageFolder`` and others read them.
+
+    Hidden files, and files without a picture's suffix, are left out.
+
+    Args:
+        root: The folder; ``<class>/<picture>`` lies below it.
+
+    Raises:
+        BenchmarkError: If the folder does not exist or holds no picture.
+    """
+    base = Path(root)
+    require_folder(base, 'give the folder of the pictures with --source')
+    found = []
+    for folder, subfolders, files in os.walk(base, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
+        for name in files:
+            if name.lower().endswith(SUFFIXES) and not name.startswith('.'):
+                found.append(Path(folder) / name)
+    if not found:
+        raise BenchmarkError(f'{base} holds no picture ({", ".join(SUFFIXES)})')
+    relative = sorted((path.relative_to(base).as_posix(), path) for path in found)
+    return Source(
+        layout='folder',
+        root=base,
+        description={'layout': 'folder', 'folder': base.resolve().name},
+        items=tuple(Item(name, path, name) for name, path in relative),
+    )

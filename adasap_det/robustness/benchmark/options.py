@@ -1,0 +1,101 @@
+"""What decides the bytes of a benchmark, apart from its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import cv2
+
+from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.robustness.corruptions import (
+    CORRUPTIONS_VERSION,
+    check_corruptions,
+    check_severities,
+)
+
+FORMATS = ('jpg', 'png')
+SUBSAMPLINGS = ('4:2:0', '4:2:2', '4:4:4')
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures are corrupted and stored; make it with :func:`make_options`.
+
+    Attributes:
+        corruptions: Names, in the benchmark's order.
+        severities: Rising, among 1 to 5.
+        format: ``'jpg'`` or ``'png'``, the suffix of every picture as well.
+        quality: JPEG quality, 1 to 100; None for PNG.
+        subsampling: Of the JPEG's colour, such as ``'4:2:0'``; None for PNG.
+        seed: Of the corruptions and of the choice of a subset.
+    """
+
+    corruptions: tuple[str, ...]
+    severities: tuple[int, ...]
+    format: str
+    quality: int | None
+    subsampling: str | None
+    seed: int
+
+    @property
+    def cells(self) -> tuple[tuple[str, int], ...]:
+        """Every corruption with every severity."""
+        return tuple((name, level) for name in self.corruptions for level in self.severities)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as the manifest holds it."""
+        data = asdict(self)
+        return {**data, 'corruptions': [*self.corruptions], 'severities': [*self.severities]}
+
+
+def make_options(
+    *,
+    corruptions: Iterable[str] = ('benchmark',),
+    severities: Iterable[int] = (1, 2, 3, 4, 5),
+    format: str = 'jpg',
+    quality: int = 95,
+    subsampling: str = '4:2:0',
+    seed: int = 0,
+) -> Options:
+    """Options that have been looked at.
+
+    Raises:
+        BenchmarkError: If a value is unknown or out of range.
+    """
+    try:
+        names, levels = check_corruptions(corruptions), check_severities(severities)
+    except ValueError as error:
+        raise BenchmarkError(str(error)) from None
+    if not names or not levels:
+        raise BenchmarkError('give at least one corruption and one severity')
+    if format not in FORMATS:
+        raise BenchmarkError(f'format {format!r} is not one of {", ".join(FORMATS)}')
+    if not 1 <= quality <= 100:
+        raise BenchmarkError(f'quality is {quality}; give 1 to 100')
+    if subsampling not in SUBSAMPLINGS:
+        raise BenchmarkError(f'subsampling {subsampling!r} is not one of {", ".join(SUBSAMPLINGS)}')
+    if seed < 0:
+        raise BenchmarkError(f'seed is {seed}; give 0 or more')
+    jpeg = format == 'jpg'
+    return Options(
+        corruptions=names,
+        severities=levels,
+        format=format,
+        quality=quality if jpeg else None,
+        subsampling=subsampling if jpeg else None,
+        seed=seed,
+    )
+
+
+def software() -> dict[str, str]:
+    """Versions of what the bytes of a picture come from; equal on all machines of one build."""
+    found = {'corruptions': CORRUPTIONS_VERSION, 'opencv': cv2.__version__}
+    for name in ('numpy', 'scipy', 'Pillow'):
+        try:
+            found[name.lower()] = version(name)
+        except PackageNotFoundError:
+            found[name.lower()] = 'unknown'
+    return found

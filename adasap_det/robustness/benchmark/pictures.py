@@ -1,0 +1,127 @@
+"""From a picture's file to RGB and back."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import PurePath
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from adasap_det.robustness.benchmark.errors import PictureError
+
+#: Suffixes of files that are taken for pictures.
+SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+MIN_SIDE = 32
+
+_SAMPLING = {
+    '4:2:0': cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    '4:2:2': cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    '4:4:4': cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+}
+_PNG_START = b'\x89PNG\r\n\x1a\n'
+
+
+def decode(data: bytes) -> np.ndarray:
+    """The pixels that MMDetection's ``LoadImageFromFile`` gives, in RGB.
+
+    Decoded by OpenCV, which turns a picture as its EXIF tag says.
+
+    Args:
+        data: A whole file.
+
+    Returns:
+        uint8, shape ``(H, W, 3)``, both sides at least 32.
+
+    Raises:
+        PictureError: If the file is empty, damaged, cut off, no picture or too small.
+    """
+    if not data:
+        raise PictureError('the file is empty')
+    # OpenCV fills up what is missing with grey and says nothing.
+    _check_whole(data)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise PictureError(f'this is no picture that OpenCV reads ({error.err})') from None
+    if bgr is None:
+        raise PictureError('this is no picture that OpenCV reads, or it is damaged')
+    height, width = bgr.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise PictureError(
+            f'it has {width} x {height} pixels; the corruptions need {MIN_SIDE} a side'
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def encode(rgb: np.ndarray, *, format: str, quality: int | None, subsampling: str | None) -> bytes:
+    """A file of the picture.
+
+    Args:
+        rgb: uint8, shape ``(H, W, 3)``.
+        format: ``'jpg'`` (baseline, the standard's Huffman tables) or ``'png'``.
+        quality, subsampling: Of a JPEG.
+
+    Raises:
+        RuntimeError: If OpenCV refuses.
+    """
+    if format == 'jpg':
+        assert quality is not None and subsampling is not None
+        flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[subsampling]]
+    else:
+        # Level 1 is OpenCV's own choice for speed; said here, for later versions might choose anew.
+        flags = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    done, data = cv2.imencode(f'.{format}', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), flags)
+    if not done:
+        raise RuntimeError(f'OpenCV could not encode a picture of shape {rgb.shape} as {format}')
+    return data.tobytes()
+
+
+def with_suffix(path: str, format: str) -> str:
+    """``path``, with ``/`` between its parts, for a picture in another format."""
+    suffix = PurePath(path).suffix
+    same = suffix.lower() in (('.jpg', '.jpeg') if format == 'jpg' else (f'.{format}',))
+    return path if same else f'{path[: len(path) - len(suffix)]}.{format}'
+
+
+def _check_whole(data: bytes) -> None:
+    if data.startswith(b'\xff\xd8'):
+        _check_jpeg_ends(data)
+    elif data.startswith(_PNG_START):
+        _check_png_ends(data)
+    else:
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+        except Exception as error:  # Pillow's plugins raise nearly anything
+            raise PictureError(f'this is no picture, or it is damaged ({error})') from None
+
+
+def _check_jpeg_ends(data: bytes) -> None:
+    """Look for the end of the picture itself: an embedded thumbnail has an end of its own."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker, (length,) = data[position + 1], struct.unpack_from('>H', data, position + 2)
+        if marker == 0xFF:  # padding
+            position += 1
+            continue
+        position += 2 + length
+        if marker == 0xDA:
+            # The coded data cannot hold FF D9: it writes FF as FF 00.
+            if data.find(b'\xff\xd9', position) >= 0:
+                return
+            break
+    raise PictureError('the JPEG is cut off')
+
+
+def _check_png_ends(data: bytes) -> None:
+    position = len(_PNG_START)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from('>I4s', data, position)
+        position += 12 + length
+        if kind == b'IEND' and position <= len(data):
+            return
+    raise PictureError('the PNG is cut off')

@@ -1,0 +1,108 @@
+"""How far it is: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+# Seconds between two lines where there is no terminal.
+_EVERY = 5.0
+
+
+class ProgressReport:
+    """Counts pieces of work with rate and time left. Use it as a context manager.
+
+    Args:
+        label: What is being done.
+        total: Number of pieces.
+        stream: Where to; stderr by default.
+        quiet: Say nothing.
+        unit: What is counted.
+        every: Seconds between two lines where ``stream`` is no terminal.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        total: int,
+        *,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        unit: str = 'pictures',
+        every: float = _EVERY,
+    ) -> None:
+        self._label, self._total, self._every = label, total, every
+        self._unit = unit
+        self._stream = sys.stderr if stream is None else stream
+        self._done = 0
+        self._bar: Progress | None = None
+        self._quiet = quiet
+        if not quiet and self._stream.isatty():
+            self._bar = Progress(
+                TextColumn('{task.description}'),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Rate(),
+                TimeElapsedColumn(),
+                TextColumn('left'),
+                TimeRemainingColumn(),
+                console=Console(file=self._stream),
+            )
+
+    def __enter__(self) -> ProgressReport:
+        self._start = self._said = time.monotonic()
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task(self._label, total=self._total)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        elif not self._quiet and self._done:
+            self._say()
+
+    def advance(self, number: int = 1) -> None:
+        """So many more pieces are done."""
+        self._done += number
+        if self._bar is not None:
+            self._bar.advance(self._task, number)
+        elif not self._quiet and time.monotonic() - self._said >= self._every:
+            self._said = time.monotonic()
+            self._say()
+
+    def _say(self) -> None:
+        passed = max(time.monotonic() - self._start, 1e-9)
+        left = passed / self._done * (self._total - self._done)
+        print(
+            f'{self._label}: {self._done} of {self._total} {self._unit}, '
+            f'{self._done / passed:.2f} a second, {clock(passed)} passed, {clock(left)} left',
+            file=self._stream,
+            flush=True,
+        )
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        """Pictures a second."""
+        return Text('' if task.speed is None else f'{task.speed:.2f}/s')
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss."""
+    whole = round(seconds)
+    return f'{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}'

@@ -1,0 +1,320 @@
+"""One run of a build: what is there, what is missing, and the record in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adasap_det.robustness.benchmark.disk import estimate, require_room
+from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.robustness.benchmark.extras import plan_extras, write_extras
+from adasap_det.robustness.benchmark.files import TEMPORARY, links_work, write_whole
+from adasap_det.robustness.benchmark.journal import JOURNAL, Done, Journal, start_journal
+from adasap_det.robustness.benchmark.manifest import (
+    KIND,
+    MANIFEST,
+    SCHEMA,
+    Manifest,
+    differing,
+    manifest_bytes,
+)
+from adasap_det.robustness.benchmark.options import Options, software
+from adasap_det.robustness.benchmark.pictures import with_suffix
+from adasap_det.robustness.benchmark.progress import ProgressReport
+from adasap_det.robustness.benchmark.scheduling import results
+from adasap_det.robustness.benchmark.sources import Item, Source, repeated
+from adasap_det.robustness.benchmark.state import (
+    State,
+    erase,
+    identity,
+    read_state,
+    require_same,
+)
+from adasap_det.robustness.benchmark.verify import check_state
+from adasap_det.robustness.benchmark.worker import ImageResult, ImageTask, build_image, cell_path
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build has done.
+
+    Attributes:
+        out: The benchmark.
+        images: Pictures in each cell.
+        cells: Number of cells.
+        built: Pictures worked on in this run; the others were there.
+        skipped: Why a picture was left out, by image id.
+        size: Bytes of all files.
+        seconds: This run took.
+    """
+
+    out: Path
+    images: int
+    cells: int
+    built: int
+    skipped: Mapping[str, str]
+    size: int
+    seconds: float
+
+
+@dataclass
+class BuildRun:
+    """One run; fields as the arguments of :func:`build_benchmark`."""
+
+    source: Source
+    out: Path
+    options: Options
+    pool: Executor
+    in_flight: int
+    skip: bool
+    quiet: bool
+    say: Callable[[str], None]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *, copy: bool, overwrite: bool, dry_run: bool) -> BuildReport | None:
+        start = time.monotonic()
+        items = {item.image_id: item for item in self.source.items}
+        targets = self._targets()
+        self._refuse_problems()
+        if overwrite and not dry_run:
+            erase(self.out)
+        by_target = {target: name for name, target in targets.items()}
+        state = State() if overwrite and dry_run else read_state(self.out, by_target)
+        kind = self._annotations_kind(state, copy=copy)
+        wanted = identity(
+            self.source.description,
+            self.options.to_json(),
+            self.source.all_ids,
+            annotations=kind,
+        )
+        require_same(state, wanted, self.out)
+        versions = software()
+        if state.identity is not None and state.manifest is None:
+            self._require_versions(state.software, versions)
+        self._require_sources(state)
+
+        bad = check_state(
+            state.done, targets, self.out, self.pool, in_flight=self.in_flight, quiet=self.quiet
+        )
+        tasks = self._tasks(items, targets, state, bad, versions)
+        self._announce(state, tasks, bad)
+        # Counted afresh even where they are there already: links and blocks make it no matter.
+        notes = sum(item.annotation.stat().st_size for item in self.source.items if item.annotation)
+        copies = len(self.options.cells) if kind == 'copies' else 1
+        self.say(require_room(self.out, estimate(self.pool, tasks, extra=notes * copies)))
+        if dry_run:
+            return None
+
+        (self.out / TEMPORARY).mkdir(exist_ok=True)
+        self._clear_temporary()
+        if state.identity is None:
+            header = {'kind': KIND, 'schema': SCHEMA, 'version': _version()}
+            start_journal(self.out, {**header, 'identity': wanted, 'software': versions})
+        with (
+            ProgressReport('building', len(tasks), quiet=self.quiet) as progress,
+            contextlib.closing(self._built(tasks, state)) as built,
+        ):
+            for result in built:
+                self._take(result, items, state)
+                progress.advance()
+        manifest = self._finish(items, targets, state, versions, links=kind == 'links')
+        return BuildReport(
+            out=self.out,
+            images=len(manifest.images),
+            cells=len(self.options.cells),
+            built=len(tasks),
+            skipped=dict(manifest.skipped),
+            size=manifest.size,
+            seconds=time.monotonic() - start,
+        )
+
+    def _targets(self) -> dict[str, str]:
+        """Path in a cell, by image id."""
+        targets = {
+            item.image_id: with_suffix(item.target, self.options.format)
+            for item in self.source.items
+        }
+        twice = repeated(targets.values())
+        if twice:
+            raise BenchmarkError(
+                f'two pictures of the source would both become {twice[0]}; rename one of them'
+            )
+        return targets
+
+    def _annotations_kind(self, state: State, *, copy: bool) -> str:
+        if self.source.layout == 'folder':
+            return 'none'
+        if copy:
+            return 'copies'
+        if state.identity is not None:
+            return 'links' if state.identity.get('annotations of a cell') != 'copies' else 'copies'
+        made = not (self.out / TEMPORARY).exists()
+        (self.out / TEMPORARY).mkdir(exist_ok=True)
+        works = links_work(self.out)
+        if made:
+            (self.out / TEMPORARY).rmdir()
+        if not works:
+            self.say(f'{self.out} takes no symbolic links: each cell gets a copy of annotations')
+        return 'links' if works else 'copies'
+
+    def _require_versions(self, found: Mapping[str, str], versions: Mapping[str, str]) -> None:
+        others = differing(found, versions)
+        if others:
+            raise BenchmarkError(
+                f'{self.out} was begun with other versions, which may give other bytes. '
+                f'{"; ".join(others)} (installed). Install those, or build anew with --overwrite'
+            )
+
+    def _refuse_problems(self) -> None:
+        problems = self.source.problems
+        if problems and not self.skip:
+            shown = '\n  '.join(f'{name}: {text}' for name, text in [*problems.items()][:_SHOWN])
+            more = len(problems) - _SHOWN
+            raise BenchmarkError(
+                f'{len(problems)} pictures of {self.source.root} cannot be used:\n  {shown}'
+                + (f'\n  and {more} more' if more > 0 else '')
+                + '\nMend them, or leave them out with --on-error skip'
+            )
+        self.skipped.update(problems)
+
+    def _require_sources(self, state: State) -> None:
+        lost = [name for name in self.source.problems if name in state.done]
+        if lost:
+            raise BenchmarkError(
+                f'the source has lost what {self.out} was made of. {lost[0]}: '
+                f'{self.source.problems[lost[0]]}; restore it'
+            )
+
+    def _tasks(
+        self,
+        items: Mapping[str, Item],
+        targets: Mapping[str, str],
+        state: State,
+        bad: Mapping[str, set[tuple[str, int]]],
+        versions: Mapping[str, str],
+    ) -> list[ImageTask]:
+        tasks = []
+        for name, item in items.items():
+            done = state.done.get(name)
+            there = set() if done is None else done.files.keys() - bad.get(name, set())
+            cells = tuple(cell for cell in self.options.cells if cell not in there)
+            if cells:
+                tasks.append(
+                    ImageTask(
+                        out=str(self.out),
+                        image_id=name,
+                        source=str(item.path.absolute()),
+                        target=targets[name],
+                        options=self.options,
+                        cells=cells,
+                        software=tuple(versions.items()),
+                        source_sha256=None if done is None else done.source_sha256,
+                    )
+                )
+        return tasks
+
+    def _announce(self, state: State, tasks: list[ImageTask], bad: Mapping[str, object]) -> None:
+        cells = len(self.options.cells)
+        total = len(self.source.items)
+        self.say(
+            f'{total} pictures x {len(self.options.corruptions)} corruptions x '
+            f'{len(self.options.severities)} severities = {total * cells} files in {self.out}'
+        )
+        if state.identity is not None:
+            lost = f', {len(bad)} with missing or damaged files' if bad else ''
+            self.say(f'{len(state.done)} pictures are there{lost}; {len(tasks)} to build')
+
+    def _built(self, tasks: list[ImageTask], state: State) -> Generator[ImageResult, None, None]:
+        # A finished benchmark that is mended needs no journal: its manifest says what is missing.
+        with contextlib.ExitStack() as stack:
+            journal = None
+            if state.manifest is None:
+                journal = stack.enter_context(Journal(self.out / JOURNAL))
+            # Closed at once when the caller gives up: nothing is written after that.
+            work = results(self.pool, build_image, tasks, in_flight=self.in_flight)
+            for result in stack.enter_context(contextlib.closing(work)):
+                if journal is not None and result.problem is None:
+                    journal.add(result)
+                yield result
+
+    def _take(self, result: ImageResult, items: Mapping[str, Item], state: State) -> None:
+        name = result.image_id
+        if result.problem is not None:
+            place = items[name].path.relative_to(self.source.root).as_posix()
+            text = f'{place}: {result.problem}'
+            if name in state.done:
+                raise BenchmarkError(f'{text}; {self.out} was made of it before: restore it')
+            if not self.skip:
+                raise BenchmarkError(
+                    f'{self.source.root / place}: {result.problem}; mend it, or leave it out with '
+                    '--on-error skip'
+                )
+            self.skipped[name] = text
+            return
+        known = state.done.setdefault(name, Done(result.source_sha256))
+        for cell, stamp in result.files.items():
+            if known.files.get(cell, stamp) != stamp:
+                others = differing(state.software, software()) or ['the same versions']
+                raise BenchmarkError(
+                    f'{name}, {cell[0]} {cell[1]}, comes out with other bytes than before '
+                    f'({"; ".join(others)}); install the versions it was built with, or build '
+                    'anew with --overwrite'
+                )
+        known.files.update(result.files)
+
+    def _finish(
+        self,
+        items: Mapping[str, Item],
+        targets: Mapping[str, str],
+        state: State,
+        versions: Mapping[str, str],
+        *,
+        links: bool,
+    ) -> Manifest:
+        kept = [name for name in items if name in state.done]
+        if not kept:
+            raise BenchmarkError(f'not one picture of {self.source.root} can be used')
+        plan = plan_extras(
+            self.source, kept, self.options.cells, format=self.options.format, links=links
+        )
+        stamps = write_extras(self.out, plan)
+        manifest = Manifest(
+            version=state.version or _version(),
+            software=versions if state.manifest is None else state.software,
+            source=self.source.description,
+            options=self.options.to_json(),
+            images={name: state.done[name].source_sha256 for name in kept},
+            skipped=dict(sorted(self.skipped.items())),
+            files={
+                cell_path(cell, targets[name]): state.done[name].files[cell]
+                for name in kept
+                for cell in self.options.cells
+            },
+            annotations=stamps,
+            links=plan.links,
+        )
+        data = manifest_bytes(manifest)
+        place = self.out / MANIFEST
+        if not place.is_file() or place.read_bytes() != data:
+            write_whole(self.out, MANIFEST, data, durable=True)
+        (self.out / JOURNAL).unlink(missing_ok=True)
+        shutil.rmtree(self.out / TEMPORARY)
+        return manifest
+
+    def _clear_temporary(self) -> None:
+        """What a killed run was writing."""
+        for path in (self.out / TEMPORARY).iterdir():
+            path.unlink(missing_ok=True)
+
+
+def _version() -> str:
+    from adasap_det import __version__
+
+    return __version__

@@ -1,0 +1,141 @@
+"""What an earlier run has left in the benchmark's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.robustness.benchmark.extras import SHARED
+from adasap_det.robustness.benchmark.files import TEMPORARY
+from adasap_det.robustness.benchmark.journal import JOURNAL, Done, read_journal
+from adasap_det.robustness.benchmark.manifest import MANIFEST, Manifest, differing, read_manifest
+from adasap_det.robustness.corruptions import CORRUPTIONS
+
+# A volume's own folder is nobody's data.
+_NOBODYS = (TEMPORARY, 'lost+found')
+
+
+@dataclass
+class State:
+    """What is there.
+
+    Attributes:
+        identity: What was being built, as :func:`identity` says it; None if nothing was.
+        software: Versions it was built with.
+        done: Finished pictures, by image id.
+        manifest: Of a finished benchmark.
+        version: Of adasap_det, if something is there.
+    """
+
+    identity: Mapping[str, Any] | None = None
+    software: Mapping[str, str] = field(default_factory=dict)
+    done: dict[str, Done] = field(default_factory=dict)
+    manifest: Manifest | None = None
+    version: str | None = None
+
+
+def identity(
+    source: Mapping[str, str], options: Mapping[str, Any], ids: Iterable[str], *, annotations: str
+) -> dict[str, Any]:
+    """A flat record of everything that must not change between two runs.
+
+    Args:
+        source: Description of the source.
+        options: Of the benchmark.
+        ids: Of all pictures, the unusable ones too.
+        annotations: ``'links'``, ``'copies'`` or ``'none'``.
+    """
+    names = sorted(ids)
+    digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()[:12]
+    pictures = f'{len(names)} (checksum of the ids {digest})'
+    return {**source, **options, 'pictures': pictures, 'annotations of a cell': annotations}
+
+
+def read_state(out: Path, targets: Mapping[str, str]) -> State:
+    """Look at what is in a folder.
+
+    Args:
+        out: The folder.
+        targets: Image ids of the source by their picture's path in a cell.
+
+    Raises:
+        BenchmarkError: If that is no benchmark, or its record is damaged.
+    """
+    if (out / MANIFEST).is_file():
+        return _finished(read_manifest(out), targets)
+    if (out / JOURNAL).is_file():
+        header, done = read_journal(out / JOURNAL)
+        found, software = header.get('identity'), header.get('software')
+        if not isinstance(found, dict) or not isinstance(software, dict):
+            raise BenchmarkError(f'{out / JOURNAL} is damaged; build anew with --overwrite')
+        return State(found, software, done, version=header.get('version'))
+    others = sorted(path.name for path in out.iterdir() if path.name not in _NOBODYS)
+    if others:
+        raise BenchmarkError(
+            f'{out} holds other things ({", ".join(others[:3])}) and is no benchmark; give a '
+            'folder that is empty or does not exist with --out'
+        )
+    return State()
+
+
+def require_same(state: State, wanted: Mapping[str, Any], out: Path) -> None:
+    """Refuse to go on with other options.
+
+    Raises:
+        BenchmarkError: Which option differs, and what to do.
+    """
+    if state.identity is None:
+        return
+    others = differing(state.identity, wanted)
+    if others:
+        what = 'an unfinished' if state.manifest is None else 'a'
+        raise BenchmarkError(
+            f'{out} holds {what} benchmark with other options. {"; ".join(others)}. Give the same '
+            'options, another folder with --out, or --overwrite to build it anew'
+        )
+
+
+def erase(out: Path) -> None:
+    """Delete the benchmark in a folder, and nothing else that may lie there.
+
+    The records go last: an interrupted deletion is still known as a benchmark.
+
+    Raises:
+        BenchmarkError: If the folder holds none.
+    """
+    if not (out / MANIFEST).is_file() and not (out / JOURNAL).is_file():
+        read_state(out, {})
+        return
+    for name in (*CORRUPTIONS, SHARED, TEMPORARY):
+        path = out / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+    for name in (MANIFEST, JOURNAL):
+        with contextlib.suppress(FileNotFoundError):
+            (out / name).unlink()
+
+
+def _finished(manifest: Manifest, targets: Mapping[str, str]) -> State:
+    done = {image_id: Done(sha) for image_id, sha in manifest.images.items()}
+    for path, stamp in manifest.files.items():
+        name, level, target = path.split('/', 2)
+        # Pictures of another source are told by the identity.
+        known = done.get(targets.get(target, ''))
+        if known is not None:
+            known.files[name, int(level)] = stamp
+    kind = 'none'
+    if manifest.source.get('layout') != 'folder':
+        kind = 'links' if manifest.links else 'copies'
+    found = identity(
+        manifest.source,
+        manifest.options,
+        [*manifest.images, *manifest.skipped],
+        annotations=kind,
+    )
+    return State(found, manifest.software, done, manifest, manifest.version)

@@ -1,0 +1,183 @@
+"""What a worker does: one picture, decoded once, in all its corrupted versions."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from adasap_det.robustness.benchmark.errors import BenchmarkError, PictureError
+from adasap_det.robustness.benchmark.files import TEMPORARY, Stamp, check_file, stamp, write_whole
+from adasap_det.robustness.benchmark.options import Options, software
+from adasap_det.robustness.benchmark.pictures import decode, encode
+from adasap_det.robustness.corruptions import corrupt_severities
+
+Cell = tuple[str, int]
+# Corruptions whose pictures wait for the encoder; bounds the memory.
+_WAITING = 2
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """One picture and what to make of it. Plain data: it travels to other machines.
+
+    Attributes:
+        out: The benchmark, by a path that the worker sees too.
+        image_id: Seeds the corruptions.
+        source: The clean picture's file.
+        target: Path of the corrupted picture inside a cell.
+        options: Of the benchmark; its cells are not all wanted.
+        cells: Those wanted, those of one corruption side by side.
+        software: Versions that the worker must have too.
+        source_sha256: Of the clean picture, if it is known from an earlier run.
+    """
+
+    out: str
+    image_id: str
+    source: str
+    target: str
+    options: Options
+    cells: tuple[Cell, ...]
+    software: tuple[tuple[str, str], ...]
+    source_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What became of one picture.
+
+    Attributes:
+        image_id: Which one.
+        source_sha256: Of the clean picture.
+        files: Stamp of what was written, by cell.
+        problem: Why nothing was.
+    """
+
+    image_id: str
+    source_sha256: str = ''
+    files: dict[Cell, Stamp] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def cell_path(cell: Cell, target: str) -> str:
+    """Path of a picture inside the benchmark."""
+    return f'{cell[0]}/{cell[1]}/{target}'
+
+
+def build_image(task: ImageTask) -> ImageResult:
+    """Write every wanted version of a picture.
+
+    Encoding and writing go on in a thread of their own while the next corruption is computed.
+
+    Raises:
+        BenchmarkError: If this worker cannot see the benchmark, or has other versions.
+        OSError: If writing fails.
+    """
+    out = Path(task.out)
+    if not (out / TEMPORARY).is_dir():
+        raise BenchmarkError(
+            f'a worker does not see {out / TEMPORARY}: the benchmark must lie in a folder that '
+            'all workers share, under the same path, and must not be removed while it is built'
+        )
+    _check_software(task)
+    try:
+        image, source_sha256 = _load(task)
+    except PictureError as error:
+        return ImageResult(task.image_id, problem=str(error))
+    if task.source_sha256 not in (None, source_sha256):
+        raise BenchmarkError(
+            f'{task.source} is not the picture that the rest of the benchmark was made of; restore '
+            'it, or build anew with --overwrite'
+        )
+
+    def finish(cell: Cell, rgb: np.ndarray) -> tuple[Cell, Stamp]:
+        data = _encode(rgb, task.options)
+        write_whole(out, cell_path(cell, task.target), data)
+        return cell, stamp(data)
+
+    files: dict[Cell, Stamp] = {}
+    waiting: deque[list[Future[tuple[Cell, Stamp]]]] = deque()
+    with ThreadPoolExecutor(1, 'encode') as encoder:
+        try:
+            for name, pictures in _corrupted(task, image):
+                waiting.append(
+                    [encoder.submit(finish, (name, level), rgb) for level, rgb in pictures.items()]
+                )
+                if len(waiting) > _WAITING:
+                    files.update(future.result() for future in waiting.popleft())
+            for futures in waiting:
+                files.update(future.result() for future in futures)
+        except BaseException:
+            encoder.shutdown(wait=True, cancel_futures=True)
+            raise
+    return ImageResult(task.image_id, source_sha256, files)
+
+
+def measure_image(task: ImageTask) -> list[int] | None:
+    """Sizes in bytes of the files that :func:`build_image` would write; None if it would not."""
+    try:
+        image, _ = _load(task)
+    except PictureError:
+        return None
+    return [
+        len(_encode(rgb, task.options))
+        for _, pictures in _corrupted(task, image)
+        for rgb in pictures.values()
+    ]
+
+
+def check_files(out: str, expected: list[tuple[str, Stamp]]) -> tuple[int, list[tuple[str, str]]]:
+    """Compare files with their stamps; how many, and path and complaint of each bad one."""
+    found = ((path, check_file(Path(out), path, wanted)) for path, wanted in expected)
+    bad = [(path, complaint) for path, complaint in found if complaint is not None]
+    return len(expected), bad
+
+
+def _check_software(task: ImageTask) -> None:
+    here = software()
+    for name, wanted in task.software:
+        if here.get(name) != wanted:
+            raise BenchmarkError(
+                f'a worker has {name} {here.get(name)}, the benchmark is made with {wanted}; '
+                'install the same versions on all machines'
+            )
+
+
+def _load(task: ImageTask) -> tuple[np.ndarray, str]:
+    try:
+        data = Path(task.source).read_bytes()
+    except OSError as error:
+        raise PictureError(f'the picture cannot be read ({error.strerror})') from None
+    return decode(data), hashlib.sha256(data).hexdigest()
+
+
+def _corrupted(task: ImageTask, image: np.ndarray) -> Iterator[tuple[str, dict[int, np.ndarray]]]:
+    # One process a core is what fills a machine; OpenCV's threads would only get in the way.
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
+    wanted: dict[str, list[int]] = {}
+    for name, level in task.cells:
+        wanted.setdefault(name, []).append(level)
+    for name, levels in wanted.items():
+        yield (
+            name,
+            corrupt_severities(
+                image,
+                corruption=name,
+                severities=tuple(levels),
+                image_id=task.image_id,
+                seed=task.options.seed,
+            ),
+        )
+
+
+def _encode(rgb: np.ndarray, options: Options) -> bytes:
+    return encode(
+        rgb, format=options.format, quality=options.quality, subsampling=options.subsampling
+    )
