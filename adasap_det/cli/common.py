@@ -129,6 +129,11 @@ def type_name(cfg: Mapping[str, Any] | object) -> str:
 
 def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for."""
+    if cfg.get('default_scope') == 'mmdet':
+        # Imports MMDetection, so not before the config was found good.
+        from adasap_det.datasets.annotation_errors import name_broken_annotations
+
+        name_broken_annotations()
     if cfg.launcher == 'pytorch' and get_device() == 'cpu' and not dist.is_initialized():
         _start_on_cpu(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -64,6 +64,7 @@ def _train(args: argparse.Namespace) -> None:
         scale_lr(cfg)
     set_resume(cfg, args.resume)
     add_structure_hook(cfg)
+    refuse_endless_epochs(cfg)
     check_data(cfg, stages=('train', 'val'))
     build_runner(cfg).train()
 
@@ -100,6 +101,25 @@ def scale_lr(cfg: Config) -> None:
             'auto_scale_lr = dict(base_batch_size=...) in the config'
         )
     cfg.auto_scale_lr.enable = True
+
+
+def refuse_endless_epochs(cfg: Config) -> None:
+    """Refuse epochs over an infinite sampler: the first would never end, without a word.
+
+    Easily had by switching an iteration-based config to epochs.
+
+    Raises:
+        UsageError: If the loop counts epochs and the sampler has no end.
+    """
+    loop: Any = cfg.get('train_cfg') or {}
+    by_epoch = type_name(loop) == 'EpochBasedTrainLoop' or loop.get('by_epoch', False)
+    sampler = (cfg.get('train_dataloader') or {}).get('sampler')
+    if by_epoch and sampler and type_name(sampler).endswith('InfiniteSampler'):
+        raise UsageError(
+            f'train_cfg counts epochs, which never end with {type_name(sampler)}; set '
+            "train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True), or train_cfg = "
+            "dict(type='IterBasedTrainLoop', max_iters=...)"
+        )
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:

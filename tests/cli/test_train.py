@@ -1,6 +1,7 @@
 """adasap-train: what it changes in a config, what it refuses, and that it trains and resumes."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -106,6 +107,40 @@ def test_usage_errors_are_one_line_and_exit_2(config, capsys, tmp_path, argument
     assert err.startswith('adasap-train: error: ') and message in err
     assert err.count('\n') == 1
     assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'mmdet.GroupInfiniteSampler'])
+def test_epochs_that_never_end_are_refused(sampler):
+    loop = dict(type='EpochBasedTrainLoop', max_epochs=2)
+    cfg = Config(dict(train_cfg=loop, train_dataloader=dict(sampler=dict(type=sampler))))
+    with pytest.raises(UsageError, match=r'never end.*DefaultSampler.*IterBasedTrainLoop'):
+        train.refuse_endless_epochs(cfg)
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
+    with pytest.raises(UsageError, match='never end'):
+        train.refuse_endless_epochs(cfg)
+
+
+@pytest.mark.parametrize(
+    ('loop', 'sampler'),
+    [('EpochBasedTrainLoop', 'DefaultSampler'), ('IterBasedTrainLoop', 'InfiniteSampler')],
+)
+def test_loops_that_end_are_let_through(loop, sampler):
+    train.refuse_endless_epochs(
+        Config(dict(train_cfg=dict(type=loop), train_dataloader=dict(sampler=dict(type=sampler))))
+    )
+
+
+def test_a_broken_annotation_is_named_without_any_hook(config, shapes, tmp_path):
+    data = tmp_path / 'data'
+    shutil.copytree(shapes, data)
+    voc = data / 'VOC2007'
+    name = (voc / 'ImageSets' / 'Main' / 'train.txt').read_text().split()[0]
+    broken = voc / 'Annotations' / f'{name}.xml'
+    broken.write_text('<annotation><size>')
+    text = config.read_text().replace(repr(str(shapes)), repr(str(data)))
+    config.write_text(text + 'custom_hooks = []\n')
+    with pytest.raises(ValueError, match=f'{broken.name} cannot be read'):
+        train.main([str(config), '--work-dir', str(tmp_path / 'work')])
 
 
 def test_unknown_options_exit_2(capsys):
