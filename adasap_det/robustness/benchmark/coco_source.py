@@ -41,9 +41,7 @@ def coco_source(
     base = Path(root)
     require_folder(base, 'give the folder of the data set with --source')
     folder = check_relative(Path(images).as_posix(), '--images')
-    require_folder(
-        base / folder, 'name the pictures folder, relative to --source, with --images'
-    )
+    require_folder(base / folder, 'name the pictures folder, relative to --source, with --images')
     path = base / annotations if (base / annotations).is_file() else Path(annotations)
     data, raw = _read(path, base)
     names = [check_relative(entry['file_name'], str(path)) for entry in data['images']]

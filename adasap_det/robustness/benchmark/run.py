@@ -86,7 +86,7 @@ class BuildRun:
         if overwrite and not dry_run:
             erase(self.out)
         by_target = {target: name for name, target in targets.items()}
-        state = State() if overwrite and dry_run else read_state(self.out, by_target)
+        state = State() if overwrite else read_state(self.out, by_target)
         kind = self._annotations_kind(state, copy=copy)
         wanted = identity(
             self.source.description,

@@ -1,0 +1,469 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adasap_det.robustness.benchmark import (
+    BenchmarkError,
+    build_benchmark,
+    cell_root,
+    coco_source,
+    folder_source,
+    make_options,
+    read_manifest,
+    verify_benchmark,
+    voc_source,
+)
+from adasap_det.robustness.benchmark import run as run_module
+from adasap_det.robustness.benchmark.disk import Need
+from adasap_det.robustness.benchmark.pictures import decode, encode
+from adasap_det.robustness.corruptions import corrupt
+
+from .trees import CORRUPTIONS, contents, make_coco, make_voc, picture
+
+OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(1, 3))
+
+
+class Killed(BaseException):
+    """As a process that ends at once would: nothing is caught, nothing tidied up."""
+
+
+@pytest.fixture
+def voc(tmp_path):
+    return make_voc(tmp_path / 'VOCdevkit', 6)
+
+
+def build(root, out, **options):
+    arguments = dict(options=OPTIONS, workers=0, quiet=True, say=lambda _: None) | options
+    return build_benchmark(voc_source(root), out, **arguments)
+
+
+def test_every_picture_is_the_corrupted_clean_one(voc, tmp_path):
+    report = build(voc, tmp_path / 'out')
+    assert (report.images, report.cells, report.built) == (6, 8, 6)
+    for image_id in ('000001', '000006'):
+        clean = decode((voc / f'VOC2007/JPEGImages/{image_id}.jpg').read_bytes())
+        for corruption, severity in OPTIONS.cells:
+            expected = corrupt(
+                clean, corruption=corruption, severity=severity, image_id=image_id, seed=0
+            )
+            file = cell_root(tmp_path / 'out', corruption, severity)
+            found = (file / f'VOC2007/JPEGImages/{image_id}.jpg').read_bytes()
+            assert found == encode(expected, format='jpg', quality=95, subsampling='4:2:0')
+
+
+def test_png_holds_the_pixels_of_on_the_fly_corruption(voc, tmp_path):
+    options = make_options(corruptions=['gaussian_noise'], severities=[5], format='png', seed=7)
+    build(voc, tmp_path / 'out', options=options)
+    clean = decode((voc / 'VOC2007/JPEGImages/000002.jpg').read_bytes())
+    expected = corrupt(clean, corruption='gaussian_noise', severity=5, image_id='000002', seed=7)
+    found = Image.open(tmp_path / 'out/gaussian_noise/5/VOC2007/JPEGImages/000002.png')
+    np.testing.assert_array_equal(np.asarray(found), expected)
+
+
+def test_executor_order_and_run_do_not_show(voc, tmp_path):
+    build(voc, tmp_path / 'a')
+    with ThreadPoolExecutor(3) as pool:
+        build(voc, tmp_path / 'b', executor=pool)
+        assert pool.submit(int).result() == 0  # left open
+    build(voc, tmp_path / 'c', executor=Backwards(), in_flight=4)
+    assert contents(tmp_path / 'a') == contents(tmp_path / 'b') == contents(tmp_path / 'c')
+
+
+class Backwards(ThreadPoolExecutor):
+    """Does what was submitted last first."""
+
+    def __init__(self):
+        super().__init__(1)
+        self._held: list[tuple] = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        future: Future = Future()
+        self._held.append((future, fn, args))
+        if len(self._held) == 2 or fn.__name__ != 'build_image':
+            for waiting, work, arguments in reversed(self._held):
+                waiting.set_result(work(*arguments))
+            self._held = []
+        return future
+
+
+def test_the_manifest_tells_everything(voc, tmp_path):
+    build(voc, tmp_path / 'out')
+    manifest = read_manifest(tmp_path / 'out')
+    assert manifest.source == {'layout': 'voc', 'folder': 'VOC2007', 'split': 'test'}
+    assert manifest.options == OPTIONS.to_json()
+    assert {'corruptions', 'opencv', 'numpy'} <= manifest.software.keys()
+    assert list(manifest.images) == [f'{i:06d}' for i in range(1, 7)]
+    clean = (voc / 'VOC2007/JPEGImages/000003.jpg').read_bytes()
+    assert manifest.images['000003'] == hashlib.sha256(clean).hexdigest()
+    stamps = {**manifest.files, **manifest.annotations}
+    for path, stamp in stamps.items():
+        data = (tmp_path / 'out' / path).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (stamp.size, stamp.sha256)
+    found = contents(tmp_path / 'out')
+    files = {path for path, data in found.items() if isinstance(data, bytes)}
+    assert files == stamps.keys() | {'manifest.json'}
+    text = (tmp_path / 'out/manifest.json').read_text()
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.parametrize('write', ['image', 'journal', 'manifest', 'link', 'half a journal line'])
+def test_killed_and_started_again_it_is_the_same_to_the_byte(voc, tmp_path, monkeypatch, write):
+    build(voc, tmp_path / 'whole')
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_at(patch, write)
+        build(voc, out)
+    assert not (out / 'manifest.json').exists()
+    left = contents(out)
+    assert 'progress.jsonl' in left
+    # Whatever is there under its own name is whole.
+    for path, data in left.items():
+        if path.endswith('.jpg') and not path.startswith('.unfinished'):
+            assert data == (tmp_path / 'whole' / path).read_bytes()
+    report = build(voc, out)
+    assert report.built == {'image': 4, 'half a journal line': 4, 'journal': 4}.get(write, 0)
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+def _kill_at(patch, write):
+    """End the build in the third picture, or while what follows the pictures is written."""
+    real_replace, real_write, count = os.replace, os.write, [0]
+
+    def replace_(old, new):
+        name = os.fspath(new)
+        if (
+            (write == 'image' and count[0] == 20)
+            or (write == 'manifest' and name.endswith('manifest.json'))
+            or (write == 'link' and name.endswith('contrast/3/VOC2007/ImageSets'))
+        ):
+            raise Killed
+        real_replace(old, new)
+        count[0] += name.endswith('.jpg')
+
+    def write_(descriptor, data):
+        if bytes(data).startswith(b'{"image": "000003"'):
+            if write == 'journal':
+                raise Killed
+            if write == 'half a journal line':
+                real_write(descriptor, data[: len(data) // 2])
+                raise Killed
+        return real_write(descriptor, data)
+
+    patch.setattr(os, 'replace', replace_)
+    patch.setattr(os, 'write', write_)
+
+
+def test_leftovers_of_a_killed_run_go(voc, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_at(patch, 'image')
+        unlink = Path.unlink  # nobody tidies up
+
+        def spared(path, **options):
+            return None if '.jpg.' in path.name else unlink(path, **options)
+
+        patch.setattr(Path, 'unlink', spared)
+        build(voc, out)
+    assert any((out / '.unfinished').iterdir())
+    build(voc, out)
+    assert not (out / '.unfinished').exists()
+
+
+def damage(out):
+    """Five kinds; returns what is missing and what is damaged."""
+    cells = out / 'contrast/1/VOC2007', out / 'gaussian_noise/3/VOC2007'
+    (cells[0] / 'JPEGImages/000001.jpg').unlink()
+    file = cells[1] / 'JPEGImages/000001.jpg'
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1  # of the same size
+    file.write_bytes(data)
+    with (cells[1] / 'JPEGImages/000005.jpg').open('r+b') as cut:
+        cut.truncate(100)
+    (cells[0] / 'Annotations').unlink()
+    (out / 'annotations/VOC2007/Annotations/000002.xml').write_text('<annotation/>')
+    missing = ('contrast/1/VOC2007/Annotations', 'contrast/1/VOC2007/JPEGImages/000001.jpg')
+    damaged = (
+        'annotations/VOC2007/Annotations/000002.xml',
+        'gaussian_noise/3/VOC2007/JPEGImages/000001.jpg',
+        'gaussian_noise/3/VOC2007/JPEGImages/000005.jpg',
+    )
+    return missing, damaged
+
+
+def test_verify_names_the_damage_and_a_second_run_mends_it(voc, tmp_path):
+    out = tmp_path / 'out'
+    build(voc, out)
+    whole = contents(out)
+    report = verify_benchmark(out, workers=0, quiet=True)
+    assert report.good
+    assert report.files == 6 * 8 + 6 + 1 + 3 * 8
+    missing, damaged = damage(out)
+    report = verify_benchmark(out, workers=0, quiet=True)
+    assert (report.missing, report.damaged) == (missing, damaged)
+    assert build(voc, out).built == 2  # those two pictures only
+    assert contents(out) == whole
+    shutil.rmtree(out / 'brightness')
+    assert build(voc, out).built == 6
+    assert contents(out) == whole
+
+
+def test_damage_to_an_unfinished_benchmark_is_mended(voc, tmp_path, monkeypatch):
+    build(voc, tmp_path / 'whole')
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_at(patch, 'manifest')
+        build(voc, out)
+    (out / 'contrast/1/VOC2007/JPEGImages/000004.jpg').write_bytes(b'')
+    assert build(voc, out).built == 1
+    assert contents(out) == contents(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(quality=90), 'quality: 95 there, 90 asked for'),
+        (dict(seed=1), 'seed: 0 there, 1 asked for'),
+        (dict(severities=(1, 2)), r'severities: \[1, 3\] there, \[1, 2\] asked for'),
+        (dict(corruptions=('fog',)), r'corruptions: \["gaussian_noise".*\["fog"\] asked for'),
+        (dict(format='png', quality=None, subsampling=None), 'format: jpg there, png asked for'),
+    ],
+)
+@pytest.mark.parametrize('finished', [True, False])
+def test_other_options_are_refused_by_name(voc, tmp_path, monkeypatch, change, message, finished):
+    out = tmp_path / 'out'
+    if finished:
+        build(voc, out)
+    else:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            _kill_at(patch, 'image')
+            build(voc, out)
+    before = contents(out)
+    with pytest.raises(BenchmarkError, match=message):
+        build(voc, out, options=replace(OPTIONS, **change))
+    assert contents(out) == before
+
+
+def test_other_pictures_are_refused(voc, tmp_path):
+    out = tmp_path / 'out'
+    build(voc, out, subset=3)
+    assert read_manifest(out).images.keys() < {f'{i:06d}' for i in range(1, 7)}
+    with pytest.raises(BenchmarkError, match=r'pictures: 3 .* there, 6 .* asked for'):
+        build(voc, out)
+    with pytest.raises(BenchmarkError, match='annotations of a cell: links there, copies asked'):
+        build(voc, out, subset=3, copy_annotations=True)
+
+
+def test_overwrite_builds_anew_and_spares_what_is_not_the_benchmarks(voc, tmp_path):
+    out = tmp_path / 'out'
+    build(voc, out)
+    (out / 'my results').mkdir()
+    options = replace(OPTIONS, corruptions=('contrast',), quality=80)
+    build(voc, out, options=options, overwrite=True)
+    assert {path.name for path in out.iterdir()} == {
+        'my results',
+        'annotations',
+        'contrast',
+        'manifest.json',
+    }
+    assert verify_benchmark(out, workers=0, quiet=True).good
+
+
+def test_a_folder_of_other_things_is_left_alone(voc, tmp_path):
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'thesis.tex').write_text('mine')
+    for overwrite in (False, True):
+        with pytest.raises(BenchmarkError, match=r'holds other things \(thesis\.tex\)'):
+            build(voc, out, overwrite=overwrite)
+    assert contents(out) == {'thesis.tex': b'mine'}
+
+
+def test_other_versions_are_refused_in_the_middle(voc, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_at(patch, 'image')
+        build(voc, out)
+    journal = out / 'progress.jsonl'
+    text = journal.read_text()
+    journal.write_text(text.replace('"numpy": "', '"numpy": "0.'))
+    with pytest.raises(BenchmarkError, match=r'begun with other versions.*numpy: 0\.'):
+        build(voc, out)
+
+
+def test_a_changed_source_is_told(voc, tmp_path):
+    out = tmp_path / 'out'
+    build(voc, out)
+    Image.fromarray(picture(99)).save(voc / 'VOC2007/JPEGImages/000002.jpg')
+    (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
+    with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the picture that the rest'):
+        build(voc, out)
+
+
+def spoil(voc):
+    """One picture each: cut off, too small, without annotation, listed twice. 1 and 6 stay."""
+    folder = voc / 'VOC2007'
+    path = folder / 'JPEGImages/000002.jpg'
+    path.write_bytes(path.read_bytes()[:-200])
+    Image.fromarray(picture(0, width=31)).save(folder / 'JPEGImages/000003.jpg')
+    (folder / 'Annotations/000004.xml').write_text('<annotation>')
+    with (folder / 'ImageSets/Main/test.txt').open('a') as file:
+        file.write('000005\n')
+
+
+def test_a_bad_picture_stops_the_build(voc, tmp_path):
+    out = tmp_path / 'out'
+    spoil(voc)
+    with pytest.raises(BenchmarkError, match=r'(?s)2 pictures.*000005: it is listed more than'):
+        build(voc, out)
+    assert not out.exists()
+    lists = voc / 'VOC2007/ImageSets/Main/test.txt'
+    lists.write_text('000001\n000002\n000006\n')
+    with pytest.raises(BenchmarkError, match=r'000002\.jpg: the JPEG is cut off; mend it'):
+        build(voc, out)
+    assert not (out / 'manifest.json').exists()
+    # What was built serves the next run, which may skip.
+    assert build(voc, out, on_error='skip').images == 2
+
+
+def test_bad_pictures_can_be_skipped_and_are_listed(voc, tmp_path):
+    out = tmp_path / 'out'
+    spoil(voc)
+    report = build(voc, out, on_error='skip')
+    assert report.images == 2
+    assert read_manifest(out).skipped == report.skipped
+    assert report.skipped['000002'] == 'JPEGImages/000002.jpg: the JPEG is cut off'
+    assert report.skipped['000003'].startswith('JPEGImages/000003.jpg: it has 31 x 50 pixels')
+    assert report.skipped['000004'].startswith('Annotations/000004.xml cannot be read')
+    assert report.skipped['000005'] == 'it is listed more than once in test.txt'
+    cell = out / 'contrast/3/VOC2007'
+    assert (cell / 'ImageSets/Main/test.txt').read_text() == '000001\n000006\n'
+    assert sorted(path.name for path in (cell / 'JPEGImages').iterdir()) == [
+        '000001.jpg',
+        '000006.jpg',
+    ]
+    assert verify_benchmark(out, workers=0, quiet=True).good
+    # Mended in the meantime, it is taken in.
+    Image.fromarray(picture(2)).save(voc / 'VOC2007/JPEGImages/000003.jpg')
+    assert build(voc, out, on_error='skip').images == 3
+    assert verify_benchmark(out, workers=0, quiet=True).good
+
+
+def test_not_one_usable_picture(tmp_path):
+    voc = make_voc(tmp_path / 'voc', 1)
+    (voc / 'VOC2007/JPEGImages/000001.jpg').write_bytes(b'')
+    with pytest.raises(BenchmarkError, match='not one picture'):
+        build(voc, tmp_path / 'out', on_error='skip')
+
+
+def test_files_in_the_way_are_named(voc, tmp_path):
+    (tmp_path / 'file').write_text('')
+    for out in (tmp_path / 'file', tmp_path / 'file' / 'out'):
+        with pytest.raises(BenchmarkError, match='file: there is a file where a folder should be'):
+            build(voc, out)
+    out = tmp_path / 'out'
+    build(voc, out)
+    shutil.rmtree(out / 'contrast')
+    (out / 'contrast').write_text('')
+    with pytest.raises(BenchmarkError, match='contrast: there is a file where a folder should be'):
+        build(voc, out)
+
+
+def test_a_full_disk_is_told_and_the_next_run_goes_on(voc, tmp_path, monkeypatch):
+    build(voc, tmp_path / 'whole')
+    out, real, room = tmp_path / 'out', os.write, [60_000]
+
+    def write(descriptor, data):
+        taken = real(descriptor, data[: max(0, room[0])]) if room[0] > 0 else 0
+        room[0] -= taken
+        if not taken:
+            raise OSError(28, 'No space left on device')
+        return taken
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'write', write)
+        with pytest.raises(BenchmarkError, match='the disk is full.*run the same again'):
+            build(voc, out)
+    assert not list((out / '.unfinished').iterdir())
+    whole = contents(tmp_path / 'whole')
+    for path, data in contents(out).items():
+        assert path.startswith(('progress', '.unfinished')) or data == whole[path]
+    assert build(voc, out).built < 6
+    assert contents(out) == whole
+
+
+def test_a_dry_run_writes_nothing(voc, tmp_path):
+    said = []
+    assert build(voc, tmp_path / 'out', dry_run=True, say=said.append) is None
+    assert not (tmp_path / 'out').exists()
+    assert any('48 files' in line for line in said)
+    assert any(line.startswith('disk: about') for line in said)
+
+
+def test_two_builds_in_one_folder_are_refused(voc, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip('fcntl')
+    out = tmp_path / 'out'
+    out.mkdir()
+    descriptor = os.open(out, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(BenchmarkError, match='another process is building'):
+            build(voc, out)
+    finally:
+        os.close(descriptor)
+    build(voc, out)
+
+
+def test_decoded_once_whatever_the_number_of_cells(voc, tmp_path, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(
+        'adasap_det.robustness.benchmark.worker.decode',
+        lambda data: decoded.append(len(data)) or decode(data),
+    )
+    # The estimate looks at a picture of its own.
+    monkeypatch.setattr(run_module, 'estimate', lambda *_, **__: Need(0, 0, 0))
+    build(voc, tmp_path / 'out')
+    assert len(decoded) == 6
+
+
+def test_folder_of_pictures(tmp_path):
+    for name in ('cat/1.jpg', 'dog/2.png'):
+        (tmp_path / 'in' / name).parent.mkdir(parents=True)
+        Image.fromarray(picture(len(name))).save(tmp_path / 'in' / name)
+    out = tmp_path / 'out'
+    source = folder_source(tmp_path / 'in')
+    build_benchmark(source, out, options=OPTIONS, workers=0, quiet=True, say=lambda _: None)
+    expected = corrupt(
+        decode((tmp_path / 'in/dog/2.png').read_bytes()),
+        corruption='impulse_noise',
+        severity=3,
+        image_id='dog/2.png',
+    )
+    data = (out / 'impulse_noise/3/dog/2.jpg').read_bytes()
+    assert data == encode(expected, format='jpg', quality=95, subsampling='4:2:0')
+    assert read_manifest(out).links == {}
+    shutil.copy(tmp_path / 'in/dog/2.png', tmp_path / 'in/dog/2.jpg')
+    with pytest.raises(BenchmarkError, match=r'would both become dog/2\.jpg'):
+        build_benchmark(folder_source(tmp_path / 'in'), tmp_path / 'x', workers=0)
+
+
+def test_coco_with_a_skip_lists_what_is_there(tmp_path):
+    root = make_coco(tmp_path / 'coco', 3)
+    (root / 'val/000000000001.jpg').write_bytes(b'\xff\xd8')
+    out = tmp_path / 'out'
+    source = coco_source(root, annotations='annotations/val.json', images='val')
+    arguments = dict(options=OPTIONS, workers=0, quiet=True, say=lambda _: None)
+    build_benchmark(source, out, on_error='skip', **arguments)
+    data = json.loads((out / 'contrast/1/annotations/val.json').read_bytes())
+    assert [entry['id'] for entry in data['images']] == [0, 2]
+    assert [box['image_id'] for box in data['annotations']] == [0, 2]
+    assert verify_benchmark(out, workers=0, quiet=True).good

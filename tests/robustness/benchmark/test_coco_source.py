@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adasap_det.robustness.benchmark import BenchmarkError, coco_source
+from adasap_det.robustness.benchmark.coco_source import annotations_of
+
+from .trees import make_coco
+
+
+def read(root):
+    return coco_source(root, annotations='annotations/val.json', images='val')
+
+
+def change(root, **entries):
+    path = root / 'annotations/val.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def test_pictures_in_the_files_order(tmp_path):
+    source = read(make_coco(tmp_path / 'coco', 3))
+    assert [item.image_id for item in source.items] == [f'{i:012d}.jpg' for i in range(3)]
+    assert source.items[1].target == 'val/000000000001.jpg'
+    assert source.annotation_file == 'annotations/val.json'
+
+
+def test_a_file_elsewhere_goes_to_annotations(tmp_path):
+    root = make_coco(tmp_path / 'coco', 1)
+    moved = (root / 'annotations/val.json').rename(tmp_path / 'mine.json')
+    assert coco_source(root, annotations=moved, images='val').annotation_file == (
+        'annotations/mine.json'
+    )
+
+
+def test_the_file_is_kept_to_the_byte_where_nothing_changes(tmp_path):
+    source = read(make_coco(tmp_path / 'coco', 3))
+    kept = [item.image_id for item in source.items]
+    raw = (tmp_path / 'coco/annotations/val.json').read_bytes()
+    assert annotations_of(source, kept, format='jpg') == raw
+
+
+def test_a_part_of_the_pictures_takes_its_boxes_along(tmp_path):
+    source = read(make_coco(tmp_path / 'coco', 3))
+    data = json.loads(annotations_of(source, ['000000000002.jpg'], format='png'))
+    assert [entry['file_name'] for entry in data['images']] == ['000000000002.png']
+    assert [box['image_id'] for box in data['annotations']] == [2]
+    assert data['categories'] == [{'id': 1, 'name': 'person'}]
+
+
+def test_problems_are_told_picture_by_picture(tmp_path):
+    root = make_coco(tmp_path / 'coco', 5)
+    images = json.loads((root / 'annotations/val.json').read_text())['images']
+    images[3]['id'] = 4
+    change(root, images=[*images, images[1]])
+    (root / 'val/000000000002.jpg').unlink()
+    source = read(root)
+    assert [item.image_id for item in source.items] == ['000000000000.jpg']
+    assert source.problems['000000000001.jpg'] == 'it is listed more than once in val.json'
+    assert source.problems['000000000002.jpg'] == 'val/000000000002.jpg does not exist'
+    assert {'000000000003.jpg', '000000000004.jpg'} <= source.problems.keys()
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{"images": [', 'cannot be read'),
+        ('[]', "are not COCO's"),
+        ('{"images": [{"id": 1}], "annotations": []}', "are not COCO's"),
+        ('{"images": [], "annotations": []}', 'list no picture'),
+        ('{"images": [{"id": 1, "file_name": "../a.jpg"}], "annotations": []}', 'no path inside'),
+    ],
+)
+def test_annotations_that_make_no_sense(tmp_path, text, message):
+    root = make_coco(tmp_path / 'coco', 1)
+    (root / 'annotations/val.json').write_text(text)
+    with pytest.raises(BenchmarkError, match=message):
+        read(root)
+
+
+def test_what_is_missing_is_named(tmp_path):
+    root = make_coco(tmp_path / 'coco', 1)
+    with pytest.raises(BenchmarkError, match=r"'absent\.json' do not exist.*--annotations"):
+        coco_source(root, annotations='absent.json', images='val')
+    with pytest.raises(BenchmarkError, match='train does not exist.*--images'):
+        coco_source(root, annotations='annotations/val.json', images='train')

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from adasap_det.robustness.benchmark import BenchmarkError
+from adasap_det.robustness.benchmark.files import TEMPORARY, Stamp
+from adasap_det.robustness.benchmark.journal import JOURNAL, Journal, read_journal, start_journal
+from adasap_det.robustness.benchmark.worker import ImageResult
+
+FILES = {('fog', 1): Stamp(10, 'aa'), ('fog', 2): Stamp(20, 'bb')}
+
+
+@pytest.fixture
+def journal(tmp_path):
+    (tmp_path / TEMPORARY).mkdir()
+    start_journal(tmp_path, {'identity': {'seed': 0}})
+    return tmp_path / JOURNAL
+
+
+def add(path, *names):
+    with Journal(path) as file:
+        for name in names:
+            file.add(ImageResult(name, 'sha of the source', FILES))
+
+
+def test_what_is_added_is_read(journal):
+    add(journal, 'a', 'b')
+    header, done = read_journal(journal)
+    assert header == {'identity': {'seed': 0}}
+    assert list(done) == ['a', 'b']
+    assert done['b'].files == FILES and done['b'].source_sha256 == 'sha of the source'
+
+
+def test_cut_anywhere_it_holds_all_lines_before_and_takes_more(journal):
+    add(journal, 'a', 'b')
+    whole = journal.read_bytes()
+    start = whole.index(b'"b"') - 10
+    for end in range(start, len(whole)):
+        journal.write_bytes(whole[:end])
+        assert list(read_journal(journal)[1]) in (['a'], ['a', 'b'])
+        add(journal, 'c')
+        assert list(read_journal(journal)[1]) == ['a', 'c']
+
+
+def test_a_damaged_line_loses_its_picture_only(journal):
+    add(journal, 'a', 'b', 'c')
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[2] = b'\0' * (len(lines[2]) - 1) + b'\n'
+    journal.write_bytes(b''.join(lines))
+    assert list(read_journal(journal)[1]) == ['a', 'c']
+
+
+def test_a_damaged_header_is_told(journal):
+    journal.write_bytes(b'\0\0\n')
+    with pytest.raises(BenchmarkError, match='damaged.*--overwrite'):
+        read_journal(journal)

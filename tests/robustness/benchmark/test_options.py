@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from adasap_det.robustness.benchmark import BenchmarkError, make_options
+from adasap_det.robustness.corruptions import BENCHMARK
+
+
+def test_the_default_is_the_papers_benchmark():
+    options = make_options()
+    assert options.corruptions == BENCHMARK
+    assert options.severities == (1, 2, 3, 4, 5)
+    assert len(options.cells) == 75
+    assert (options.format, options.quality, options.subsampling) == ('jpg', 95, '4:2:0')
+
+
+def test_png_has_neither_quality_nor_subsampling():
+    options = make_options(format='png', quality=50)
+    assert options.quality is None and options.subsampling is None
+    assert options == make_options(format='png')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(corruptions=['fogg']), "unknown corruption 'fogg'"),
+        (dict(severities=[6]), 'severity 6 is not one of'),
+        (dict(severities=[0]), 'severity 0 is not one of'),
+        (dict(corruptions=[]), 'at least one corruption'),
+        (dict(format='gif'), "format 'gif'"),
+        (dict(quality=0), 'quality is 0'),
+        (dict(quality=101), 'quality is 101'),
+        (dict(subsampling='4:1:1'), "subsampling '4:1:1'"),
+        (dict(seed=-1), 'seed is -1'),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(BenchmarkError, match=message):
+        make_options(**options)
