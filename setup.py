@@ -16,10 +16,13 @@ ONEDL = ['onedl-mmengine>=0.10.10', 'onedl-mmcv>=2.3', 'onedl-mmdetection>=3.5']
 OPENMMLAB = ['mmengine>=0.10.4', 'mmcv>=2.0.1', 'mmdet>=3.3']
 TEST = [
     'pytest>=8',
+    'pytest-timeout>=2.3',
+    'selenium>=4.20',
     'imagecorruptions-imaug>=1.1.5',
     'setuptools>=64',
     'wheel',
 ]
+CLUSTER = ['distributed>=2024.1']
 LINT = ['ruff>=0.9', 'mypy>=1.14']
 
 setup(
@@ -46,6 +49,8 @@ setup(
     install_requires=[
         'numpy>=1.24',
         'scipy>=1.10',
+        'Jinja2>=3.1',
+        'matplotlib>=3.8',
         'Pillow>=10',
         'rich>=13',
         'torch>=2.1',
@@ -56,12 +61,16 @@ setup(
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
         'test': TEST,
-        'dev': [*ONEDL, 'onedl-mmpretrain>=1.3', *TEST, *LINT, 'pre-commit>=4'],
+        'cluster': CLUSTER,
+        'dev': [*ONEDL, 'onedl-mmpretrain>=1.3', *CLUSTER, *TEST, *LINT, 'pre-commit>=4'],
     },
     entry_points={
         'console_scripts': [
             'adasap-train = adasap_det.cli.train:main',
             'adasap-test = adasap_det.cli.test:main',
+            'adasap-make-voc-c = adasap_det.cli.make_voc_c:main',
+            'adasap-test-robustness = adasap_det.cli.test_robustness:main',
+            'adasap-robustness-report = adasap_det.cli.robustness_report:main',
         ],
     },
     zip_safe=False,
