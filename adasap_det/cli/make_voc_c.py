@@ -37,8 +37,9 @@ what is missing or damaged.
 
 Each OUT/<corruption>/<severity> is a data set in the layout of the source: MMDetection reads it
 with data_root='OUT/fog/3/'. Pictures are decoded as MMDetection's LoadImageFromFile does, corrupted
-in RGB and stored as JPEG of quality 95, 4:2:0 (ImageNet-C: 85), unless told otherwise; PNG stores
-exactly what on-the-fly corruption gives, and needs img_suffix='.png' on MMDetection's VOCDataset.
+in RGB and stored as JPEG of quality 95, 4:2:0 (ImageNet-C: 85), unless told otherwise. PNG stores
+exactly what on-the-fly corruption gives. In VOC's layout a PNG is called <id>.jpg as well: that is
+the name that VOC's loaders ask for, and they decode what they find.
 
 exit status: 0 complete; 1 complete but for listed skips, or --verify found damage; 2 an error,
 which is told, nothing half-written; 130 interrupted.

@@ -27,7 +27,8 @@ class Options:
     Attributes:
         corruptions: Names, in the benchmark's order.
         severities: Rising, among 1 to 5.
-        format: ``'jpg'`` or ``'png'``, the suffix of every picture as well.
+        format: ``'jpg'`` or ``'png'``; the suffix of every picture as well, but for VOC's layout,
+            whose loaders know only ``.jpg``, and look into the file to decode it.
         quality: JPEG quality, 1 to 100; None for PNG.
         subsampling: Of the JPEG's colour, such as ``'4:2:0'``; None for PNG.
         seed: Of the corruptions and of the choice of a subset.

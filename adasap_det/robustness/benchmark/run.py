@@ -138,7 +138,10 @@ class BuildRun:
     def _targets(self) -> dict[str, str]:
         """Path in a cell, by image id."""
         targets = {
-            item.image_id: with_suffix(item.target, self.options.format)
+            # VOC's loaders ask for <id>.jpg and decode what they find, be it a PNG.
+            item.image_id: item.target
+            if self.source.layout == 'voc'
+            else with_suffix(item.target, self.options.format)
             for item in self.source.items
         }
         twice = repeated(targets.values())

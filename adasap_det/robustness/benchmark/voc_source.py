@@ -100,8 +100,7 @@ def _look_up(folder: Path, name: str, image_id: str) -> Item | str:
         check_annotation(annotation)
     except PictureError as error:
         return f'Annotations/{image_id}.xml {error}'
-    target = f'{name}/JPEGImages/{image_id}{path.suffix.lower().replace("jpeg", "jpg")}'
-    return Item(image_id, path, target, annotation)
+    return Item(image_id, path, f'{name}/JPEGImages/{image_id}.jpg', annotation)
 
 
 def check_annotation(path: Path) -> None:

@@ -66,7 +66,8 @@ def test_png_holds_the_pixels_of_on_the_fly_corruption(voc, tmp_path):
     build(voc, tmp_path / 'out', options=options)
     clean = decode((voc / 'VOC2007/JPEGImages/000002.jpg').read_bytes())
     expected = corrupt(clean, corruption='gaussian_noise', severity=5, image_id='000002', seed=7)
-    found = Image.open(tmp_path / 'out/gaussian_noise/5/VOC2007/JPEGImages/000002.png')
+    found = Image.open(tmp_path / 'out/gaussian_noise/5/VOC2007/JPEGImages/000002.jpg')
+    assert found.format == 'PNG'
     np.testing.assert_array_equal(np.asarray(found), expected)
 
 
@@ -391,7 +392,7 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(voc, tmp_path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, 'write', write)
-        with pytest.raises(BenchmarkError, match='the disk is full.*run the same again'):
+        with pytest.raises(BenchmarkError, match=r'the disk is full.*run the same again'):
             build(voc, out)
     assert not list((out / '.unfinished').iterdir())
     whole = contents(tmp_path / 'whole')

@@ -83,5 +83,5 @@ def test_what_is_missing_is_named(tmp_path):
     root = make_coco(tmp_path / 'coco', 1)
     with pytest.raises(BenchmarkError, match=r"'absent\.json' do not exist.*--annotations"):
         coco_source(root, annotations='absent.json', images='val')
-    with pytest.raises(BenchmarkError, match='train does not exist.*--images'):
+    with pytest.raises(BenchmarkError, match=r'train does not exist.*--images'):
         coco_source(root, annotations='annotations/val.json', images='train')

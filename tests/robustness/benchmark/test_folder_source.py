@@ -22,5 +22,5 @@ def test_pictures_of_all_folders_in_order(tmp_path):
 def test_no_pictures(tmp_path):
     with pytest.raises(BenchmarkError, match='holds no picture'):
         folder_source(tmp_path)
-    with pytest.raises(BenchmarkError, match='does not exist.*--source'):
+    with pytest.raises(BenchmarkError, match=r'does not exist.*--source'):
         folder_source(tmp_path / 'absent')

@@ -52,5 +52,5 @@ def test_a_damaged_line_loses_its_picture_only(journal):
 
 def test_a_damaged_header_is_told(journal):
     journal.write_bytes(b'\0\0\n')
-    with pytest.raises(BenchmarkError, match='damaged.*--overwrite'):
+    with pytest.raises(BenchmarkError, match=r'damaged.*--overwrite'):
         read_journal(journal)

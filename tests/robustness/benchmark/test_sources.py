@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from adasap_det.robustness.benchmark import BenchmarkError, choose_subset, voc_source
@@ -19,7 +21,7 @@ def names(source):
 def test_a_larger_subset_holds_the_smaller_in_the_sources_order(source):
     parts = [names(choose_subset(source, n, seed=0)) for n in (1, 5, 12, 20, 99)]
     assert [len(part) for part in parts] == [1, 5, 12, 20, 20]
-    for small, large in zip(parts, parts[1:], strict=False):
+    for small, large in pairwise(parts):
         assert set(small) <= set(large)
         assert large == sorted(large)
     assert names(choose_subset(source, 5, seed=1)) != parts[1]

@@ -20,6 +20,9 @@ def test_devkit_or_the_years_folder(tmp_path):
     assert first.target == 'VOC2012/JPEGImages/000001.jpg'
     assert first.annotation == root / 'VOC2012/Annotations/000001.xml'
     assert not source.problems
+    first.path.rename(first.path.with_suffix('.JPEG'))
+    other = voc_source(root, year='2012', split='val').items[0]
+    assert other.path.suffix == '.JPEG' and other.target == first.target
 
 
 def test_missing_data_names_the_folder_and_how_to_get_it(tmp_path):

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from adasap_det.robustness.benchmark import (
+    BenchmarkError,
+    build_benchmark,
+    make_options,
+    voc_source,
+)
+from adasap_det.robustness.benchmark import disk as disk_module
+from adasap_det.robustness.benchmark.disk import Need, human, require_room
+
+from .trees import CORRUPTIONS, make_voc
+
+OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(1, 5))
+Usage = namedtuple('Usage', 'total used free')
+
+
+def build(root, out, **more):
+    said = []
+    arguments = dict(options=OPTIONS, workers=0, quiet=True, say=said.append)
+    return build_benchmark(voc_source(root), out, **arguments, **more), said
+
+
+def test_the_need_is_told_first_and_holds(tmp_path, monkeypatch):
+    root = make_voc(tmp_path / 'voc', 12)
+    needs = []
+
+    def noted(out, need):
+        assert needs or not list(out.iterdir())
+        needs.append(need)
+        return require_room(out, need)
+
+    monkeypatch.setattr('adasap_det.robustness.benchmark.run.require_room', noted)
+    report, said = build(root, tmp_path / 'out')
+    assert any(line.startswith('disk: about') and 'free' in line for line in said)
+    blocks = sum(
+        -(-path.stat().st_size // 4096) * 4096 for path in (tmp_path / 'out').rglob('*.jpg')
+    )
+    assert needs[0].files == 12 * 8
+    assert report.size < blocks <= needs[0].size < 2 * blocks
+    # Nothing is missing, so next to nothing is needed.
+    build(root, tmp_path / 'out')
+    assert needs[1].files == 0 and needs[1].size < 4096
+
+
+def test_too_little_room_stops_before_anything_is_written(tmp_path, monkeypatch):
+    root = make_voc(tmp_path / 'voc', 12)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(10**6, 10**6 - 5000, 5000))
+    with pytest.raises(BenchmarkError, match=r'about \d+ kB needed .* 5 kB free; make room'):
+        build(root, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_too_few_files_allowed(tmp_path, monkeypatch):
+    status = namedtuple('Status', 'f_files f_favail f_blocks f_frsize f_bfree f_bavail')
+    monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(100, 9, 9, 9, 9, 9))
+    with pytest.raises(BenchmarkError, match='takes 9 more files, and 10 are needed'):
+        require_room(tmp_path, Need(1, 10, 1))
+    monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(0, 0, 9, 9, 9, 9))
+    require_room(tmp_path, Need(1, 10, 1))
+
+
+def test_human():
+    assert [human(size) for size in (0, 999, 1000, 35_400_000, 35.4e9, 2e12)] == [
+        '0 bytes',
+        '999 bytes',
+        '1 kB',
+        '35.4 MB',
+        '35.4 GB',
+        '2 TB',
+    ]

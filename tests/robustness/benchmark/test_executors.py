@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adasap_det.cli.make_voc_c import main
+from adasap_det.robustness.benchmark import (
+    BenchmarkError,
+    build_benchmark,
+    dask_executor,
+    make_options,
+    verify_benchmark,
+    voc_source,
+)
+from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor
+from adasap_det.robustness.benchmark.scheduling import results
+
+from .trees import CORRUPTIONS, contents, make_voc
+
+OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(2,))
+
+PARENT = """
+import os, time
+from adasap_det.robustness.benchmark.executors import local_executor
+if __name__ == '__main__':
+    with local_executor(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(600)
+"""
+
+
+def build(root, out, **more):
+    arguments = dict(options=OPTIONS, quiet=True, say=lambda _: None)
+    return build_benchmark(voc_source(root), out, **arguments, **more)
+
+
+def divide(number):
+    return 1 / number
+
+
+def test_results_have_a_bounded_number_in_flight():
+    running, most = [], []
+
+    class Counting(InlineExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            running.append(args)
+            most.append(len(running))
+            return super().submit(fn, *args, **kwargs)
+
+    for _ in results(Counting(), divide, range(1, 21), in_flight=3):
+        running.pop()
+    assert len(most) == 20 and max(most) <= 3 + 3
+
+
+def test_results_pass_errors_on_and_begin_nothing_more():
+    begun = []
+
+    class Noting(InlineExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            begun.append(args[0])
+            return super().submit(fn, *args, **kwargs)
+
+    with pytest.raises(ZeroDivisionError):
+        list(results(Noting(), divide, [1, 2, 0, 4, 5], in_flight=1))
+    assert begun == [1, 2, 0]
+
+
+def test_workers_must_not_be_negative():
+    with pytest.raises(BenchmarkError, match='workers is -1'), local_executor(-1):
+        pass
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_bytes_and_a_dead_one_is_told(tmp_path):
+    root = make_voc(tmp_path / 'voc', 6)
+    build(root, tmp_path / 'here', workers=0)
+    build(root, tmp_path / 'there', workers=2)
+    assert contents(tmp_path / 'here') == contents(tmp_path / 'there')
+    with local_executor(1) as pool:
+        assert verify_benchmark(tmp_path / 'there', executor=pool, quiet=True).good
+        with pytest.raises(BenchmarkError, match=r'a worker process died.*fewer --workers'):
+            list(results(pool, os._exit, [1], in_flight=1))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='looks into /proc')
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path):
+    script = tmp_path / 'parent.py'
+    script.write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    assert _runs(worker)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while _runs(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(worker)
+
+
+def _runs(process: int) -> bool:
+    try:
+        state = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in 'ZX'
+
+
+def test_absent_dask_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'distributed', None)
+    with pytest.raises(BenchmarkError, match=r'adasap-det\[cluster\]'), dask_executor('tcp://x:1'):
+        pass
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_gives_the_same_bytes(tmp_path, capsys):
+    distributed = pytest.importorskip('distributed')
+    root = make_voc(tmp_path / 'voc', 8)
+    build(root, tmp_path / 'here', workers=0)
+    where = dict(dashboard_address=None, local_directory=str(tmp_path / 'scratch'))
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, **where
+    ) as cluster:
+        command = ['--source', str(root), '--out', str(tmp_path / 'there'), '--severities', '2']
+        command += ['--corruptions', *CORRUPTIONS, '--dask', cluster.scheduler_address]
+        assert main(command) == 0
+        assert contents(tmp_path / 'here') == contents(tmp_path / 'there')
+        # Files that Dask has made before are made again when they are lost.
+        lost = tmp_path / 'there/contrast/2/VOC2007/JPEGImages/000003.jpg'
+        lost.unlink()
+        assert main([*command, '--verify']) == 1
+        assert main(command) == 0
+        assert contents(tmp_path / 'here') == contents(tmp_path / 'there')
+        # A bad picture on a worker reaches the user as anywhere else.
+        (root / 'VOC2007/JPEGImages/000005.jpg').write_bytes(b'')
+        capsys.readouterr()
+        command[3] = str(tmp_path / 'other')
+        assert main(command) == 2
+        assert '000005.jpg: the file is empty' in capsys.readouterr().err
+
+
+def test_no_scheduler_is_told():
+    pytest.importorskip('distributed')
+    with pytest.raises(BenchmarkError, match='no Dask scheduler answers'), dask_executor('nowhere'):
+        pass

@@ -1,0 +1,57 @@
+"""``kill -9`` in the middle of a real build, as its user would see it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from adasap_det.cli.make_voc_c import main
+
+from .trees import CORRUPTIONS, contents, make_voc
+
+NUMBER = 150
+
+
+def lines(journal: Path) -> int:
+    try:
+        return journal.read_bytes().count(b'\n')
+    except FileNotFoundError:
+        return 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, 'killpg'), reason='needs process groups')
+def test_killed_twice_it_ends_as_one_built_in_one_go(tmp_path):
+    root = make_voc(tmp_path / 'voc', NUMBER)
+    out = tmp_path / 'out'
+    command = ['--source', str(root), '--corruptions', *CORRUPTIONS, 'elastic_transform', '--out']
+    journal = out / 'progress.jsonl'
+    done = []
+    for wanted in (10, 60):
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'adasap_det.cli.make_voc_c', *command, str(out)]
+            + ['--workers', '2'],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None and lines(journal) < wanted:
+            time.sleep(0.002)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        assert process.returncode == -signal.SIGKILL  # it was in the middle
+        assert not (out / 'manifest.json').exists()
+        done.append(lines(journal))
+    assert done[0] < done[1] < NUMBER
+    assert main([*command, str(out), '--workers', '0']) == 0
+    assert main([*command, str(tmp_path / 'whole'), '--workers', '0']) == 0
+    assert contents(out) == contents(tmp_path / 'whole')
+    assert main(['--verify', '--out', str(out), '--quiet']) == 0
