@@ -15,7 +15,7 @@ from adasap_det.robustness.benchmark.errors import BenchmarkError
 TEMPORARY = '.unfinished'
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stamp:
     """What a file must be.
 

@@ -110,11 +110,13 @@ def _check_jpeg_ends(data: bytes) -> None:
             continue
         position += 2 + length
         if marker == 0xDA:
-            # The coded data cannot hold FF D9: it writes FF as FF 00.
-            if data.find(b'\xff\xd9', position) >= 0:
-                return
             break
-    raise PictureError('the JPEG is cut off')
+    else:
+        # Stray bytes between two segments, which decoders skip.
+        position = max(data.find(b'\xff\xda', position), position)
+    # Coded data cannot hold FF D9: it writes FF as FF 00.
+    if data.find(b'\xff\xd9', position) < 0:
+        raise PictureError('the JPEG is cut off')
 
 
 def _check_png_ends(data: bytes) -> None:

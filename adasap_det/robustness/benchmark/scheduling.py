@@ -46,7 +46,10 @@ def results(
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
-    except BrokenExecutor:
+    except Exception as error:
+        # The second is Dask's, which need not be installed.
+        if not isinstance(error, BrokenExecutor) and type(error).__name__ != 'KilledWorker':
+            raise
         raise BenchmarkError(
             'a worker process died, perhaps for want of memory; run the same again with fewer '
             '--workers: it goes on where it was'

@@ -34,10 +34,10 @@ def test_killed_twice_it_ends_as_one_built_in_one_go(tmp_path):
     command = ['--source', str(root), '--corruptions', *CORRUPTIONS, 'elastic_transform', '--out']
     journal = out / 'progress.jsonl'
     done = []
+    run = [sys.executable, '-m', 'adasap_det.cli.make_voc_c']
     for wanted in (10, 60):
         process = subprocess.Popen(
-            [sys.executable, '-m', 'adasap_det.cli.make_voc_c', *command, str(out)]
-            + ['--workers', '2'],
+            [*run, *command, str(out), '--workers', '2'],
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

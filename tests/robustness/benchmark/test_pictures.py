@@ -26,6 +26,13 @@ def with_thumbnail() -> bytes:
     return data[:2] + b'\xff\xe1' + (len(inner) + 2).to_bytes(2, 'big') + inner + data[2:]
 
 
+def with_stray_bytes() -> bytes:
+    """Four bytes between the first two segments."""
+    data = as_file(picture(0), 'JPEG')
+    end = 4 + int.from_bytes(data[4:6], 'big')
+    return data[:end] + bytes(4) + data[end:]
+
+
 def rotated() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -43,8 +50,19 @@ def rotated() -> bytes:
         with_thumbnail(),
         rotated(),
         as_file(picture(0), 'JPEG') + b'padding behind the end',
+        with_stray_bytes(),
     ],
-    ids=['jpeg', 'progressive', 'grey', 'png', 'bmp', 'thumbnail', 'rotated', 'padded'],
+    ids=[
+        'jpeg',
+        'progressive',
+        'grey',
+        'png',
+        'bmp',
+        'thumbnail',
+        'rotated',
+        'padded',
+        'stray bytes',
+    ],
 )
 def test_decode_gives_the_pixels_that_mmdet_loads(data, tmp_path):
     path = tmp_path / 'picture'

@@ -1,0 +1,76 @@
+"""A disk that is really full: a small one of the test's own, where the system lets it have one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .trees import make_voc
+
+# The estimate would stop the build before it began.
+SCRIPT = """
+import subprocess, sys
+from pathlib import Path
+import adasap_det.robustness.benchmark.run as run
+from adasap_det.robustness.benchmark import *
+from adasap_det.robustness.benchmark.disk import require_room
+
+def build(out):
+    options = make_options(corruptions=['contrast', 'gaussian_noise'], severities=[1, 2, 3])
+    arguments = dict(options=options, workers=WORKERS, quiet=True, say=lambda _: None)
+    return build_benchmark(voc_source(sys.argv[1]), out, **arguments)
+
+if __name__ == '__main__':
+    disk, whole = Path(sys.argv[2]), Path(sys.argv[3])
+    build(whole)
+    run.require_room = lambda out, need: ''
+    try:
+        build(disk / 'out')
+    except BenchmarkError as error:
+        assert 'the disk is full' in str(error), error
+    else:
+        raise SystemExit('it fitted')
+    assert not list((disk / 'out/.unfinished').iterdir())
+    for path in (disk / 'out').glob('*/*/VOC2007/JPEGImages/*'):
+        assert path.read_bytes() == (whole / path.relative_to(disk / 'out')).read_bytes()
+    run.require_room = require_room
+    try:
+        build(disk / 'out')
+    except BenchmarkError as error:
+        assert 'make room' in str(error), error
+    else:
+        raise SystemExit('it fitted')
+    subprocess.run(['mount', '-o', 'remount,size=8m', str(disk)], check=True)
+    assert build(disk / 'out').built < 20
+    assert verify_benchmark(disk / 'out', workers=0, quiet=True).good
+    subprocess.run(['diff', '-r', str(disk / 'out'), str(whole)], check=True)
+    print('passed')
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_full_disk_leaves_nothing_half_written_and_the_next_run_goes_on(tmp_path, workers):
+    if shutil.which('unshare') is None or not sys.platform.startswith('linux'):
+        pytest.skip('needs unshare')
+    disk = tmp_path / 'disk'
+    disk.mkdir()
+    mount = f'mount -t tmpfs -o size=300k tmpfs {disk}'
+    inside = ['unshare', '-rm', 'sh', '-c']
+    if subprocess.run([*inside, mount], capture_output=True).returncode:
+        pytest.skip('no tmpfs may be mounted here')
+    script = tmp_path / 'script.py'
+    script.write_text(SCRIPT.replace('WORKERS', str(workers)))
+    root = make_voc(tmp_path / 'voc', 20)
+    command = f'{mount} && exec {sys.executable} {script} {root} {disk} {tmp_path / "whole"}'
+    package = Path(__file__).parents[3]
+    paths = os.pathsep.join([str(package), os.environ.get('PYTHONPATH', '')])
+    ended = subprocess.run(
+        [*inside, command], capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': paths}
+    )
+    assert ended.stdout.strip() == 'passed', ended.stderr
