@@ -53,7 +53,7 @@ def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) 
     for future in [executor.submit(measure_image, task) for task in sample]:
         measured = future.result()
         if measured is not None:
-            sizes += [-(-size // _BLOCK) * _BLOCK for size in measured]
+            sizes += [on_disk(size) for size in measured]
             sampled += 1
     mean = sum(sizes) / len(sizes) if sizes else _BLOCK
     return Need(int(files * mean * _MARGIN) + extra, files, sampled)
@@ -84,6 +84,11 @@ def require_room(out: Path, need: Need) -> str:
                 f'{need.files:,} are needed; choose another folder with --out'
             )
     return text
+
+
+def on_disk(size: int) -> int:
+    """Room that a file of so many bytes takes."""
+    return -(-size // _BLOCK) * _BLOCK
 
 
 def human(size: float) -> str:

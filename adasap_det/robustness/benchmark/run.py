@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adasap_det.robustness.benchmark.disk import estimate, require_room
+from adasap_det.robustness.benchmark.disk import estimate, on_disk, require_room
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import plan_extras, write_extras
 from adasap_det.robustness.benchmark.files import TEMPORARY, links_work, write_whole
@@ -27,18 +27,18 @@ from adasap_det.robustness.benchmark.options import Options, software
 from adasap_det.robustness.benchmark.pictures import with_suffix
 from adasap_det.robustness.benchmark.progress import ProgressReport
 from adasap_det.robustness.benchmark.scheduling import results
-from adasap_det.robustness.benchmark.sources import Item, Source, repeated
+from adasap_det.robustness.benchmark.sources import Item, Source, refuse_problems, repeated
 from adasap_det.robustness.benchmark.state import (
     State,
     erase,
     identity,
     read_state,
     require_same,
+    require_sources,
+    require_versions,
 )
 from adasap_det.robustness.benchmark.verify import check_state
 from adasap_det.robustness.benchmark.worker import ImageResult, ImageTask, build_image, cell_path
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,13 @@ class BuildRun:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def run(self, *, copy: bool, overwrite: bool, dry_run: bool) -> BuildReport | None:
+        """Do it; arguments and result as :func:`build_benchmark` has them."""
         start = time.monotonic()
         items = {item.image_id: item for item in self.source.items}
         targets = self._targets()
-        self._refuse_problems()
+        if not self.skip:
+            refuse_problems(self.source)
+        self.skipped.update(self.source.problems)
         if overwrite and not dry_run:
             erase(self.out)
         by_target = {target: name for name, target in targets.items()}
@@ -97,23 +100,20 @@ class BuildRun:
         require_same(state, wanted, self.out)
         versions = software()
         if state.identity is not None and state.manifest is None:
-            self._require_versions(state.software, versions)
-        self._require_sources(state)
+            require_versions(state, versions, self.out)
+        require_sources(state, self.source.problems, self.out)
 
         bad = check_state(
             state.done, targets, self.out, self.pool, in_flight=self.in_flight, quiet=self.quiet
         )
         tasks = self._tasks(items, targets, state, bad, versions)
         self._announce(state, tasks, bad)
-        # Counted afresh even where they are there already: links and blocks make it no matter.
-        notes = sum(item.annotation.stat().st_size for item in self.source.items if item.annotation)
-        copies = len(self.options.cells) if kind == 'copies' else 1
-        self.say(require_room(self.out, estimate(self.pool, tasks, extra=notes * copies)))
+        extra = self._annotations_size(kind) if state.manifest is None else 0
+        self.say(require_room(self.out, estimate(self.pool, tasks, extra=extra)))
         if dry_run:
             return None
 
         (self.out / TEMPORARY).mkdir(exist_ok=True)
-        self._clear_temporary()
         if state.identity is None:
             header = {'kind': KIND, 'schema': SCHEMA, 'version': _version()}
             start_journal(self.out, {**header, 'identity': wanted, 'software': versions})
@@ -151,6 +151,11 @@ class BuildRun:
             )
         return targets
 
+    def _annotations_size(self, kind: str) -> int:
+        sizes = [item.annotation.stat().st_size for item in self.source.items if item.annotation]
+        once = sum(on_disk(size) for size in [*sizes, len(self.source.annotation_bytes)])
+        return once * (len(self.options.cells) if kind == 'copies' else 1)
+
     def _annotations_kind(self, state: State, *, copy: bool) -> str:
         if self.source.layout == 'folder':
             return 'none'
@@ -166,34 +171,6 @@ class BuildRun:
         if not works:
             self.say(f'{self.out} takes no symbolic links: each cell gets a copy of annotations')
         return 'links' if works else 'copies'
-
-    def _require_versions(self, found: Mapping[str, str], versions: Mapping[str, str]) -> None:
-        others = differing(found, versions)
-        if others:
-            raise BenchmarkError(
-                f'{self.out} was begun with other versions, which may give other bytes. '
-                f'{"; ".join(others)} (installed). Install those, or build anew with --overwrite'
-            )
-
-    def _refuse_problems(self) -> None:
-        problems = self.source.problems
-        if problems and not self.skip:
-            shown = '\n  '.join(f'{name}: {text}' for name, text in [*problems.items()][:_SHOWN])
-            more = len(problems) - _SHOWN
-            raise BenchmarkError(
-                f'{len(problems)} pictures of {self.source.root} cannot be used:\n  {shown}'
-                + (f'\n  and {more} more' if more > 0 else '')
-                + '\nMend them, or leave them out with --on-error skip'
-            )
-        self.skipped.update(problems)
-
-    def _require_sources(self, state: State) -> None:
-        lost = [name for name in self.source.problems if name in state.done]
-        if lost:
-            raise BenchmarkError(
-                f'the source has lost what {self.out} was made of. {lost[0]}: '
-                f'{self.source.problems[lost[0]]}; restore it'
-            )
 
     def _tasks(
         self,
@@ -310,11 +287,6 @@ class BuildRun:
         (self.out / JOURNAL).unlink(missing_ok=True)
         shutil.rmtree(self.out / TEMPORARY)
         return manifest
-
-    def _clear_temporary(self) -> None:
-        """What a killed run was writing."""
-        for path in (self.out / TEMPORARY).iterdir():
-            path.unlink(missing_ok=True)
 
 
 def _version() -> str:

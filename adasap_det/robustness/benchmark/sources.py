@@ -13,6 +13,7 @@ from typing import Any
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 
 LAYOUTS = ('voc', 'coco', 'folder')
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,23 @@ def check_relative(path: str, where: str) -> str:
 def repeated(names: Iterable[str]) -> list[str]:
     """Those that occur more than once, each once."""
     return [name for name, count in Counter(names).items() if count > 1]
+
+
+def refuse_problems(source: Source) -> None:
+    """Say which pictures cannot be used, if any.
+
+    Raises:
+        BenchmarkError: Their number, the first of them, and what can be done.
+    """
+    problems = source.problems
+    if problems:
+        shown = '\n  '.join(f'{name}: {text}' for name, text in [*problems.items()][:_SHOWN])
+        more = len(problems) - _SHOWN
+        raise BenchmarkError(
+            f'{len(problems)} pictures of {source.root} cannot be used:\n  {shown}'
+            + (f'\n  and {more} more' if more > 0 else '')
+            + '\nMend them, or leave them out with --on-error skip'
+        )
 
 
 def choose_subset(source: Source, subset: int | str | os.PathLike[str], *, seed: int) -> Source:

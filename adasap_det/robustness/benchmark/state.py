@@ -101,6 +101,34 @@ def require_same(state: State, wanted: Mapping[str, Any], out: Path) -> None:
         )
 
 
+def require_versions(state: State, versions: Mapping[str, str], out: Path) -> None:
+    """Refuse to go on with other libraries than those an unfinished benchmark was begun with.
+
+    Raises:
+        BenchmarkError: Which one differs, and what to do.
+    """
+    others = differing(state.software, versions)
+    if others:
+        raise BenchmarkError(
+            f'{out} was begun with other versions, which may give other bytes. '
+            f'{"; ".join(others)} (installed). Install those, or build anew with --overwrite'
+        )
+
+
+def require_sources(state: State, problems: Mapping[str, str], out: Path) -> None:
+    """Refuse to go on when the source has lost a picture that was used.
+
+    Raises:
+        BenchmarkError: Which one.
+    """
+    lost = [name for name in problems if name in state.done]
+    if lost:
+        raise BenchmarkError(
+            f'the source has lost what {out} was made of. {lost[0]}: {problems[lost[0]]}; '
+            'restore it'
+        )
+
+
 def erase(out: Path) -> None:
     """Delete the benchmark in a folder, and nothing else that may lie there.
 

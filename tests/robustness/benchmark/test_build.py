@@ -468,3 +468,10 @@ def test_coco_with_a_skip_lists_what_is_there(tmp_path):
     assert [entry['id'] for entry in data['images']] == [0, 2]
     assert [box['image_id'] for box in data['annotations']] == [0, 2]
     assert verify_benchmark(out, workers=0, quiet=True).good
+
+
+def test_a_picture_lost_from_the_source_is_told(voc, tmp_path):
+    build(voc, tmp_path / 'out')
+    (voc / 'VOC2007/JPEGImages/000002.jpg').unlink()
+    with pytest.raises(BenchmarkError, match=r'has lost what .* 000002: .* does not exist'):
+        build(voc, tmp_path / 'out', on_error='skip')
