@@ -1,0 +1,100 @@
+"""Corrupting an image by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from . import blur, digital, frost, glass, noise, spatter, weather
+from .names import check_corruptions, check_severities
+from .picture import Picture, as_rgb
+from .seeds import corruption_seed, generator
+
+#: Goes up whenever a byte of any result would change.
+CORRUPTIONS_VERSION = '1'
+
+Draw = Callable[[np.random.Generator, Picture, int], Any]
+
+#: Of each corruption: what draws its random field, if it has one, and what applies it.
+FUNCTIONS: dict[str, tuple[Draw | None, Callable[..., np.ndarray]]] = {
+    'gaussian_noise': (noise.draw_words, noise.gaussian_noise),
+    'shot_noise': (noise.draw_words, noise.shot_noise),
+    'impulse_noise': (noise.draw_words, noise.impulse_noise),
+    'defocus_blur': (None, blur.defocus_blur),
+    'glass_blur': (glass.draw_offsets, glass.glass_blur),
+    'motion_blur': (blur.draw_angle, blur.motion_blur),
+    'zoom_blur': (None, blur.zoom_blur),
+    'snow': (weather.draw_snow, weather.snow),
+    'frost': (frost.draw_frost, frost.frost),
+    'fog': (weather.draw_fog, weather.fog),
+    'brightness': (None, weather.brightness),
+    'contrast': (None, digital.contrast),
+    'elastic_transform': (digital.draw_elastic, digital.elastic_transform),
+    'pixelate': (None, digital.pixelate),
+    'jpeg_compression': (None, digital.jpeg_compression),
+    'speckle_noise': (noise.draw_normal, noise.speckle_noise),
+    'gaussian_blur': (None, blur.gaussian_blur),
+    'spatter': (spatter.draw_spatter, spatter.spatter),
+    'saturate': (None, digital.saturate),
+}
+
+
+def corrupt(
+    image: np.ndarray, *, corruption: str, severity: int, image_id: str, seed: int = 0
+) -> np.ndarray:
+    """One corruption of an image, the same bytes for the same arguments.
+
+    Args:
+        image: uint8, ``(H, W, 3)`` RGB, ``(H, W)`` grey or ``(H, W, 4)`` RGBA, whose alpha is
+            dropped; at least 32 pixels a side.
+        corruption: One of ``CORRUPTIONS``.
+        severity: 1 to 5.
+        image_id: Name of the image within its data set; with ``corruption``, ``severity`` and
+            ``seed`` it determines the random field.
+        seed: Seed of the benchmark.
+
+    Returns:
+        uint8 RGB ``(H, W, 3)``.
+
+    Raises:
+        ValueError: If the corruption or severity is unknown, or the image is not as above.
+        FileNotFoundError: If the photographs of frost are missing.
+
+    Source: Michaelis et al. 2019 (arXiv 1907.07484), as in the imagecorruptions package.
+    """
+    corrupted = corrupt_severities(
+        image, corruption=corruption, severities=(severity,), image_id=image_id, seed=seed
+    )
+    return corrupted[severity]
+
+
+def corrupt_severities(
+    image: np.ndarray,
+    *,
+    corruption: str,
+    severities: Iterable[int],
+    image_id: str,
+    seed: int = 0,
+) -> dict[int, np.ndarray]:
+    """As :func:`corrupt` for several severities, which share what work they can.
+
+    Returns:
+        Corrupted image by severity.
+    """
+    if corruption not in FUNCTIONS:
+        check_corruptions([corruption])  # says which there are
+        raise ValueError(f'{corruption!r} is a set of corruptions; give one of them')
+    picture = Picture(as_rgb(image))
+    draw, apply = FUNCTIONS[corruption]
+    found = {}
+    for severity in check_severities(severities):
+        if draw is None:
+            found[severity] = apply(picture, severity)
+            continue
+        number = corruption_seed(
+            image_id=image_id, corruption=corruption, severity=severity, seed=seed
+        )
+        found[severity] = apply(picture, severity, draw(generator(number), picture, severity))
+    return found

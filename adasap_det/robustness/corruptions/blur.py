@@ -1,0 +1,99 @@
+"""Defocus, motion, zoom and Gaussian blur. Source: Hendrycks & Dietterich 2019."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+
+from .linear import gaussian_filter, magnify, motion_filter, motion_taps, zoomed_part
+from .picture import Picture, from_planes, to_uint8
+
+GAUSSIAN_SIGMA = (1, 2, 3, 4, 6)
+DEFOCUS = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))  # radius, sigma of its edge
+MOTION = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))  # radius, sigma
+ZOOM = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))  # end, step
+
+
+# Values of a picture whose magnified layers, 27 of them in float32, are kept: 0.4 GB.
+_SHARED_ZOOM_SIZE = 4_000_000
+
+
+def gaussian_blur(picture: Picture, severity: int) -> np.ndarray:
+    """An isotropic Gaussian, the border repeated outwards."""
+    return to_uint8(gaussian_filter(picture.float32, GAUSSIAN_SIGMA[severity - 1]))
+
+
+def defocus_blur(picture: Picture, severity: int) -> np.ndarray:
+    """A disk with a softened edge, the border mirrored; by the Fourier transform."""
+    spectra = picture.memo.get('defocus')
+    reach = max(radius for radius, _ in DEFOCUS)
+    if spectra is None:
+        # Twice the reach on the far sides, since the transform wraps around.
+        size = [cv2.getOptimalDFTSize(side + 2 * reach) for side in picture.image.shape[:2]]
+        framed = cv2.copyMakeBorder(
+            picture.image, reach, reach, reach, reach, borderType=cv2.BORDER_REFLECT_101
+        ).astype(np.float32)
+        spectra = picture.memo['defocus'] = [_spectrum(plane, size) for plane in cv2.split(framed)]
+    kernel = _spectrum(_disk(*DEFOCUS[severity - 1]), list(spectra[0].shape))
+    # The spectrum's product is a convolution; a disk is the same either way round.
+    start = reach + len(_disk(*DEFOCUS[severity - 1])) // 2
+    planes = []
+    for spectrum in spectra:
+        product = cv2.mulSpectrums(spectrum, kernel, 0)
+        whole = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+        planes.append(whole[start : start + picture.height, start : start + picture.width])
+    return from_planes(planes)
+
+
+def _spectrum(plane: np.ndarray, size: list[int]) -> np.ndarray:
+    whole = np.zeros(size, np.float32)
+    whole[: plane.shape[0], : plane.shape[1]] = plane
+    return cv2.dft(whole, nonzeroRows=plane.shape[0])
+
+
+@lru_cache(maxsize=len(DEFOCUS))
+def _disk(radius: int, sigma: float) -> np.ndarray:
+    """The reference's kernel; its edge is softened within a square that may be too tight."""
+    reach = max(8, radius)
+    offsets = np.arange(-reach, reach + 1)
+    disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.float32)
+    side = 3 if radius <= 8 else 5
+    return cv2.GaussianBlur(disk / disk.sum(), ksize=(side, side), sigmaX=sigma)
+
+
+def draw_angle(rng: np.random.Generator, picture: Picture, severity: int) -> float:
+    """Direction of a streak in degrees, -45 to 45."""
+    return rng.uniform(-45, 45)
+
+
+def motion_blur(picture: Picture, severity: int, field: float) -> np.ndarray:
+    """A streak in the direction ``field`` that fades as a one-sided Gaussian."""
+    radius, sigma = MOTION[severity - 1]
+    taps = motion_taps(radius=radius, sigma=sigma, angle=field, shape=picture.image.shape)
+    return to_uint8(motion_filter(picture.float32, taps))
+
+
+def zoom_blur(picture: Picture, severity: int) -> np.ndarray:
+    """Mean of the picture and of its magnified middles; severities share the latter."""
+    total = picture.torch_planes.clone()
+    factors = np.arange(1, *ZOOM[severity - 1])
+    for factor in factors:
+        total += _zoomed(picture, float(factor))
+    return from_planes(total[0].div_(len(factors) + 1).numpy())
+
+
+def _zoomed(picture: Picture, factor: float) -> torch.Tensor:
+    # Steps of 0.01 and of 0.02 reach the same factor but for the last digit.
+    layers, key = picture.memo.setdefault('zoom', {}), round(factor, 9)
+    if key in layers:
+        return layers[key]
+    top, rows = zoomed_part(picture.height, factor)
+    left, columns = zoomed_part(picture.width, factor)
+    middle = picture.torch_planes[:, :, top : top + rows, left : left + columns]
+    layer = magnify(middle, factor)[:, :, : picture.height, : picture.width]
+    if picture.image.size <= _SHARED_ZOOM_SIZE:
+        layers[key] = layer
+    return layer

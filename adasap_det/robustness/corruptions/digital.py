@@ -1,0 +1,115 @@
+"""Contrast, elastic transform, pixelation, JPEG and saturation. Source: Hendrycks & Dietterich."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from io import BytesIO
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from .linear import gaussian_filter
+from .picture import Picture, from_planes
+
+CONTRAST = (0.4, 0.3, 0.2, 0.1, 0.05)
+ELASTIC = (250 * 0.05, 250 * 0.065, 250 * 0.085, 250 * 0.1, 250 * 0.12)
+PIXELATE = (0.6, 0.5, 0.4, 0.3, 0.25)
+JPEG_QUALITY = (25, 18, 15, 10, 7)
+SATURATE = ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))  # factor, offset of the saturation
+
+
+def contrast(picture: Picture, severity: int) -> np.ndarray:
+    """Each channel drawn towards its mean."""
+    factor = CONTRAST[severity - 1]
+    means = np.array(cv2.mean(picture.image)[:3])
+    table = (np.arange(256)[:, None] - means) * factor + means
+    table = np.floor(np.clip(table, 0, 255) + 1e-9).astype(np.uint8)
+    return cv2.LUT(picture.image, table.reshape(256, 1, 3))
+
+
+def draw_elastic(rng: np.random.Generator, picture: Picture, severity: int) -> np.ndarray:
+    """Uniform numbers in [-1, 1), float32 ``(2, H, W)``: of columns, then of rows."""
+    return rng.random((2, picture.height, picture.width), dtype=np.float32) * 2 - 1
+
+
+def elastic_transform(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
+    """Pixels moved by a smooth random field, with bilinear interpolation."""
+    height, width = picture.height, picture.width
+    alpha = ELASTIC[severity - 1]
+    sigma = (height * 0.01, width * 0.01)
+    # The reference takes the height for both axes.
+    reach = np.float32(height * 0.005 * alpha)
+    moved_x, moved_y = (
+        gaussian_filter(part * reach, sigma, truncate=3, border=cv2.BORDER_REFLECT)
+        for part in field
+    )
+    # Coordinates of torch: -1 and 1 are the outer edges of the first and the last pixel.
+    grid = np.empty((height, width, 2), np.float32)
+    columns = (2 * np.arange(width, dtype=np.float32) + 1) / width - 1
+    rows = (2 * np.arange(height, dtype=np.float32) + 1) / height - 1
+    grid[..., 0] = moved_x * np.float32(2 / width) + columns
+    grid[..., 1] = moved_y * np.float32(2 / height) + rows[:, None]
+    moved = functional.grid_sample(
+        picture.torch_planes,
+        torch.from_numpy(grid)[None],
+        mode='bilinear',
+        padding_mode='reflection',
+        align_corners=False,
+    )
+    return from_planes(moved[0].numpy())
+
+
+def pixelate(picture: Picture, severity: int) -> np.ndarray:
+    """Averaged over boxes, and enlarged again without interpolation."""
+    factor = PIXELATE[severity - 1]
+    height, width = picture.height, picture.width
+    small = _pil(picture).resize((int(width * factor), int(height * factor)), Image.Resampling.BOX)
+    return np.array(small.resize((width, height), Image.Resampling.NEAREST))
+
+
+def jpeg_compression(picture: Picture, severity: int) -> np.ndarray:
+    """Written and read as JPEG by Pillow, as the reference does."""
+    stream = BytesIO()
+    _pil(picture).save(stream, 'JPEG', quality=JPEG_QUALITY[severity - 1])
+    return np.array(Image.open(stream))
+
+
+def _pil(picture: Picture) -> Image.Image:
+    if 'pil' not in picture.memo:
+        picture.memo['pil'] = Image.fromarray(picture.image)
+    return picture.memo['pil']
+
+
+def saturate(picture: Picture, severity: int) -> np.ndarray:
+    """HSV's saturation scaled and shifted.
+
+    Value and hue stay: a channel's distance from the largest scales as the saturation does, a
+    table over the largest and the smallest channel. Grey has hue 0, so it turns reddish where the
+    saturation is shifted.
+    """
+    _, offset = SATURATE[severity - 1]
+    largest, smallest = picture.largest, picture.smallest
+    index = (largest.astype(np.uint16) << 8) | smallest
+    scale = _saturation_scale(severity).take(index)
+    largest32 = largest.astype(np.float32)
+    planes = [largest32 - (largest32 - plane) * scale for plane in picture.planes]
+    if offset:
+        grey = largest == smallest
+        for plane in planes[1:]:
+            np.copyto(plane, largest32 * np.float32(1 - offset), where=grey)
+    return from_planes(planes)
+
+
+@lru_cache(maxsize=len(SATURATE))
+def _saturation_scale(severity: int) -> np.ndarray:
+    """New saturation over old, float32, by ``256 * largest + smallest``."""
+    factor, offset = SATURATE[severity - 1]
+    largest, smallest = np.arange(256)[:, None] / 255, np.arange(256) / 255
+    span = np.clip(largest - smallest, 0, None)
+    old = np.divide(span, largest, out=np.zeros((256, 256)), where=largest > 0)
+    new = np.clip(old * factor + offset, 0, 1)
+    scale = np.divide(new, old, out=np.ones((256, 256)), where=old > 0)
+    return scale.astype(np.float32).reshape(-1)

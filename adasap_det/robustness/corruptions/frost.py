@@ -1,0 +1,70 @@
+"""Frost: a photograph of ice over the picture. Source: Hendrycks & Dietterich 2019.
+
+The photographs are those of the imagecorruptions package (module of that name, on PyPI as
+``imagecorruptions-imaug``). Its maintained release draws among all six, the original one among
+the first five; we draw among six.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .picture import Picture
+
+FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))  # picture, ice
+FILES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg', 'frost6.jpg')
+
+
+def draw_frost(rng: np.random.Generator, picture: Picture, severity: int) -> tuple[int, int, int]:
+    """Which photograph, and the top and left of the part of it."""
+    index = int(rng.integers(len(FILES)))
+    ice = _scaled_ice(index, picture.height, picture.width)
+    top = int(rng.integers(0, ice.shape[0] - picture.height))
+    left = int(rng.integers(0, ice.shape[1] - picture.width))
+    return index, top, left
+
+
+def frost(picture: Picture, severity: int, field: tuple[int, int, int]) -> np.ndarray:
+    """Weighted sum of the picture and a part of a photograph of ice."""
+    index, top, left = field
+    clear, icy = FROST[severity - 1]
+    ice = _scaled_ice(index, picture.height, picture.width)
+    part = ice[top : top + picture.height, left : left + picture.width]
+    return cv2.addWeighted(picture.image, clear, part, icy, -0.499)
+
+
+def _scaled_ice(index: int, height: int, width: int) -> np.ndarray:
+    ice_height, ice_width = _ice(index).shape[:2]
+    # As the reference: where the ice is too small on one side or both, by the larger factor of
+    # those sides; and a tenth more in any case, so that there is a choice of parts.
+    factors = [need / have for need, have in ((height, ice_height), (width, ice_width))]
+    factor = max([f for f in factors if f > 1], default=1) * 1.1
+    return _resized_ice(index, math.ceil(ice_width * factor), math.ceil(ice_height * factor))
+
+
+@lru_cache(maxsize=12)
+def _resized_ice(index: int, width: int, height: int) -> np.ndarray:
+    return cv2.resize(_ice(index), dsize=(width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@lru_cache(maxsize=len(FILES))
+def _ice(index: int) -> np.ndarray:
+    spec = find_spec('imagecorruptions')  # does not import it, which takes a second
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    for folder in folders:
+        path = Path(folder) / 'frost' / FILES[index]
+        data = np.fromfile(path, np.uint8) if path.is_file() else np.empty(0, np.uint8)
+        ice = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        if ice is not None:
+            return cv2.cvtColor(ice, cv2.COLOR_BGR2RGB)
+    raise FileNotFoundError(
+        f'the frost corruption needs the picture frost/{FILES[index]} of the imagecorruptions '
+        f'package, not found in {folders or "this environment"}; run `pip install '
+        f'imagecorruptions-imaug`, or leave frost out'
+    )

@@ -1,0 +1,76 @@
+"""Glass blur: pixels change places with near ones. Source: Hendrycks & Dietterich 2019.
+
+The reference means to swap two pixels and assigns views of them to each other, so that the pixel
+takes its partner's value and the partner keeps it. That, in the reference's order, is the
+benchmark; it is kept.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .linear import gaussian_filter
+from .picture import Picture, to_uint8
+
+GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # sigma, reach, rounds
+
+
+def draw_offsets(rng: np.random.Generator, picture: Picture, severity: int) -> np.ndarray:
+    """Column and row offset of each pixel's partner, int8 ``(rounds, rows, columns, 2)``.
+
+    In ``[-reach, reach)``, for the pixels that the reference visits, in its order: from the last
+    row and column backwards.
+    """
+    _, reach, rounds = GLASS[severity - 1]
+    rows, columns = picture.height - 2 * reach, picture.width - 2 * reach
+    return rng.integers(-reach, reach, size=(rounds, rows, columns, 2), dtype=np.int8)
+
+
+def glass_blur(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
+    """Blur, shuffle within ``reach`` pixels, blur again."""
+    sigma, reach, _ = GLASS[severity - 1]
+    blurred = to_uint8(gaussian_filter(picture.float32, sigma))
+    source = shuffled_sources(picture.height, picture.width, field, reach=reach)
+    shuffled = blurred.reshape(-1, 3).take(source, axis=0).reshape(blurred.shape)
+    return to_uint8(gaussian_filter(shuffled.astype(np.float32), sigma))
+
+
+def shuffled_sources(height: int, width: int, offsets: np.ndarray, *, reach: int) -> np.ndarray:
+    """Where each pixel's value comes from after the shuffle.
+
+    A visited pixel takes its partner's value: the new one if the partner was visited before, the
+    old one otherwise. So values run along chains of visited partners, which are followed by
+    doubling, all pixels at once.
+
+    Args:
+        height, width: Of the image.
+        offsets: See :func:`draw_offsets`.
+        reach: Largest offset.
+
+    Returns:
+        Flat index of the pixel whose value arrives, int32 ``(H * W,)``.
+    """
+    pixels = np.arange(height * width, dtype=np.int32)
+    inside = (slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1))
+    visited = np.zeros((height, width), bool)
+    visited[inside] = True
+    visited = visited.reshape(-1)
+    result = pixels
+    for offset in offsets:
+        # First drawn, first visited: the pixel of the last row and column.
+        step = offset[::-1, ::-1, 1].astype(np.int32) * width + offset[::-1, ::-1, 0]
+        partner = pixels.copy()
+        partner.reshape(height, width)[inside] += step
+        # Visited before whoever comes from there: later in the picture.
+        follows = visited.take(partner) & (partner > pixels)
+        source = partner
+        active = np.flatnonzero(follows)
+        while active.size:
+            # One that is followed no further has its final source; others are half-way there.
+            reached = source[active]
+            source[active] = source[reached]
+            going = follows[active] & follows[reached]
+            follows[active] = going
+            active = active[going]
+        result = result.take(source)
+    return result

@@ -1,0 +1,143 @@
+"""Snow, fog and brightness. Source: Hendrycks & Dietterich 2019."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import torch
+
+from .linear import magnify, motion_filter, motion_taps, zoomed_part
+from .picture import Picture
+
+# mean and scale of the flakes, their zoom, threshold, radius and sigma of their streak, and how
+# much of the picture's colour is left
+SNOW = (
+    (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+    (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+    (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+    (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+    (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+)
+FOG = ((1.5, 2), (2.0, 2), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4))  # density, decay of its wibble
+BRIGHTNESS = (0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def draw_snow(
+    rng: np.random.Generator, picture: Picture, severity: int
+) -> tuple[np.ndarray, float]:
+    """Standard normal field of the middle that is magnified, and the wind in degrees."""
+    zoom = SNOW[severity - 1][2]
+    shape = tuple(zoomed_part(side, zoom)[1] for side in picture.image.shape[:2])
+    return rng.standard_normal(shape, dtype=np.float32), rng.uniform(-135, -45)
+
+
+def snow(picture: Picture, severity: int, field: tuple[np.ndarray, float]) -> np.ndarray:
+    """Streaks of magnified noise, falling and turned round, over a bleached picture."""
+    mean, scale, zoom, threshold, radius, sigma, colour = SNOW[severity - 1]
+    normal, angle = field
+    flakes = torch.from_numpy(normal * np.float32(scale) + np.float32(mean))
+    flakes = magnify(flakes[None, None], zoom)[0, 0].numpy()
+    flakes = np.where(flakes < threshold, np.float32(0), np.clip(flakes, 0, 1)).astype(np.float32)
+    taps = motion_taps(radius=radius, sigma=sigma, angle=angle, shape=flakes.shape)
+    # The reference rounds the layer to whole grey levels.
+    layer = np.rint(motion_filter(flakes, taps) * 255)[: picture.height, : picture.width]
+    layer = np.ascontiguousarray(layer + layer[::-1, ::-1])
+    bleached = picture.memo.get('bleached')
+    if bleached is None:
+        grey = cv2.cvtColor(picture.float32, cv2.COLOR_RGB2GRAY)
+        white = cv2.merge([grey * 1.5 + 127.5] * 3)
+        bleached = picture.memo['bleached'] = cv2.max(picture.float32, white)
+    mixed = cv2.addWeighted(picture.float32, colour, bleached, 1 - colour, 0)
+    return cv2.addWeighted(mixed, 1, cv2.merge([layer] * 3), 1, -0.499, dtype=cv2.CV_8U)
+
+
+def draw_fog(rng: np.random.Generator, picture: Picture, severity: int) -> np.ndarray:
+    """Uniform numbers in [-1, 1), one for each point of the fractal but the first, float32."""
+    points = _map_size(picture) ** 2 - 1
+    return rng.random(points, dtype=np.float32) * 2 - 1
+
+
+def _map_size(picture: Picture) -> int:
+    return 1 << (max(picture.image.shape) - 1).bit_length()
+
+
+def fog(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
+    """A plasma fractal of haze, the brightest value kept."""
+    density, decay = FOG[severity - 1]
+    haze = plasma_fractal(field, size=_map_size(picture), decay=decay)
+    haze = haze[: picture.height, : picture.width]
+    brightest = float(picture.largest.max())
+    share = brightest / (brightest + 255 * density)
+    haze = np.ascontiguousarray(haze) * np.float32(255 * density * share)
+    return cv2.addWeighted(
+        picture.float32, share, cv2.merge([haze] * 3), 1, -0.499, dtype=cv2.CV_8U
+    )
+
+
+def plasma_fractal(uniform: np.ndarray, *, size: int, decay: float) -> np.ndarray:
+    """Height map by the diamond-square algorithm on a torus.
+
+    Args:
+        uniform: Numbers in [-1, 1], float32, ``size ** 2 - 1`` of them, used from coarse to fine:
+            the middles of squares, then the two kinds of middles of edges, of each level.
+        size: Side of the map, a power of two.
+        decay: By which the amplitude falls at each level.
+
+    Returns:
+        float32 ``(size, size)`` in [0, 1].
+    """
+    heights = np.zeros((size, size), np.float32)
+    step, wibble, used = size, 100.0, 0
+    while step >= 2:
+        half, cells = step // 2, size // step
+        # The reference multiplies by the amplitude twice.
+        noise = uniform[used : used + 3 * cells**2].reshape(3, cells, cells)
+        noise = noise * np.float32(wibble * wibble)
+        used += 3 * cells**2
+        corners = heights[::step, ::step]
+        below = _next(corners, axis=0)
+        square = corners + below
+        square += _next(square, axis=1)
+        middles = square * np.float32(0.25) + noise[0]
+        heights[half::step, half::step] = middles
+        on_rows = middles + _previous(middles, axis=0) + corners + _next(corners, axis=1)
+        heights[::step, half::step] = on_rows * np.float32(0.25) + noise[1]
+        on_columns = middles + _previous(middles, axis=1) + corners + below
+        heights[half::step, ::step] = on_columns * np.float32(0.25) + noise[2]
+        step = half
+        wibble /= decay
+    heights -= heights.min()
+    heights /= heights.max()
+    return heights
+
+
+def _next(array: np.ndarray, *, axis: int) -> np.ndarray:
+    return np.roll(array, -1, axis=axis)
+
+
+def _previous(array: np.ndarray, *, axis: int) -> np.ndarray:
+    return np.roll(array, 1, axis=axis)
+
+
+def brightness(picture: Picture, severity: int) -> np.ndarray:
+    """HSV's value plus a constant.
+
+    Hue and saturation stay, so each of red, green and blue grows as the value does: a table over
+    value and channel.
+    """
+    index = picture.memo.get('value_index')
+    if index is None:
+        value = picture.largest.astype(np.uint16) << 8
+        index = picture.memo['value_index'] = cv2.merge([value] * 3) | picture.image
+    return _brightness_table(severity).take(index)
+
+
+@lru_cache(maxsize=len(BRIGHTNESS))
+def _brightness_table(severity: int) -> np.ndarray:
+    channel, value = np.arange(256) / 255, np.arange(256)[:, None] / 255
+    brighter = np.clip(value + BRIGHTNESS[severity - 1], 0, 1)
+    saturation_rest = np.divide(channel, value, out=np.ones((256, 256)), where=value > 0)
+    out = np.clip(brighter * saturation_rest, 0, 1) * 255
+    return np.floor(out + 1e-9).astype(np.uint8).reshape(-1)
