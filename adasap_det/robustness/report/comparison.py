@@ -1,0 +1,210 @@
+"""What the report says about several models, before any of it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from adasap_det.robustness.cells import ModelResults
+from adasap_det.robustness.corruptions.names import BENCHMARK, FAMILIES, SEVERITIES, VALIDATION
+from adasap_det.robustness.report.checks import check_comparable, check_values
+from adasap_det.robustness.report.text import clean
+
+Key = tuple[str, int]
+#: The whole benchmark, 15 corruptions x 5 severities: mPC is a mean over these and no others.
+FULL_GRID: tuple[Key, ...] = tuple((c, s) for c in BENCHMARK for s in SEVERITIES)
+_HELD_OUT: tuple[Key, ...] = tuple((c, s) for c in VALIDATION for s in SEVERITIES)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several models on the same pictures; fractions throughout, None where undefined.
+
+    Means go over the cells of the benchmark that *all* models have, so that they compare like
+    with like; only where these are all 75 is such a mean mPC (Michaelis et al. 2019,
+    arXiv 1907.07484, equations 2 and 3).
+
+    Attributes:
+        results: One model each, in the order given.
+        names: Their names, distinct and free of what cannot be printed.
+        metric: Such as 'AP50'.
+        baseline: Index of the model that the others are compared with.
+    """
+
+    results: tuple[ModelResults, ...]
+    names: tuple[str, ...]
+    metric: str
+    baseline: int
+
+    @property
+    def others(self) -> tuple[int, ...]:
+        """Indices of the models that are not the baseline."""
+        return tuple(i for i in range(len(self.names)) if i != self.baseline)
+
+    @cached_property
+    def values(self) -> tuple[dict[Key, float], ...]:
+        """Per model the metric of each corrupted cell where it is defined."""
+        return tuple(
+            {
+                key: value
+                for key in (*FULL_GRID, *_HELD_OUT)
+                if (value := self._at(r, key)) is not None
+            }
+            for r in self.results
+        )
+
+    @cached_property
+    def shared(self) -> tuple[Key, ...]:
+        """The cells of the benchmark that all models have."""
+        return tuple(key for key in FULL_GRID if all(key in cells for cells in self.values))
+
+    @cached_property
+    def shared_held_out(self) -> tuple[Key, ...]:
+        """The cells of the held-out corruptions that all models have."""
+        return tuple(key for key in _HELD_OUT if all(key in cells for cells in self.values))
+
+    @property
+    def complete(self) -> bool:
+        """Whether all models have the whole benchmark, so that the mean is mPC."""
+        return self.shared == FULL_GRID
+
+    @cached_property
+    def corruptions(self) -> tuple[str, ...]:
+        """Corruptions, held-out ones last, that at least one model has a cell of."""
+        seen = {corruption for cells in self.values for corruption, _ in cells}
+        return tuple(name for name in (*BENCHMARK, *VALIDATION) if name in seen)
+
+    @cached_property
+    def severities(self) -> tuple[int, ...]:
+        """Severities that at least one model has a cell of."""
+        return tuple(sorted({severity for cells in self.values for _, severity in cells}))
+
+    @cached_property
+    def families(self) -> dict[str, tuple[str, ...]]:
+        """The corruptions by family, those of the validation set as 'held out'."""
+        found = {
+            family: tuple(name for name in members if name in self.corruptions)
+            for family, members in {**FAMILIES, 'held out': VALIDATION}.items()
+        }
+        return {family: members for family, members in found.items() if members}
+
+    @property
+    def same_device(self) -> bool:
+        """Whether the latencies that are known were measured on one kind of device."""
+        timed = [r.model for r in self.results if r.model.latency_ms is not None]
+        return len({model.device for model in timed}) <= 1
+
+    def missing(self, model: int) -> tuple[Key, ...]:
+        """Cells of the benchmark that the model lacks."""
+        return tuple(key for key in FULL_GRID if key not in self.values[model])
+
+    def clean(self, model: int) -> float | None:
+        """P, the metric on clean pictures."""
+        return self._at(self.results[model], (None, 0))
+
+    def mean(self, model: int) -> float | None:
+        """Mean over the shared cells; mPC where :attr:`complete`."""
+        return self._mean(model, self.shared)
+
+    def relative(self, model: int) -> float | None:
+        """That mean divided by P; rPC where :attr:`complete`."""
+        return ratio(self.mean(model), self.clean(model))
+
+    def of_corruption(self, model: int, corruption: str) -> float | None:
+        """Mean over the severities of a corruption that all models have."""
+        return self._mean(model, [key for key in self._all_shared if key[0] == corruption])
+
+    def of_severity(self, model: int, severity: int, corruptions: Sequence[str]) -> float | None:
+        """Mean over some corruptions; None unless all models have each of them."""
+        if severity == 0:
+            return self.clean(model)
+        keys = [(corruption, severity) for corruption in corruptions]
+        if not keys or not set(keys) <= set(self._all_shared):
+            return None
+        return self._mean(model, keys)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Classes that have a value of their own, in the order of the data set."""
+        seen = {name for r in self.results for name in self._per_class(r, (None, 0))}
+        return tuple(name for name in self.results[0].model.dataset.classes if name in seen)
+
+    def class_clean(self, model: int, name: str) -> float | None:
+        """P of one class."""
+        return self._per_class(self.results[model], (None, 0)).get(name)
+
+    def class_mean(self, model: int, name: str) -> float | None:
+        """Mean of one class over the shared cells; None unless each of them has it."""
+        found = [self._per_class(self.results[model], key).get(name) for key in self.shared]
+        known = [value for value in found if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(found) else None
+
+    @cached_property
+    def _all_shared(self) -> tuple[Key, ...]:
+        return self.shared + self.shared_held_out
+
+    def _mean(self, model: int, keys: Sequence[Key]) -> float | None:
+        cells = self.values[model]
+        return sum(cells[key] for key in keys) / len(keys) if keys else None
+
+    def _at(self, results: ModelResults, key: tuple[str | None, int]) -> float | None:
+        cell = results.cells.get(key)
+        return None if cell is None else cell.metrics.get(self.metric)
+
+    def _per_class(
+        self, results: ModelResults, key: tuple[str | None, int]
+    ) -> Mapping[str, float | None]:
+        cell = results.cells.get(key)
+        return {} if cell is None else cell.per_class.get(self.metric) or {}
+
+
+def compare(
+    results: Sequence[ModelResults], *, metric: str = 'AP50', baseline: str | None = None
+) -> Comparison:
+    """Check that models can be compared, and compare them.
+
+    Args:
+        results: At least one model. Models of the same name get a number behind it.
+        metric: Metric to report.
+        baseline: Name of the model that the others are compared with; by default the first.
+
+    Raises:
+        ValueError: If there is no model, the same folder comes twice, the models were measured on
+            different pictures, a value is not a fraction, or the metric or the baseline is
+            unknown.
+    """
+    results = tuple(results)
+    names = distinct(r.model.name for r in results)
+    check_comparable(results, names, metric)
+    for name, r in zip(names, results, strict=True):
+        check_values(name, r)
+    index = 0
+    if baseline is not None:
+        if clean(baseline) not in names:
+            raise ValueError(f'baseline {baseline!r} is none of the models: {", ".join(names)}')
+        index = names.index(clean(baseline))
+    return Comparison(results=results, names=names, metric=metric, baseline=index)
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """The names made printable, and distinct by a number behind those that come again."""
+    names = [clean(name) or 'unnamed' for name in names]
+    found: list[str] = []
+    for index, name in enumerate(names):
+        number, candidate = 1, name
+        while candidate in found or (number > 1 and candidate in names[index + 1 :]):
+            number += 1
+            candidate = f'{name} ({number})'
+        found.append(candidate)
+    return tuple(found)
+
+
+def ratio(value: float | None, base: float | None) -> float | None:
+    """A quotient, None where it is undefined."""
+    return None if value is None or not base else value / base
+
+
+def difference(value: float | None, base: float | None) -> float | None:
+    """A difference, None where it is undefined."""
+    return None if value is None or base is None else value - base

@@ -1,0 +1,81 @@
+"""How the models were measured: what one needs to know to measure them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from adasap_det.robustness.cells import ModelResults
+from adasap_det.robustness.report.comparison import Comparison, Key
+from adasap_det.robustness.report.text import NONE, corruption_name
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line: what it is about, and a text for each model."""
+
+    label: str
+    texts: Sequence[str]
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Cells of the benchmark that a model lacks: how many, and which."""
+
+    count: int
+    text: str
+
+
+def facts(comparison: Comparison) -> list[Fact]:
+    """The conditions of the evaluation, model by model; lines without any text are left out."""
+    lines: list[tuple[str, bool, Callable[[ModelResults], object]]] = [
+        ('data set', False, lambda r: f'{r.model.dataset.type}, {r.model.dataset.split}'),
+        ('images', False, lambda r: r.cells[None, 0].images),
+        ('classes', False, lambda r: len(r.model.dataset.classes)),
+        ('corrupted pictures', False, _sources),
+        ('config', True, lambda r: r.model.config),
+        ('checkpoint', True, lambda r: r.model.checkpoint),
+        ('SHA-256 of it', True, lambda r: r.model.checkpoint_sha256),
+        ('input size', False, lambda r: _size(r.model.input_size)),
+        ('parameters', False, lambda r: _count(r.model.params)),
+        ('MACs', False, lambda r: _count(r.model.macs)),
+        ('device', False, lambda r: r.model.device),
+        ('results', True, lambda r: r.folder.name),
+    ]
+    found = []
+    for label, code, read in lines:
+        texts = [NONE if (v := read(r)) in (None, '') else str(v) for r in comparison.results]
+        if any(text != NONE for text in texts):
+            found.append(Fact(label, texts, code))
+    return found
+
+
+def missing_cells(comparison: Comparison) -> list[Missing]:
+    """What each model lacks of the benchmark, as 'Fog 4, 5; Frost 1'; a cell without a value
+    of the metric counts as missing."""
+    return [
+        Missing(len(keys), _list(keys) or 'none')
+        for keys in map(comparison.missing, range(len(comparison.names)))
+    ]
+
+
+def _list(keys: Sequence[Key]) -> str:
+    return '; '.join(
+        f'{corruption_name(name)} {", ".join(str(severity) for _, severity in group)}'
+        for name, group in groupby(keys, key=lambda key: key[0])
+    )
+
+
+def _sources(results: ModelResults) -> str:
+    found = {cell.source: None for key, cell in results.cells.items() if key[0] is not None}
+    return ', '.join(found)
+
+
+def _size(size: Sequence[int] | None) -> str | None:
+    return None if size is None else ' \u00d7 '.join(map(str, size))
+
+
+def _count(value: float | None) -> str | None:
+    return None if value is None else f'{value:,.0f}'

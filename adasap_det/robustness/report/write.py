@@ -1,0 +1,78 @@
+"""Writes the report: all of it, or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from adasap_det.robustness.cells import ModelResults
+from adasap_det.robustness.report.comparison import compare
+from adasap_det.robustness.report.files import to_csv, to_json
+from adasap_det.robustness.report.page import render_page
+
+TITLE = 'Robustness report'
+
+
+def write_report(
+    results: Sequence[ModelResults],
+    out_dir: str | os.PathLike[str],
+    *,
+    title: str = TITLE,
+    metric: str = 'AP50',
+    baseline: str | None = None,
+) -> Path:
+    """Write ``report.html``, one page that needs no network, with ``report.csv`` and
+    ``report.json`` beside it.
+
+    Args:
+        results: One model each, measured on the same pictures.
+        out_dir: Folder for the three files, made if missing; those of an earlier report are
+            replaced, each in one step and only once all three are written.
+        title: Heading of the page.
+        metric: Metric to report.
+        baseline: Name of the model that the others are compared with; by default the first.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: If the models cannot be compared, metric or baseline are unknown, a value is
+            no fraction, or ``out_dir`` is a file.
+        OSError: If the files cannot be written; those of an earlier report are still there.
+    """
+    comparison = compare(results, metric=metric, baseline=baseline)
+    out = Path(out_dir)
+    texts = {
+        'report.csv': to_csv(comparison),
+        'report.json': to_json(comparison, title=title),
+        'report.html': render_page(comparison, title=title),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ValueError(f'{out} is a file, not a folder; choose another one') from None
+    _write_all(out, texts)
+    return out / 'report.html'
+
+
+def _write_all(out: Path, texts: dict[str, str]) -> None:
+    """Write the files under other names first, so that a full disk costs none of the old ones."""
+    written: list[tuple[Path, Path]] = []
+    try:
+        for name, text in texts.items():
+            temporary = out / f'.{name}.{uuid.uuid4().hex}'
+            written.append((temporary, out / name))
+            with temporary.open('wb') as file:
+                file.write(text.encode('utf-8', errors='replace'))
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, target in written:
+            os.replace(temporary, target)
+    except BaseException:
+        for temporary, _ in written:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        raise
