@@ -16,7 +16,7 @@ from adasap_det.cli.make_voc_c import main
 
 from .trees import CORRUPTIONS, contents, make_voc
 
-NUMBER = 150
+NUMBER = 80
 
 
 def lines(journal: Path) -> int:
@@ -35,7 +35,7 @@ def test_killed_twice_it_ends_as_one_built_in_one_go(tmp_path):
     journal = out / 'progress.jsonl'
     done = []
     run = [sys.executable, '-m', 'adasap_det.cli.make_voc_c']
-    for wanted in (10, 60):
+    for wanted in (6, 30):
         process = subprocess.Popen(
             [*run, *command, str(out), '--workers', '2'],
             start_new_session=True,
