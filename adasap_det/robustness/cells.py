@@ -1,0 +1,267 @@
+"""Results of an evaluation on disk: one file for the model, one for each cell of the sweep.
+
+A cell is one corruption at one severity; the clean pictures are a cell too, of corruption None and
+severity 0. All is plain JSON, so that other tools can read it::
+
+    RESULTS/model.json                 the model: ModelInfo
+    RESULTS/cells/clean.json           Cell
+    RESULTS/cells/fog-3.json           Cell
+    RESULTS/pictures/pictures.json     list of ExamplePicture, files beside it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+CellKey = tuple[str | None, int]
+CLEAN: CellKey = (None, 0)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What was evaluated on.
+
+    Attributes:
+        type: Class of the data set.
+        split: Its list or annotation file.
+        images: How many.
+        classes: Names, in the order of the labels.
+    """
+
+    type: str
+    split: str
+    images: int
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LayerChannels:
+    """Output channels of a layer, and of the same layer in the dense model."""
+
+    layer: str
+    channels: int
+    dense_channels: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """An evaluated model.
+
+    Attributes:
+        name: As reports call it.
+        config, checkpoint: Paths as given.
+        checkpoint_sha256: Of the file.
+        params: Parameters; ``macs``: multiply-accumulate operations of one picture of
+            ``input_size``, height and width. None where they could not be counted.
+        latency_ms: Median time of one forward pass on ``device``, batch 1; None if not measured.
+        dataset: What it was evaluated on.
+        channels: Layers in the model's order.
+    """
+
+    name: str
+    config: str
+    checkpoint: str
+    checkpoint_sha256: str
+    params: int
+    macs: int | None
+    input_size: tuple[int, ...] | None
+    latency_ms: float | None
+    device: str | None
+    dataset: DatasetInfo
+    channels: tuple[LayerChannels, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Metrics of one cell.
+
+    Attributes:
+        corruption: None for the clean pictures.
+        severity: 1 to 5; 0 for the clean pictures.
+        source: Where the pictures came from.
+        images: How many.
+        metrics: By name, fractions in [0, 1]; None where undefined.
+        per_class: By metric and class; None for a class without objects.
+        seconds: That the evaluation took.
+        fingerprint: Of everything that the result depends on; a resumed sweep takes a cell over
+            only where it fits.
+    """
+
+    corruption: str | None
+    severity: int
+    source: str
+    images: int
+    metrics: dict[str, float | None]
+    per_class: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    seconds: float = 0.0
+    fingerprint: str = ''
+
+    @property
+    def key(self) -> CellKey:
+        return self.corruption, self.severity
+
+
+@dataclass(frozen=True)
+class ExamplePicture:
+    """A picture with detections painted on; ``file`` lies in the folder ``pictures``."""
+
+    file: str
+    corruption: str | None
+    severity: int
+    image_id: str
+
+
+@dataclass(frozen=True)
+class ModelResults:
+    """All that a folder of results holds."""
+
+    model: ModelInfo
+    cells: dict[CellKey, Cell]
+    pictures: tuple[ExamplePicture, ...]
+    folder: Path
+
+
+def cell_file(key: CellKey) -> str:
+    """Name of a cell's file within the folder ``cells``."""
+    corruption, severity = key
+    return 'clean.json' if corruption is None else f'{corruption}-{severity}.json'
+
+
+def save_model(folder: str | os.PathLike[str], model: ModelInfo) -> Path:
+    """Write ``model.json`` in one step."""
+    return _save(Path(folder) / 'model.json', {'schema': SCHEMA, **dataclasses.asdict(model)})
+
+
+def save_cell(folder: str | os.PathLike[str], cell: Cell) -> Path:
+    """Write the file of a cell in one step."""
+    path = Path(folder) / 'cells' / cell_file(cell.key)
+    return _save(path, {'schema': SCHEMA, **dataclasses.asdict(cell)})
+
+
+def save_pictures(
+    folder: str | os.PathLike[str], pictures: typing.Sequence[ExamplePicture]
+) -> Path:
+    """Write the list of example pictures in one step."""
+    path = Path(folder) / 'pictures' / 'pictures.json'
+    return _save(path, [dataclasses.asdict(picture) for picture in pictures])
+
+
+def load_results(folder: str | os.PathLike[str]) -> ModelResults:
+    """Read a folder of results.
+
+    Raises:
+        ValueError: If the folder or a file is missing, or a file does not hold what it should.
+    """
+    root = Path(folder)
+    if not (root / 'model.json').is_file():
+        raise ValueError(
+            f'{root} holds no results: there is no model.json; give the folder that '
+            f'tools/test_robustness.py wrote'
+        )
+    pictures: tuple[ExamplePicture, ...] = ()
+    listing = root / 'pictures' / 'pictures.json'
+    if listing.is_file():
+        entries = _load(listing)
+        if not isinstance(entries, list):
+            raise ValueError(f'{listing} should hold a list')
+        pictures = tuple(_build(ExamplePicture, entry, listing) for entry in entries)
+    return ModelResults(
+        model=_build(ModelInfo, _load(root / 'model.json'), root / 'model.json', schema=True),
+        cells=load_cells(root),
+        pictures=pictures,
+        folder=root,
+    )
+
+
+def load_cells(folder: str | os.PathLike[str]) -> dict[CellKey, Cell]:
+    """The cells of a folder of results, which need not be complete.
+
+    Raises:
+        ValueError: If a file does not hold what it should.
+    """
+    cells = {}
+    for path in sorted((Path(folder) / 'cells').glob('*.json')):
+        if path.name.startswith('.'):
+            continue
+        cell = _build(Cell, _load(path), path, schema=True)
+        if cell_file(cell.key) != path.name:
+            raise ValueError(f'{path} holds the cell {cell_file(cell.key)}; rename or delete it')
+        cells[cell.key] = cell
+    return dict(sorted(cells.items(), key=lambda item: (item[0][0] or '', item[0][1])))
+
+
+def _save(path: Path, data: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
+    try:
+        with temporary.open('w', encoding='utf-8') as file:
+            json.dump(data, file, indent=1, allow_nan=False)
+            file.write('\n')
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text('utf-8'))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f'{path} cannot be read: {error}; delete it and evaluate this part again'
+        ) from error
+
+
+def _build(cls: type[Any], data: Any, path: Path, *, schema: bool = False) -> Any:
+    """An instance of a dataclass from JSON, every field checked against its type."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f'{path} should hold an object, got {type(data).__name__}')
+    if schema and data.get('schema') != SCHEMA:
+        raise ValueError(
+            f'{path} has schema {data.get("schema")!r}, this version reads {SCHEMA}; evaluate again'
+        )
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for item in dataclasses.fields(cls):
+        if item.name in data:
+            values[item.name] = _convert(hints[item.name], data[item.name], f'{path}: {item.name}')
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            raise ValueError(f'{path} lacks {item.name!r}; evaluate again')
+    return cls(**values)
+
+
+def _convert(hint: Any, value: Any, what: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        hint = next(argument for argument in arguments if argument is not type(None))
+        return _convert(hint, value, what)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(arguments[0], item, what) for item in value)
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(arguments[1], item, f'{what}.{key}') for key, item in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(Any, hint), value, Path(what))
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if (
+        isinstance(hint, type)
+        and isinstance(value, hint)
+        and not (hint is int and isinstance(value, bool))
+    ):
+        return value
+    raise ValueError(f'{what} is {value!r}, not {getattr(hint, "__name__", hint)}')

@@ -1,0 +1,126 @@
+"""P, mPC and rPC. Source: Michaelis et al. 2019 (arXiv 1907.07484), equations 2 and 3."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from adasap_det.robustness.cells import CLEAN, Cell, CellKey
+from adasap_det.robustness.corruptions.names import BENCHMARK, SEVERITIES
+
+#: The 15 corruptions at 5 severities over which mPC is a mean.
+FULL_GRID: tuple[CellKey, ...] = tuple((name, s) for name in BENCHMARK for s in SEVERITIES)
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Clean and corrupted performance in one metric, fractions; None where undefined.
+
+    Attributes:
+        p: P, on clean pictures.
+        mpc: mPC, the mean over corruptions of the mean over severities.
+        rpc: rPC = mPC / P.
+    """
+
+    p: float | None
+    mpc: float | None
+    rpc: float | None
+
+
+@dataclass(frozen=True)
+class Robustness(Performance):
+    """The summary of a sweep.
+
+    Attributes:
+        metric: Which.
+        per_corruption: Mean over the severities of each corruption of the grid.
+        per_severity: Mean over the corruptions at each severity of the grid.
+        per_class: By class.
+        missing: Cells of the grid that were not evaluated; then means over them are None.
+    """
+
+    metric: str
+    per_corruption: dict[str, float | None]
+    per_severity: dict[int, float | None]
+    per_class: dict[str, Performance]
+    missing: tuple[CellKey, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the clean cell and every cell of the grid are there."""
+        return not self.missing
+
+
+def summarise(
+    cells: Mapping[CellKey, Cell],
+    *,
+    metric: str = 'AP50',
+    grid: Iterable[CellKey] = FULL_GRID,
+) -> Robustness:
+    """Summarise a sweep.
+
+    Args:
+        cells: By corruption and severity; others than those of the grid do not count.
+        metric: Key of the cells' metrics.
+        grid: Cells over which means go, each corruption at the same severities; by default the
+            whole benchmark. A mean of which a cell is missing is None, never a partial one.
+
+    Raises:
+        ValueError: If a cell lacks the metric, or corruptions of the grid differ in severities.
+    """
+    grid = tuple(dict.fromkeys(grid))
+    corruptions = tuple(dict.fromkeys(name for name, _ in grid if name is not None))
+    severities = tuple(sorted({s for _, s in grid}))
+    if set(grid) != {(name, s) for name in corruptions for s in severities}:
+        raise ValueError('the grid must have the same severities for every corruption')
+    wanted = (CLEAN, *grid)
+    for key in wanted:
+        if key in cells and metric not in cells[key].metrics:
+            raise ValueError(
+                f'the cell {key[0] or "clean"} {key[1]} lacks the metric {metric!r}; it has '
+                f'{", ".join(cells[key].metrics)}'
+            )
+    values = {key: cells[key].metrics[metric] for key in wanted if key in cells}
+    classes = list(cells[CLEAN].per_class.get(metric, {})) if CLEAN in cells else []
+    by_class = {
+        label: _performance(
+            {
+                key: cells[key].per_class.get(metric, {}).get(label)
+                for key in wanted
+                if key in cells
+            },
+            corruptions,
+            severities,
+        )
+        for label in classes
+    }
+    total = _performance(values, corruptions, severities)
+    return Robustness(
+        p=total.p,
+        mpc=total.mpc,
+        rpc=total.rpc,
+        metric=metric,
+        per_corruption={
+            name: _mean([values.get((name, s)) for s in severities]) for name in corruptions
+        },
+        per_severity={
+            s: _mean([values.get((name, s)) for name in corruptions]) for s in severities
+        },
+        per_class=by_class,
+        missing=tuple(key for key in wanted if key not in cells),
+    )
+
+
+def _performance(
+    values: Mapping[CellKey, float | None], corruptions: Iterable[str], severities: Iterable[int]
+) -> Performance:
+    severities = tuple(severities)
+    clean = values.get(CLEAN)
+    mpc = _mean([_mean([values.get((name, s)) for s in severities]) for name in corruptions])
+    rpc = None if mpc is None or not clean else mpc / clean
+    return Performance(p=clean, mpc=mpc, rpc=rpc)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if values and len(known) == len(values) else None
