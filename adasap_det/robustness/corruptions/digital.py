@@ -24,7 +24,7 @@ SATURATE = ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))  # factor, offset o
 def contrast(picture: Picture, severity: int) -> np.ndarray:
     """Each channel drawn towards its mean."""
     factor = CONTRAST[severity - 1]
-    means = np.array(cv2.mean(picture.image)[:3])
+    means = np.asarray(cv2.mean(picture.image))[:3]
     table = (np.arange(256)[:, None] - means) * factor + means
     table = np.floor(np.clip(table, 0, 255) + 1e-9).astype(np.uint8)
     return cv2.LUT(picture.image, table.reshape(256, 1, 3))

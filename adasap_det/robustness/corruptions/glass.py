@@ -52,10 +52,9 @@ def shuffled_sources(height: int, width: int, offsets: np.ndarray, *, reach: int
     """
     pixels = np.arange(height * width, dtype=np.int32)
     inside = (slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1))
-    visited = np.zeros((height, width), bool)
-    visited[inside] = True
-    visited = visited.reshape(-1)
-    result = pixels
+    visited = np.zeros(height * width, bool)
+    visited.reshape(height, width)[inside] = True
+    result: np.ndarray = pixels
     for offset in offsets:
         # First drawn, first visited: the pixel of the last row and column.
         step = offset[::-1, ::-1, 1].astype(np.int32) * width + offset[::-1, ::-1, 0]

@@ -37,8 +37,8 @@ def snow(picture: Picture, severity: int, field: tuple[np.ndarray, float]) -> np
     """Streaks of magnified noise, falling and turned round, over a bleached picture."""
     mean, scale, zoom, threshold, radius, sigma, colour = SNOW[severity - 1]
     normal, angle = field
-    flakes = torch.from_numpy(normal * np.float32(scale) + np.float32(mean))
-    flakes = magnify(flakes[None, None], zoom)[0, 0].numpy()
+    small = torch.from_numpy(normal * np.float32(scale) + np.float32(mean))
+    flakes = magnify(small[None, None], zoom)[0, 0].numpy()
     flakes = np.where(flakes < threshold, np.float32(0), np.clip(flakes, 0, 1)).astype(np.float32)
     taps = motion_taps(radius=radius, sigma=sigma, angle=angle, shape=flakes.shape)
     # The reference rounds the layer to whole grey levels.
@@ -93,8 +93,8 @@ def plasma_fractal(uniform: np.ndarray, *, size: int, decay: float) -> np.ndarra
     while step >= 2:
         half, cells = step // 2, size // step
         # The reference multiplies by the amplitude twice.
-        noise = uniform[used : used + 3 * cells**2].reshape(3, cells, cells)
-        noise = noise * np.float32(wibble * wibble)
+        noise = uniform[used : used + 3 * cells**2] * np.float32(wibble * wibble)
+        noise = noise.reshape(3, cells, cells)
         used += 3 * cells**2
         corners = heights[::step, ::step]
         below = _next(corners, axis=0)
