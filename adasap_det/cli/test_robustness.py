@@ -1,0 +1,199 @@
+"""``adasap-test-robustness``: clean and corrupted performance of a dense or pruned checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from rich.console import Console
+from rich.table import Table
+
+from adasap_det.cli.common import (
+    UsageError,
+    add_common_options,
+    add_structure_hook,
+    build_runner,
+    load_config,
+    report_usage_errors,
+    require_checkpoint,
+)
+from adasap_det.engine.preflight import check_data
+from adasap_det.robustness.benchmark import BenchmarkError
+from adasap_det.robustness.cells import CellKey, load_results
+from adasap_det.robustness.corruptions import check_corruptions, check_severities
+from adasap_det.robustness.metrics import FULL_GRID, Robustness, summarise
+
+_PROGRAM = 'adasap-test-robustness'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = _parser().parse_args(argv)
+    return report_usage_errors(_PROGRAM, lambda: _test(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=_PROGRAM,
+        description='Evaluate a dense or a pruned checkpoint on clean and on corrupted pictures: '
+        'P, mPC and rPC of Michaelis et al. 2019. An interrupted run goes on where it stopped.',
+    )
+    parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--out',
+        '--work-dir',
+        dest='out',
+        metavar='DIR',
+        help='folder of the results (default: robustness/<name> beside the checkpoint)',
+    )
+    parser.add_argument('--name', help='of the model in reports (default: of folder and file)')
+    parser.add_argument(
+        '--benchmark',
+        metavar='DIR',
+        help='benchmark that tools/make_voc_c.py built (default: corrupt on the fly)',
+    )
+    parser.add_argument(
+        '--corruptions',
+        nargs='+',
+        default=['benchmark'],
+        metavar='NAME',
+        help='names, families (noise, blur, weather, digital), benchmark (the 15; default), '
+        'validation (4 more, which never count for mPC) or all',
+    )
+    parser.add_argument(
+        '--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5], metavar='S', help='of 1 to 5'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the corruptions on the fly (0)')
+    parser.add_argument('--metric', default='AP50', help='in the table: AP50 (default) or AP')
+    parser.add_argument(
+        '--pictures',
+        type=int,
+        default=1,
+        metavar='N',
+        help='pictures to paint detections on, of each corruption (default: 1)',
+    )
+    parser.add_argument(
+        '--report',
+        nargs='*',
+        metavar='RESULTS',
+        help='write report.html into the folder of the results; folders of other models named '
+        'here are compared with this one, the first being the baseline',
+    )
+    parser.add_argument('--verbose', action='store_true', help="show MMEngine's log too")
+    add_common_options(parser)
+    return parser
+
+
+def _test(args: argparse.Namespace) -> None:
+    # Said at every import of mmdet, of a metric that is not used here.
+    warnings.filterwarnings('ignore', message='faster_coco_eval')
+    try:
+        corruptions = check_corruptions(args.corruptions)
+        severities = check_severities(args.severities)
+    except ValueError as error:
+        raise UsageError(error) from None
+    if args.metric not in ('AP50', 'AP'):
+        raise UsageError(f'--metric {args.metric!r} is not one of AP50, AP')
+    require_checkpoint(args.checkpoint)
+    name = args.name or default_name(args.checkpoint)
+    # Characters that are no part of a file name on some system give way.
+    folder = re.sub(r'[^\w.%+-]+', '-', name).strip('-.') or 'model'
+    out = Path(args.out or Path(args.checkpoint).parent / 'robustness' / folder)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f'--out {str(out)!r} is a file; give a folder')
+    args.work_dir = str(out / 'log')
+    cfg = load_config(args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if not args.verbose:
+        cfg.log_level = 'WARNING'
+    if not cfg.get('test_dataloader'):
+        raise UsageError(f'config {args.config!r} has no test_dataloader; add one to test with')
+    add_structure_hook(cfg)
+    check_data(cfg, stages=('test',))
+    try:
+        summary = _sweep(
+            args, cfg, out=out, name=name, corruptions=corruptions, severities=severities
+        )
+        if not is_main_process():
+            return
+        _show(summary, args.metric, name)
+        if args.report is not None:
+            _report([*args.report, str(out)], out, args.metric)
+    except (BenchmarkError, ValueError) as error:
+        raise UsageError(error) from error
+    print(f'Results: {out}')
+    if args.report is None:
+        print(f'Compare models: python tools/robustness_report.py {out} OTHER --out report')
+
+
+def _sweep(
+    args: argparse.Namespace,
+    cfg: Config,
+    *,
+    out: Path,
+    name: str,
+    corruptions: tuple[str, ...],
+    severities: tuple[int, ...],
+) -> Robustness:
+    from adasap_det.hooks.pruning_hook import pipeline_input_size
+    from adasap_det.robustness.evaluation.sources import Built, OnTheFly
+    from adasap_det.robustness.evaluation.sweep import Sweep
+
+    source = Built(args.benchmark) if args.benchmark else OnTheFly(seed=args.seed)
+    grid: list[CellKey] = [(c, s) for c in corruptions for s in severities]
+    runner = build_runner(cfg)
+    sweep = Sweep(runner, cfg, out=out, source=source, grid=grid, name=name)
+    sweep.load()
+    cells = sweep.run()
+    try:
+        size = pipeline_input_size(cfg)
+    except ValueError:
+        size = None  # models without a fixed size have no MACs to tell
+    sweep.describe(config=args.config, checkpoint=args.checkpoint, input_size=size)
+    sweep.paint(args.pictures)
+    benchmark = [key for key in FULL_GRID if key in cells] or grid
+    return summarise(cells, metric=args.metric, grid=benchmark)
+
+
+def default_name(checkpoint: str) -> str:
+    """Folder and stem of a checkpoint: ``ssd_voc_adasap epoch_24``."""
+    path = Path(os.path.abspath(checkpoint))
+    return f'{path.parent.name} {path.stem}'
+
+
+def _show(summary: Robustness, metric: str, name: str) -> None:
+    cells = len(summary.per_corruption) * len(summary.per_severity)
+    whole = cells == len(FULL_GRID)
+    table = Table(title=f'{name}: {metric} in %, mean over the severities')
+    table.add_column('corruption')
+    table.add_column(metric, justify='right')
+    for corruption, value in summary.per_corruption.items():
+        table.add_row(corruption, _percent(value))
+    table.add_section()
+    table.add_row('clean (P)', _percent(summary.p))
+    table.add_row('mPC' if whole else f'mean of {cells} of 75 cells', _percent(summary.mpc))
+    table.add_row('rPC' if whole else 'of that, relative to clean', _percent(summary.rpc))
+    Console().print(table)
+
+
+def _percent(value: float | None) -> str:
+    return '-' if value is None else f'{100 * value:.1f}'
+
+
+def _report(folders: Sequence[str], out: Path, metric: str) -> None:
+    from adasap_det.robustness.report import write_report
+
+    page = write_report([load_results(folder) for folder in folders], out, metric=metric)
+    print(f'Report:  {page}')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""AP50 in VOC's way and AP in COCO's, unrounded and by class, from the same detections."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+
+_CLASSWISE = 'per_class'
+
+
+@METRICS.register_module()
+class DetectionAP(BaseMetric):
+    """AP50 as MMDetection's ``VOCMetric`` has it, but unrounded, and AP as ``CocoMetric`` has it.
+
+    Ground truth comes from the data samples, so the test pipeline needs ``LoadAnnotations``, as
+    MMDetection's have it. Boxes that VOC calls difficult and COCO crowds are neither found nor
+    missed.
+
+    Args:
+        eval_mode: ``'area'`` under the curve, or VOC2007's ``'11points'``; concerns AP50 only.
+        collect_device, prefix: As in MMEngine.
+
+    Returns metrics ``AP50``, ``AP`` (over IoU 0.50 to 0.95) and ``per_class``, a dictionary of
+    both by class name; fractions, None for a class without objects.
+    """
+
+    default_prefix = 'robustness'
+
+    def __init__(
+        self, *, eval_mode: str = 'area', collect_device: str = 'cpu', prefix: str | None = None
+    ) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        if eval_mode not in ('area', '11points'):
+            raise ValueError(f"eval_mode must be 'area' or '11points', got {eval_mode!r}")
+        self.eval_mode = eval_mode
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep what the metrics need of each picture, on the CPU."""
+        for sample in data_samples:
+            if 'gt_instances' not in sample:
+                raise ValueError(
+                    'the data samples have no gt_instances; add '
+                    "dict(type='LoadAnnotations', with_bbox=True) to the test pipeline"
+                )
+            ignored = sample.get('ignored_instances') or {}
+            self.results.append(
+                dict(
+                    bboxes=_numpy(sample['gt_instances']['bboxes']),
+                    labels=_numpy(sample['gt_instances']['labels']),
+                    bboxes_ignore=_numpy(ignored.get('bboxes', np.zeros((0, 4)))).reshape(-1, 4),
+                    labels_ignore=_numpy(ignored.get('labels', np.zeros(0))),
+                    found=_numpy(sample['pred_instances']['bboxes']),
+                    scores=_numpy(sample['pred_instances']['scores']),
+                    found_labels=_numpy(sample['pred_instances']['labels']),
+                )
+            )
+
+    def compute_metrics(self, results: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+        """Metrics over all pictures."""
+        classes = self.dataset_meta['classes']
+        by_metric = {
+            'AP50': [
+                voc_ap(results, label, eval_mode=self.eval_mode) for label in range(len(classes))
+            ],
+            'AP': coco_ap(results, len(classes)),
+        }
+        return {
+            **{name: _mean(values) for name, values in by_metric.items()},
+            _CLASSWISE: {
+                name: dict(zip(classes, values, strict=True)) for name, values in by_metric.items()
+            },
+        }
+
+
+def voc_ap(
+    results: Sequence[dict[str, np.ndarray]],
+    label: int,
+    *,
+    eval_mode: str,
+    iou_thr: float = 0.5,
+) -> float | None:
+    """Average precision of one class in VOC's way: greedy matches, widths of ``x2 - x1 + 1``.
+
+    MMDetection's ``eval_map``, without its pool of processes and its table.
+
+    Args:
+        results: One entry a picture: ``bboxes`` and ``labels`` of the objects, ``bboxes_ignore``
+            and ``labels_ignore``, and ``found``, ``scores`` and ``found_labels``.
+        label: The class.
+        eval_mode: ``'area'`` or ``'11points'``.
+        iou_thr: Overlap from which on an object counts as found.
+
+    Returns:
+        A fraction, or None if there are no objects of the class.
+    """
+    from mmdet.evaluation.functional.mean_ap import average_precision, tpfp_default
+
+    objects, scores, hits, misses = 0, [], [], []
+    for result in results:
+        truth = result['bboxes'][result['labels'] == label]
+        ignored = result['bboxes_ignore'][result['labels_ignore'] == label]
+        mine = result['found_labels'] == label
+        score = result['scores'][mine]
+        found = np.hstack([result['found'][mine], score[:, None]]).astype(np.float32)
+        hit, miss = tpfp_default(
+            found,
+            truth.astype(np.float32),
+            ignored.astype(np.float32),
+            iou_thr,
+            use_legacy_coordinate=True,
+        )
+        objects += len(truth)
+        scores.append(score)
+        hits.append(hit[0])
+        misses.append(miss[0])
+    if objects == 0:
+        return None
+    order = np.argsort(-np.concatenate(scores))
+    true = np.cumsum(np.concatenate(hits)[order])
+    false = np.cumsum(np.concatenate(misses)[order])
+    eps = np.finfo(np.float32).eps
+    recall = true / max(objects, eps)
+    precision = true / np.maximum(true + false, eps)
+    return float(average_precision(recall, precision, eval_mode))
+
+
+def coco_ap(results: Sequence[dict[str, np.ndarray]], classes: int) -> list[float | None]:
+    """AP over IoU 0.50 to 0.95 of each class, by pycocotools, 100 detections a picture.
+
+    Returns:
+        Fractions; None for a class without objects.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO()
+    annotations: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for image, result in enumerate(results):
+        for crowd, boxes, labels in (
+            (0, result['bboxes'], result['labels']),
+            (1, result['bboxes_ignore'], result['labels_ignore']),
+        ):
+            for box, label in zip(boxes.tolist(), labels.tolist(), strict=True):
+                x, y, width, height = _corner_and_size(box)
+                annotations.append(
+                    dict(
+                        id=len(annotations) + 1,
+                        image_id=image,
+                        category_id=int(label),
+                        bbox=[x, y, width, height],
+                        area=width * height,
+                        iscrowd=crowd,
+                    )
+                )
+        found += [
+            dict(image_id=image, category_id=int(label), bbox=_corner_and_size(box), score=score)
+            for box, label, score in zip(
+                result['found'].tolist(),
+                result['found_labels'].tolist(),
+                result['scores'].tolist(),
+                strict=True,
+            )
+        ]
+    truth.dataset = dict(
+        images=[dict(id=image) for image in range(len(results))],
+        annotations=annotations,
+        categories=[dict(id=label, name=str(label)) for label in range(classes)],
+    )
+    counts = np.bincount(
+        [a['category_id'] for a in annotations if not a['iscrowd']], minlength=classes
+    )
+    if not found:
+        return [0.0 if count else None for count in counts]
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(found), 'bbox')
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval['precision'][:, :, :, 0, 2]  # all areas, 100 detections
+    return [
+        float(precision[:, :, label].mean()) if counts[label] else None for label in range(classes)
+    ]
+
+
+def _corner_and_size(box: Sequence[float]) -> list[float]:
+    x1, y1, x2, y2 = box
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _numpy(values: Any) -> np.ndarray:
+    if hasattr(values, 'numpy') and not hasattr(values, 'detach'):
+        values = values.numpy()  # boxes of mmdet.structures
+    return values.detach().cpu().numpy() if hasattr(values, 'detach') else np.asarray(values)

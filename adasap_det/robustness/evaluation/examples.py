@@ -1,0 +1,86 @@
+"""Example pictures with detections, for the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS
+from torch import nn
+
+from adasap_det.engine.unwrap import unwrap
+from adasap_det.robustness.cells import CellKey, ExamplePicture, save_pictures
+
+_SCORE = 0.3
+
+
+def paint_examples(
+    model: nn.Module,
+    datasets: Mapping[CellKey, dict[str, Any]],
+    *,
+    folder: Path,
+    number: int = 1,
+    score: float = _SCORE,
+) -> list[ExamplePicture]:
+    """Write pictures of each cell with the model's detections on them.
+
+    Args:
+        model: A detector, in whatever wrapper.
+        datasets: Config of each cell's data set.
+        folder: Of the results; pictures go to ``pictures`` in it.
+        number: Of pictures a cell, the first of the data set.
+        score: Detections below it are not painted.
+
+    Returns:
+        What ``pictures.json`` lists.
+    """
+    from mmdet.visualization import DetLocalVisualizer
+
+    bare = unwrap(model).eval()
+    target = folder / 'pictures'
+    target.mkdir(parents=True, exist_ok=True)
+    examples = []
+    for (corruption, severity), config in datasets.items():
+        dataset = DATASETS.build(config)
+        visualizer = DetLocalVisualizer()
+        visualizer.dataset_meta = dataset.metainfo
+        for index in range(min(number, len(dataset))):
+            sample = dataset[index]
+            with torch.inference_mode():
+                (found,) = bare.test_step(pseudo_collate([sample]))
+            name = 'clean' if corruption is None else f'{corruption}-{severity}'
+            suffix = f'-{index}' if index else ''
+            file = target / f'{name}{suffix}.jpg'
+            visualizer.add_datasample(
+                name,
+                _loaded(dataset, index),
+                found.cpu(),
+                draw_gt=False,
+                pred_score_thr=score,
+                out_file=str(file),
+            )
+            examples.append(
+                ExamplePicture(file.name, corruption, severity, Path(found.img_path).stem)
+            )
+    save_pictures(folder, examples)
+    return examples
+
+
+def _loaded(dataset: Any, index: int) -> Any:
+    """The picture as it is before anything is resized, RGB."""
+    while hasattr(dataset, 'datasets') or hasattr(dataset, 'dataset'):
+        if hasattr(dataset, 'datasets'):
+            which, index = dataset._get_ori_dataset_idx(index)
+            dataset = dataset.datasets[which]
+        else:
+            dataset = dataset.dataset
+    results = dataset.get_data_info(index)
+    for transform in dataset.pipeline.transforms:
+        if type(transform).__name__ not in ('LoadImageFromFile', 'CorruptImage'):
+            break
+        results = transform(results)
+    return cv2.cvtColor(results['img'], cv2.COLOR_BGR2RGB)

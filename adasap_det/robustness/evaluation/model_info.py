@@ -1,0 +1,97 @@
+"""What results say of the evaluated model."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from torch import nn
+
+from adasap_det.engine.unwrap import unwrap
+from adasap_det.pruning import count_macs, count_params
+from adasap_det.robustness.cells import DatasetInfo, LayerChannels, ModelInfo
+
+_LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def layer_channels(model: nn.Module, dense: nn.Module) -> tuple[LayerChannels, ...]:
+    """Output channels of convolutions and linear layers, now and in the dense model.
+
+    Args:
+        model: Evaluated.
+        dense: Built from the same config, not pruned.
+    """
+    before = {
+        name: _channels(layer)
+        for name, layer in dense.named_modules()
+        if isinstance(layer, _LAYERS)
+    }
+    return tuple(
+        LayerChannels(layer=name, channels=_channels(layer), dense_channels=before[name])
+        for name, layer in model.named_modules()
+        if isinstance(layer, _LAYERS) and name in before
+    )
+
+
+def _channels(layer: Any) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+
+
+def describe_model(
+    cfg: Config,
+    model: nn.Module,
+    *,
+    name: str,
+    config: str,
+    checkpoint: str,
+    checkpoint_sha256: str,
+    dataset: DatasetInfo,
+    input_size: tuple[int, int] | None,
+    latency_rounds: int = 30,
+) -> ModelInfo:
+    """Count and time a model.
+
+    Args:
+        cfg: Whole config; its ``model`` is the dense one.
+        model: The loaded model, in whatever wrapper.
+        name, config, checkpoint, checkpoint_sha256, dataset: As they are to be recorded.
+        input_size: Height and width for MACs and latency; None leaves both out.
+        latency_rounds: Timed forward passes, on a CPU only; 0 leaves the latency out.
+    """
+    from adasap_det.demo.latency import measure_latency
+
+    bare = unwrap(model)
+    device = next(bare.parameters()).device
+    macs = latency = None
+    if input_size is not None:
+        macs = int(count_macs(bare, input_size=input_size))
+        if device.type == 'cpu' and latency_rounds:
+            latency = measure_latency({name: bare}, input_size=input_size, rounds=latency_rounds)[
+                name
+            ]
+    return ModelInfo(
+        name=name,
+        config=config,
+        checkpoint=checkpoint,
+        checkpoint_sha256=checkpoint_sha256,
+        params=count_params(bare),
+        macs=macs,
+        input_size=input_size,
+        latency_ms=latency,
+        device=f'cpu, {torch.get_num_threads()} threads' if latency is not None else None,
+        dataset=dataset,
+        channels=layer_channels(bare, MODELS.build(cfg.model)),
+    )

@@ -1,0 +1,266 @@
+"""Evaluates one model on every cell, one file each, and goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.evaluator import Evaluator
+from mmengine.registry import METRICS
+from mmengine.runner import Runner, TestLoop
+
+from adasap_det.robustness.cells import (
+    CLEAN,
+    Cell,
+    CellKey,
+    DatasetInfo,
+    ModelInfo,
+    load_cells,
+    save_cell,
+    save_model,
+)
+from adasap_det.robustness.evaluation.examples import paint_examples
+from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
+from adasap_det.robustness.evaluation.sources import CellSource, leaves
+
+_PREFIX = 'robustness'
+
+
+class Sweep:
+    """Runs a grid of cells through a loaded model.
+
+    The model is built and loaded once, by MMEngine's runner with the config's hooks, so that
+    pruned checkpoints and averaged weights are what ``tools/test.py`` would evaluate.
+
+    Args:
+        runner: Built from ``cfg``, which names the checkpoint in ``load_from``.
+        cfg: Whole config.
+        out: Folder of the results.
+        source: Of the corrupted pictures.
+        grid: Cells to evaluate besides the clean one.
+        name: Of the model, for reports.
+        say: Told what happens, in the main process.
+
+    Raises:
+        ValueError: If the source lacks a cell, or has other pictures than the config's test set.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        cfg: Config,
+        *,
+        out: str | os.PathLike[str],
+        source: CellSource,
+        grid: Sequence[CellKey],
+        name: str,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.runner = runner
+        self.cfg = cfg
+        self.out = Path(out)
+        self.source = source
+        self.grid = [key for key in grid if key != CLEAN]
+        self.name = name
+        self.say = say if is_main_process() else lambda text: None
+        self.sha256 = sha256_of(cfg.load_from)
+        missing = source.missing(self.grid)
+        if missing:
+            names = ', '.join(f'{c} {s}' for c, s in missing[:5])
+            more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
+            raise ValueError(
+                f'{source.title} lacks {names}{more}; build them, or choose others with '
+                f'--corruptions and --severities'
+            )
+        # Before any time is spent: whether every cell has its list of pictures.
+        for key in self.grid:
+            source.cell(cfg.test_dataloader.dataset, key)
+
+    def run(self) -> dict[CellKey, Cell]:
+        """Evaluate what is not there yet; all cells of the grid, and the clean one."""
+        there, stale = self._reusable()
+        keys = [CLEAN, *self.grid]
+        todo = [key for key in keys if key not in there]
+        if there:
+            self.say(f'{len(there)} of {len(keys)} cells are there already')
+        if stale:
+            self.say(
+                f'{len(stale)} cells are evaluated again: checkpoint, config, benchmark or '
+                f'version have changed since'
+            )
+        began, images = time.perf_counter(), None
+        for number, key in enumerate(todo, 1):
+            cell = self._evaluate(key)
+            images = cell.images if images is None else images
+            if cell.images != images:
+                raise ValueError(
+                    f'{_title(key)} has {cell.images} pictures and other cells have {images}; '
+                    f'build the benchmark from the same test data'
+                )
+            if is_main_process():
+                save_cell(self.out, cell)
+            there[key] = cell
+            left = (time.perf_counter() - began) / number * (len(todo) - number)
+            values = '  '.join(f'{m} {_percent(v)}' for m, v in cell.metrics.items())
+            self.say(
+                f'[{number}/{len(todo)}] {_title(key):22s} {values}  '
+                f'{cell.seconds:.1f} s, {_duration(left)} left'
+            )
+        barrier()
+        return {key: there[key] for key in keys}
+
+    def describe(
+        self, *, config: str, checkpoint: str, input_size: tuple[int, int] | None
+    ) -> ModelInfo:
+        """Count and time the model and write ``model.json``, in the main process."""
+        loader = self._loader(CLEAN)
+        dataset = loader.dataset
+        leaf = next(leaves(self.cfg.test_dataloader.dataset))
+        info = DatasetInfo(
+            type=type(dataset).__name__,
+            split=str(leaf.get('ann_file') or leaf.get('data_root') or ''),
+            images=len(dataset),
+            classes=tuple(dataset.metainfo['classes']),
+        )
+        model = describe_model(
+            self.cfg,
+            self.runner.model,
+            name=self.name,
+            config=config,
+            checkpoint=checkpoint,
+            checkpoint_sha256=self.sha256,
+            dataset=info,
+            input_size=input_size,
+        )
+        if is_main_process():
+            save_model(self.out, model)
+        return model
+
+    def paint(self, number: int, *, severity: int = 3) -> None:
+        """Paint the detections on the first pictures of the clean cell and of each corruption.
+
+        Args:
+            number: Of pictures a cell; 0 paints none.
+            severity: Of the corrupted ones; the nearest of the grid.
+        """
+        if not (number and is_main_process()):
+            return
+        corruptions = dict.fromkeys(corruption for corruption, _ in self.grid)
+        nearest = {
+            name: min((s for c, s in self.grid if c == name), key=lambda s: abs(s - severity))
+            for name in corruptions
+        }
+        datasets = {key: self._dataset(key) for key in (CLEAN, *nearest.items())}
+        paint_examples(self.runner.model, datasets, folder=self.out, number=number)
+
+    def load(self) -> None:
+        """Load the checkpoint, as ``Runner.test`` does."""
+        self.runner.call_hook('before_run')
+        self.runner.load_or_resume()
+
+    # ------------------------------------------------------------------ a cell
+
+    def _evaluate(self, key: CellKey) -> Cell:
+        began = time.perf_counter()
+        loader = self._loader(key)
+        loop = TestLoop(self.runner, loader, Evaluator([self._metric()]))
+        self.runner._test_loop = loop
+        found = loop.run()
+        metrics = {
+            name.removeprefix(f'{_PREFIX}/'): value
+            for name, value in found.items()
+            if name.startswith(f'{_PREFIX}/')
+        }
+        per_class = metrics.pop('per_class')
+        return Cell(
+            corruption=key[0],
+            severity=key[1],
+            source=self.source.title if key != CLEAN else 'clean',
+            images=len(loader.dataset),
+            metrics=metrics,
+            per_class=per_class,
+            seconds=round(time.perf_counter() - began, 2),
+            fingerprint=self.fingerprint(key),
+        )
+
+    def _dataset(self, key: CellKey) -> dict[str, Any]:
+        dataset = self.cfg.test_dataloader.dataset
+        return self.source.clean(dataset) if key == CLEAN else self.source.cell(dataset, key)
+
+    def _loader(self, key: CellKey) -> Any:
+        loader = copy.deepcopy(dict(self.cfg.test_dataloader))
+        loader['dataset'] = self._dataset(key)
+        # Each cell has a loader of its own, so workers that outlive it would pile up.
+        loader['persistent_workers'] = False
+        return Runner.build_dataloader(loader, seed=0)
+
+    def _metric(self) -> Any:
+        return METRICS.build(
+            dict(
+                type='DetectionAP',
+                eval_mode=eval_mode(self.cfg),
+                prefix=_PREFIX,
+                _scope_='mmengine',
+            )
+        )
+
+    # ------------------------------------------------------------------ what is there
+
+    def fingerprint(self, key: CellKey) -> str:
+        """Of all that a cell's values depend on."""
+        loader = self.cfg.test_dataloader
+        parts = {
+            'checkpoint': self.sha256,
+            'model': _plain(self.cfg.model),
+            'dataset': _plain(loader.dataset),
+            'eval_mode': eval_mode(self.cfg),
+            'source': self.source.fingerprint,
+            'cell': list(key),
+        }
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _reusable(self) -> tuple[dict[CellKey, Cell], list[CellKey]]:
+        """Cells on disk that fit, and those that do not; the main process looks."""
+        answer: list[Any] = [None]
+        if is_main_process():
+            there = load_cells(self.out)
+            wanted = {key: there[key] for key in (CLEAN, *self.grid) if key in there}
+            fits = {k: c for k, c in wanted.items() if c.fingerprint == self.fingerprint(k)}
+            answer = [(fits, [key for key in wanted if key not in fits])]
+        broadcast_object_list(answer)
+        return answer[0]
+
+
+def eval_mode(cfg: Config) -> str:
+    """How the config's own ``VOCMetric`` integrates; the area where it has none."""
+    evaluators = cfg.get('test_evaluator') or {}
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        if str(evaluator.get('type', '')).endswith('VOCMetric'):
+            return evaluator.get('eval_mode', '11points')
+    return 'area'
+
+
+def _plain(value: Any) -> Any:
+    return value.to_dict() if hasattr(value, 'to_dict') else value
+
+
+def _title(key: CellKey) -> str:
+    return 'clean' if key[0] is None else f'{key[0]} {key[1]}'
+
+
+def _percent(value: float | None) -> str:
+    return '  - ' if value is None else f'{100 * value:4.1f}'
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f'{minutes} min {seconds:02d} s' if minutes else f'{seconds} s'
