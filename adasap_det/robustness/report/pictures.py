@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from adasap_det.robustness.corruptions.names import CORRUPTIONS
@@ -34,7 +35,7 @@ class Shown:
     """
 
     model: int
-    uri: str
+    uri: Markup
     width: int
     height: int
     problem: str = ''
@@ -132,7 +133,7 @@ def _jpeg(path: Path, side: int, quality: int) -> tuple[bytes, int, int] | str:
 
 def _shown(model: int, path: Path, item: tuple[bytes, int, int] | str) -> Shown:
     if isinstance(item, str):
-        return Shown(model, '', 0, 0, problem=item)
+        return Shown(model, Markup(), 0, 0, problem=item)
     data, width, height = item
-    uri = f'data:image/jpeg;base64,{base64.b64encode(data).decode("ascii")}'
+    uri = Markup('data:image/jpeg;base64,' + base64.b64encode(data).decode('ascii'))
     return Shown(model, uri, width, height)

@@ -223,7 +223,7 @@ def _column(
     return [
         Cell(
             text,
-            '' if index == comparison.baseline or text == NONE else unders[index],
+            '' if index == comparison.baseline or unders[index] == NONE else unders[index],
             text == best,
         )
         for index, text in enumerate(texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from adasap_det.robustness.corruptions.names import FAMILIES
@@ -10,6 +11,8 @@ from adasap_det.robustness.corruptions.names import FAMILIES
 NONE = '\u2013'  # en dash
 MINUS = '\u2212'
 
+# Control characters, lone surrogates and noncharacters.
+_FORBIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]')
 _SPELLED = {'gaussian': 'Gaussian', 'jpeg': 'JPEG'}
 
 
@@ -64,7 +67,7 @@ def family_of(corruption: str) -> str:
 def clean(text: str) -> str:
     """The text without what neither XML nor UTF-8 can hold; a line break becomes a space."""
     text = ' '.join(text.split())
-    return ''.join(c if _allowed(ord(c)) else '\ufffd' for c in text)
+    return _FORBIDDEN.sub('\ufffd', text)
 
 
 def shorten(text: str, length: int) -> str:
@@ -87,12 +90,3 @@ def _signed(value: float, decimals: int) -> str:
     if not float(text):
         return text
     return f'{MINUS if value < 0 else "+"}{text}'
-
-
-def _allowed(code: int) -> bool:
-    return (
-        code >= 0x20
-        and not 0x7F <= code <= 0x9F
-        and not 0xD800 <= code <= 0xDFFF
-        and (code & 0xFFFE) != 0xFFFE
-    )

@@ -48,7 +48,7 @@ def make_results(
         images: Of the data set.
         changes: Other values for model.json.
     """
-    random = Random(f'{seed} {name}')
+    random = Random(f'{seed} {name!r}')
     (folder / 'cells').mkdir(parents=True)
     layers = resnet_layers() if layers is None else layers
     model = {

@@ -85,10 +85,10 @@ def _column(
             for bar, (model, channels) in enumerate(zip(table.models, table.channels, strict=True)):
                 y = first + bar * _BAR
                 share = channels[index] / dense
-                axes.add_patch(
+                axes.add_artist(
                     Rectangle((_LEFT, y), room, _BAR - 1.5, facecolor='#e9ecef', linewidth=0)
                 )
-                axes.add_patch(
+                axes.add_artist(
                     Rectangle(
                         (_LEFT, y),
                         room * share,

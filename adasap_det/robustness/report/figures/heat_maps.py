@@ -144,7 +144,7 @@ def _heat_map(
 def _cell(axes, left, top, width, value, colour, write) -> None:  # type: ignore[no-untyped-def]
     fill = '#ffffff' if value is None else colour(value)
     ink = '#6b7680' if value is None else ink_on(*fill[:3])  # type: ignore[misc]
-    axes.add_patch(
+    axes.add_artist(
         Rectangle(
             (left + 0.75, top + 0.75),
             width - 1.5,

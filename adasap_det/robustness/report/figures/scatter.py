@@ -13,7 +13,7 @@ from adasap_det.robustness.report.figures.palette import mark
 from adasap_det.robustness.report.figures.svg import FAINT, Drawing, draw
 from adasap_det.robustness.report.text import shorten
 
-_WIDTH, _HEIGHT = 430, 370
+_WIDTH, _HEIGHT = 400, 350
 _LARGEST = 15.0  # radius of the largest mark in pixels
 _SMALLEST = 3.5
 
@@ -117,7 +117,7 @@ def _ratio_lines(axes, xlim, ylim, complete: bool) -> None:  # type: ignore[no-u
             textcoords='offset pixels',
             ha='right',
             va='top' if at_top else 'bottom',
-            fontsize=9,
+            fontsize=10,
             color='#6b7680',
             bbox=dict(facecolor='white', linewidth=0, pad=1),
             zorder=1,

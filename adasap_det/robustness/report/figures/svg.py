@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -18,8 +19,10 @@ INK = '#1f2933'
 FAINT = '#d5dae0'
 
 _REFERENCE = re.compile(r'url\(#([^)]+)\)')
-# 'font: italic 700 11px "DejaVu Sans", sans-serif' -> the page's own family.
+# The page's own family takes the place of matplotlib's, which up to 3.10 may stand in a shorthand:
+# "font: 700 11px 'DejaVu Sans', sans-serif".
 _FONT = re.compile(r'font: ((?:[a-z]+ |[1-9]00 )*)([\d.]+px) [^;]*')
+_FAMILY = re.compile(r'font-family: [^;]*(?:; )?')
 _STYLE = {
     'svg.fonttype': 'none',
     # Names come from users: a dollar sign in one is a dollar sign.
@@ -84,9 +87,10 @@ def draw(
         width, height: Natural size in CSS pixels.
     """
     buffer = io.BytesIO()
-    settings = {**matplotlib.rcParamsDefault, **_STYLE, 'svg.hashsalt': name}
-    # Switching it would load pyplot.
-    del settings['backend']
+    # Not the user's own settings; the backend stays, as switching it would load pyplot.
+    settings: dict[str, Any] = dict(matplotlib.rcParamsDefault)
+    settings.update(_STYLE, **{'svg.hashsalt': name})
+    settings.pop('backend', None)
     with warnings.catch_warnings(), matplotlib.rc_context(settings):
         # The browser has the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings('ignore', message='Glyph .* missing from')
@@ -124,7 +128,7 @@ def _inline(data: bytes, *, name: str, alt: str, width: int, height: int) -> Mar
             elif key != 'id':
                 value = _REFERENCE.sub(lambda match: f'url(#{ids[match[1]]})', value)
             if key == 'style':
-                value = _FONT.sub(_size_only, value)
+                value = _FONT.sub(_size_only, _FAMILY.sub('', value))
             element.set(key, value)
     view = root.get('viewBox', '')
     root.attrib = {

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from adasap_det.robustness.cells import load_results
+from adasap_det.robustness.report.comparison import compare
+
+from .folders import CLASSES, make_results
+
+
+def test_no_results():
+    with pytest.raises(ValueError, match='no results to report'):
+        compare([])
+
+
+def test_the_same_folder_twice(model):
+    one = model()
+    with pytest.raises(ValueError, match='is given twice'):
+        compare([one, load_results(one.folder)])
+
+
+def test_a_missing_clean_cell_is_named(tmp_path):
+    folder = make_results(tmp_path / 'a', 'a')
+    (folder / 'cells/clean.json').unlink()
+    with pytest.raises(ValueError, match=r'clean'):
+        compare([load_results(folder)])
+
+
+def test_an_unknown_metric_is_named(model):
+    with pytest.raises(ValueError, match=r"metric 'AP75' was not measured .*AP50, AP"):
+        compare([model()], metric='AP75')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'images': 400}, r"number of images of 'other' is 400, that of 'first' is 205"),
+        ({'classes': CLASSES[:4]}, r"the classes of 'other' is \['aeroplane'"),
+    ],
+)
+def test_different_pictures_do_not_compare(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        compare([model('first'), model('other', **options)])
+
+
+@pytest.mark.parametrize(('key', 'value'), [('type', 'CocoDataset'), ('split', 'val')])
+def test_different_data_sets_do_not_compare(tmp_path, model, key, value):
+    folder = make_results(tmp_path / 'other', 'other')
+    text = json.loads((folder / 'model.json').read_text('utf-8'))
+    first = text['dataset'][key]
+    text['dataset'][key] = value
+    (folder / 'model.json').write_text(json.dumps(text), 'utf-8')
+    with pytest.raises(ValueError, match=f"of 'other' is '{value}', that of 'first' is '{first}'"):
+        compare([model('first'), load_results(folder)])
+
+
+def test_cells_of_one_model_have_the_same_pictures(tmp_path):
+    folder = make_results(tmp_path / 'a', 'a')
+    cell = json.loads((folder / 'cells/fog-3.json').read_text('utf-8'))
+    cell['images'] = 7
+    (folder / 'cells/fog-3.json').write_text(json.dumps(cell), 'utf-8')
+    with pytest.raises(ValueError, match=r'images'):
+        compare([load_results(folder)])
+
+
+@pytest.mark.parametrize('value', ['NaN', 'Infinity', '1.2', '-1', '41.2'])
+def test_values_that_are_no_fractions_are_named(tmp_path, value):
+    folder = make_results(tmp_path / 'a', 'a', classes=('x', 'y'))
+    cell = json.loads((folder / 'cells/fog-3.json').read_text('utf-8'))
+    cell['metrics']['AP50'] = json.loads(value)
+    (folder / 'cells/fog-3.json').write_text(json.dumps(cell), 'utf-8')
+    with pytest.raises(ValueError, match=r'fog'):
+        compare([load_results(folder)])
+
+
+def test_a_latency_that_is_no_number(tmp_path):
+    folder = make_results(tmp_path / 'a', 'a', latency_ms=float('inf'))
+    with pytest.raises(ValueError, match='latency_ms'):
+        compare([load_results(folder)])

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from adasap_det.robustness.report.comparison import compare
+from adasap_det.robustness.report.tables import by_class, by_corruption, headline, mean_name
+
+from .folders import FULL
+
+
+def column(table, head):
+    index = next(i for i, name in enumerate(table.heads) if name.startswith(head))
+    return [row.cells[index] for group in table.groups for row in group.rows]
+
+
+def test_the_headline_has_differences_and_marks_the_best(comparison):
+    table = headline(comparison)
+    assert [head.partition(',')[0] for head in table.heads] == [
+        'P', 'mPC', 'rPC', 'parameters', 'MACs', 'latency',
+    ]  # fmt: skip
+    cells = column(table, 'mPC')
+    values = [100 * comparison.mean(i) for i in range(3)]
+    assert [cell.text for cell in cells] == [f'{value:.1f}' for value in values]
+    assert [cell.best for cell in cells] == [value == max(values) for value in values]
+    assert cells[0].under == ''
+    assert cells[2].under == f'{values[2] - values[0]:+.1f}'.replace('-', '\u2212')
+    sizes = column(table, 'parameters, M')
+    assert [cell.text for cell in sizes] == ['26.3', '13.1', '12.9']
+    assert [cell.under for cell in sizes] == ['', '\u221250 %', '\u221251 %']
+    assert [cell.best for cell in sizes] == [False, False, True]
+
+
+def test_differences_are_to_the_chosen_baseline(results):
+    table = headline(compare(results, baseline='AdaSAP 50 %'))
+    cells = column(table, 'P')
+    assert cells[2].under == '' and cells[0].under.startswith('+')
+    assert [row.note for row in table.groups[0].rows] == ['', '', 'baseline']
+
+
+def test_an_incomplete_mean_is_never_called_mpc(model):
+    c = compare([model('a', cells=FULL[:40]), model('b')])
+    assert mean_name(c) == 'mean over 40 of 75 cells'
+    for table in (headline(c), by_corruption(c), by_class(c)):
+        labels = [row.label for group in table.groups for row in group.rows]
+        assert not {'mPC', 'rPC'} & {word for text in [*table.heads, *labels] for word in
+                                     text.replace(',', ' ').split()}  # fmt: skip
+
+
+def test_one_model_is_neither_best_nor_compared(model):
+    table = headline(compare([model()]))
+    assert not any(cell.best or cell.under for group in table.groups for row in group.rows
+                   for cell in row.cells)  # fmt: skip
+
+
+def test_what_prints_alike_is_equally_good(model):
+    # Same seed and name: the same values, so none of the two is the best.
+    table = headline(compare([model('twin'), model('twin')]))
+    assert not any(cell.best for cell in column(table, 'P'))
+
+
+def test_a_latency_nobody_measured_has_no_column(model):
+    table = headline(compare([model(latency_ms=None)]))
+    assert not any('latency' in head for head in table.heads)
+    some = column(headline(compare([model('a', latency_ms=None), model('b')])), 'latency')
+    assert [cell.text for cell in some] == ['\u2013', '13.9']
+    assert not any(cell.under or cell.best for cell in some)
+
+
+def test_latencies_of_different_devices_are_not_compared(model):
+    table = headline(compare([model('a'), model('b', device='other', latency_ms=1.0)]))
+    assert not any(cell.best or cell.under for cell in column(table, 'latency'))
+
+
+def test_corruptions_come_by_family_with_the_mean_last(comparison):
+    table = by_corruption(comparison)
+    assert [group.label for group in table.groups] == [
+        '', 'noise', 'blur', 'weather', 'digital', '',
+    ]  # fmt: skip
+    fog = next(row for row in table.groups[3].rows if row.label == 'Fog')
+    assert fog.cells[1].text == f'{100 * comparison.of_corruption(1, "fog"):.1f}'
+    assert table.groups[-1].rows[0].label == 'mPC'
+
+
+def test_held_out_corruptions_stand_apart(model):
+    table = by_corruption(compare([model(cells=[*FULL, ('spatter', 2)])]))
+    assert table.groups[-2].label == 'held out, not part of the mean'
+    assert [row.label for row in table.groups[-2].rows] == ['Spatter']
+    assert table.groups[-1].rows[0].label == 'mPC'
+
+
+def test_classes_have_p_mpc_and_rpc_of_each_model(comparison):
+    table = by_class(comparison)
+    assert list(table.heads) == ['P', 'mPC', 'rPC'] * 3
+    rows = {row.label: row.cells for row in table.groups[0].rows}
+    assert [cell.text for cell in rows['chair']] == ['\u2013'] * 9
+    p, mpc = comparison.class_clean(1, 'bus'), comparison.class_mean(1, 'bus')
+    texts = [f'{100 * p:.1f}', f'{100 * mpc:.1f}', f'{100 * mpc / p:.1f}']
+    assert [cell.text for cell in rows['bus'][3:6]] == texts
+    assert sum(cell.best for cell in rows['bus'][::3]) == 1
