@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from adasap_det.robustness.cells import ModelResults
+
+# As an evaluation names its source: 'on the fly, seed 0' or 'benchmark VOC2007-C, seed 0'.
+_SEED = re.compile(r'.*\bseed (-?\d+)$')
 
 
 def check_comparable(results: Sequence[ModelResults], names: Sequence[str], metric: str) -> None:
@@ -44,6 +48,11 @@ def check_comparable(results: Sequence[ModelResults], names: Sequence[str], metr
                     f'{name!r} ({r.folder}): {cell.corruption} severity {cell.severity} has '
                     f'{cell.images} images, the clean cell {clean.images}; evaluate it again'
                 )
+        if len(seeds(r)) > 1:
+            raise ValueError(
+                f'{name!r} ({r.folder}) has cells of different seeds, {" and ".join(seeds(r))}; '
+                'evaluate it again with one'
+            )
     for name, r in zip(names[1:], results[1:], strict=True):
         for what, mine, first in _conditions(r, results[0]):
             if mine != first:
@@ -76,6 +85,16 @@ def check_values(name: str, results: ModelResults) -> None:
                 )
 
 
+def seeds(results: ModelResults) -> tuple[str, ...]:
+    """Seeds of the corrupted pictures, in order, as far as their sources state them."""
+    found = {
+        match[1]
+        for cell in results.cells.values()
+        if cell.corruption is not None and (match := _SEED.match(cell.source))
+    }
+    return tuple(sorted(found))
+
+
 def _check_fraction(what: str, value: float | None) -> None:
     # Sums of fractions may round to a little more than 1; not a number fails both comparisons.
     if value is not None and not -1e-9 <= value <= 1 + 1e-9:
@@ -89,3 +108,6 @@ def _conditions(mine: ModelResults, first: ModelResults) -> Iterable[tuple[str, 
     yield 'the split', data.split, first_data.split
     yield 'the classes', list(data.classes), list(first_data.classes)
     yield 'the number of images', cell.images, first_cell.images
+    mine_seed, first_seed = seeds(mine), seeds(first)
+    if mine_seed and first_seed:
+        yield 'the seed', mine_seed[0], first_seed[0]

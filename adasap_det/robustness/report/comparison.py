@@ -95,6 +95,13 @@ class Comparison:
         timed = [r.model for r in self.results if r.model.latency_ms is not None]
         return len({model.device for model in timed}) <= 1
 
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Where the corrupted pictures came from; more than one is worth a word, as a benchmark
+        of JPEG files is not to the byte what is made on the fly."""
+        cells = (cell for r in self.results for cell in r.cells.values())
+        return tuple(dict.fromkeys(cell.source for cell in cells if cell.corruption is not None))
+
     def missing(self, model: int) -> tuple[Key, ...]:
         """Cells of the benchmark that the model lacks."""
         return tuple(key for key in FULL_GRID if key not in self.values[model])

@@ -30,6 +30,7 @@ def make_results(
     pictures: Sequence[tuple[str | None, int]] = (),
     layers: Sequence[tuple[str, int]] | None = None,
     images: int = 205,
+    source: str = 'on the fly, seed 0',
     **changes: object,
 ) -> Path:
     """Write one model's folder.
@@ -46,6 +47,7 @@ def make_results(
         pictures: Corruptions and severities to write an example picture of.
         layers: Names and dense channels; by default those of a ResNet-50 detector.
         images: Of the data set.
+        source: Of the corrupted pictures.
         changes: Other values for model.json.
     """
     random = Random(f'{seed} {name!r}')
@@ -87,7 +89,7 @@ def make_results(
         }
         if len(classes) > 2:
             values[classes[-2]] = None
-        write_cell(folder, corruption, severity, values, images=images)
+        write_cell(folder, corruption, severity, values, images=images, source=source)
     if pictures:
         _write_pictures(folder, random, pictures)
     return folder
@@ -100,6 +102,7 @@ def write_cell(
     per_class: dict[str, float | None],
     *,
     images: int = 205,
+    source: str = 'on the fly, seed 0',
 ) -> None:
     """Write one cell, whose metrics are the means of the classes."""
     known = [value for value in per_class.values() if value is not None]
@@ -109,7 +112,7 @@ def write_cell(
         'schema': 1,
         'corruption': corruption,
         'severity': severity,
-        'source': 'on the fly',
+        'source': source,
         'images': images,
         'metrics': {'AP50': mean, 'AP': None if mean is None else mean / 2},
         'per_class': {'AP50': per_class, 'AP': halves},

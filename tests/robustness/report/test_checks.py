@@ -7,7 +7,7 @@ import pytest
 from adasap_det.robustness.cells import load_results
 from adasap_det.robustness.report.comparison import compare
 
-from .folders import CLASSES, make_results
+from .folders import CLASSES, make_results, write_cell
 
 
 def test_no_results():
@@ -78,4 +78,14 @@ def test_values_that_are_no_fractions_are_named(tmp_path, value):
 def test_a_latency_that_is_no_number(tmp_path):
     folder = make_results(tmp_path / 'a', 'a', latency_ms=float('inf'))
     with pytest.raises(ValueError, match='latency_ms'):
+        compare([load_results(folder)])
+
+
+def test_different_seeds_do_not_compare(model, tmp_path):
+    first, other = model('first'), model('other', source='benchmark seed 0, seed 7')
+    with pytest.raises(ValueError, match="the seed of 'other' is '7', that of 'first' is '0'"):
+        compare([first, other])
+    folder = make_results(tmp_path / 'mixed', 'mixed')
+    write_cell(folder, 'fog', 1, dict.fromkeys(CLASSES, 0.5), source='on the fly, seed 12')
+    with pytest.raises(ValueError, match=r"'mixed' .* different seeds, 0 and 12"):
         compare([load_results(folder)])

@@ -125,9 +125,16 @@ def test_eight_models_make_a_page(model):
     assert sum(name.startswith('difference-0-') for name in drawings) == 7
 
 
+def test_different_sources_are_told(model):
+    one, two = model('a', cells=SMALL), model('b', cells=SMALL, source='benchmark VOC-C, seed 0')
+    text = Page(render_page(compare([one, two]), title='t')).text
+    assert 'different sources' in text and 'on the fly, seed 0; benchmark VOC-C, seed 0' in text
+
+
 def test_how_it_was_measured(html, results):
     text = Page(html).text
     for r in results:
         for part in (r.model.config, r.model.checkpoint, r.model.checkpoint_sha256, r.model.device):
             assert part in text
+    assert 'different sources' not in text and 'on the fly, seed 0' in text
     assert 'VOCDataset, test' in text and '300 \u00d7 300' in text and '26,285,486' in text

@@ -23,7 +23,7 @@ _REFERENCE = re.compile(r'url\(#([^)]+)\)')
 # "font: 700 11px 'DejaVu Sans', sans-serif".
 _FONT = re.compile(r'font: ((?:[a-z]+ |[1-9]00 )*)([\d.]+px) [^;]*')
 _FAMILY = re.compile(r'font-family: [^;]*(?:; )?')
-_STYLE = {
+_STYLE: Any = {
     'svg.fonttype': 'none',
     # Names come from users: a dollar sign in one is a dollar sign.
     'text.parse_math': False,
@@ -88,8 +88,8 @@ def draw(
     """
     buffer = io.BytesIO()
     # Not the user's own settings; the backend stays, as switching it would load pyplot.
-    settings: dict[str, Any] = dict(matplotlib.rcParamsDefault)
-    settings.update(_STYLE, **{'svg.hashsalt': name})
+    # Typed as Any: matplotlib 3.11 types the keys as literals, earlier versions as strings.
+    settings: Any = {**matplotlib.rcParamsDefault, **_STYLE, 'svg.hashsalt': name}
     settings.pop('backend', None)
     with warnings.catch_warnings(), matplotlib.rc_context(settings):
         # The browser has the glyphs that matplotlib's own font lacks.
