@@ -25,7 +25,8 @@ from rich.table import Table
 from torch import nn
 
 import adasap_det
-from adasap_det.hooks.pruning_hook import channel_rows, pipeline_input_size
+from adasap_det.engine.input_size import pipeline_input_size
+from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import MagnitudeImportance, find_channel_groups
 

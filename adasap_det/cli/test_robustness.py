@@ -143,7 +143,6 @@ def _sweep(
     corruptions: tuple[str, ...],
     severities: tuple[int, ...],
 ) -> Robustness:
-    from adasap_det.hooks.pruning_hook import pipeline_input_size
     from adasap_det.robustness.evaluation.sources import Built, OnTheFly
     from adasap_det.robustness.evaluation.sweep import Sweep
 
@@ -153,11 +152,7 @@ def _sweep(
     sweep = Sweep(runner, cfg, out=out, source=source, grid=grid, name=name)
     sweep.load()
     cells = sweep.run()
-    try:
-        size = pipeline_input_size(cfg)
-    except ValueError:
-        size = None  # models without a fixed size have no MACs to tell
-    sweep.describe(config=args.config, checkpoint=args.checkpoint, input_size=size)
+    sweep.describe(config=args.config, checkpoint=args.checkpoint)
     sweep.paint(args.pictures)
     benchmark = [key for key in FULL_GRID if key in cells] or grid
     return summarise(cells, metric=args.metric, grid=benchmark)

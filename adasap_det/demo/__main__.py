@@ -18,10 +18,10 @@ from mmengine.config import Config
 from rich.console import Console
 
 from adasap_det.datasets import make_shapes_voc
-from adasap_det.demo.latency import measure_latency
 from adasap_det.demo.runner import evaluate, train
 from adasap_det.demo.settings import FAST, FULL, IMAGE_SIZE, Settings, load_config
 from adasap_det.demo.summary import ModelResult, as_data, summary_table
+from adasap_det.engine.latency import measure_latency
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.optim.optim_wrapper import SharpnessAwareMixin
 from adasap_det.optim.perturbation import Rows
 from adasap_det.pruning.budget import least_cost, select_channels
@@ -339,32 +340,6 @@ def channel_rows(model: nn.Module, groups: Sequence[ChannelGroup]) -> dict[nn.Pa
             ball[piece.positions.to(ball.device)] = (offset + piece.channels).to(ball.device)
         offset += group.size
     return rows
-
-
-def pipeline_input_size(cfg: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width that the training pipeline resizes to.
-
-    Raises:
-        ValueError: If no ``Resize`` with a ``scale`` is found.
-    """
-
-    def scales(node: Any) -> Any:
-        if isinstance(node, Mapping):
-            if 'Resize' in str(node.get('type')) and 'scale' in node:
-                yield node['scale']
-            for value in node.values():
-                yield from scales(value)
-        elif isinstance(node, (list, tuple)):
-            for value in node:
-                yield from scales(value)
-
-    for scale in scales(cfg.get('train_dataloader') or {}):
-        width, height = (scale, scale) if isinstance(scale, int) else scale[:2]
-        return int(height), int(width)
-    raise ValueError(
-        'PruningHook.input_size is not set, and no Resize in train_dataloader tells the size that '
-        'MACs are counted at; set input_size=(height, width)'
-    )
 
 
 def _optimizers(runner: Runner) -> list[Optimizer]:

@@ -7,8 +7,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.hooks import PruningHook
-from adasap_det.hooks.pruning_hook import channel_rows, pipeline_input_size
+from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.pruning import count_macs, count_params, find_channel_groups
 from adasap_det.pruning.structure import META_KEY
 

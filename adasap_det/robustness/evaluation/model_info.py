@@ -71,7 +71,7 @@ def describe_model(
         input_size: Height and width for MACs and latency; None leaves both out.
         latency_rounds: Timed forward passes, on a CPU only; 0 leaves the latency out.
     """
-    from adasap_det.demo.latency import measure_latency
+    from adasap_det.engine.latency import measure_latency
 
     bare = unwrap(model)
     device = next(bare.parameters()).device

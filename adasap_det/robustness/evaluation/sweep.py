@@ -17,6 +17,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import METRICS
 from mmengine.runner import Runner, TestLoop
 
+from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.robustness.cells import (
     CLEAN,
     Cell,
@@ -117,19 +118,19 @@ class Sweep:
         barrier()
         return {key: there[key] for key in keys}
 
-    def describe(
-        self, *, config: str, checkpoint: str, input_size: tuple[int, int] | None
-    ) -> ModelInfo:
-        """Count and time the model and write ``model.json``, in the main process."""
-        loader = self._loader(CLEAN)
-        dataset = loader.dataset
+    def describe(self, *, config: str, checkpoint: str) -> ModelInfo:
+        """Count and time the model and write ``model.json``, in the main process.
+
+        MACs and latency are those of the size that the training pipeline resizes to, or, where it
+        does not, of the first test picture.
+        """
+        dataset = self._loader(CLEAN).dataset
+        try:
+            size = pipeline_input_size(self.cfg)
+        except ValueError:
+            height, width = dataset[0]['inputs'].shape[-2:]
+            size = (int(height), int(width))
         leaf = next(leaves(self.cfg.test_dataloader.dataset))
-        info = DatasetInfo(
-            type=type(dataset).__name__,
-            split=str(leaf.get('ann_file') or leaf.get('data_root') or ''),
-            images=len(dataset),
-            classes=tuple(dataset.metainfo['classes']),
-        )
         model = describe_model(
             self.cfg,
             self.runner.model,
@@ -137,8 +138,13 @@ class Sweep:
             config=config,
             checkpoint=checkpoint,
             checkpoint_sha256=self.sha256,
-            dataset=info,
-            input_size=input_size,
+            dataset=DatasetInfo(
+                type=type(dataset).__name__,
+                split=str(leaf.get('ann_file') or leaf.get('data_root') or ''),
+                images=len(dataset),
+                classes=tuple(dataset.metainfo['classes']),
+            ),
+            input_size=size,
         )
         if is_main_process():
             save_model(self.out, model)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from adasap_det.demo.latency import measure_latency
+from adasap_det.engine.latency import measure_latency
 
 
 class Sleeper(nn.Module):

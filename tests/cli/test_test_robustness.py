@@ -1,0 +1,185 @@
+"""adasap-test-robustness: from pictures to P, mPC and rPC, resumed, compared, refused."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from adasap_det.cli import make_voc_c, test_robustness
+from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.robustness.cells import load_cells, load_results
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(config):
+    """With so many detections that some are right by chance."""
+    config.write_text(config.read_text().replace('max_per_img=20', 'max_per_img=1000'))
+    return config
+
+
+@pytest.fixture(scope='session')
+def checkpoint(shapes, tmp_path_factory):
+    """A detector that has learnt nothing, saved as training would."""
+    init_default_scope('mmdet')
+    cfg = Config.fromfile(ROOT / 'configs/demo/shapes_dense.py')
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    path = tmp_path_factory.mktemp('checkpoint') / 'iter_2.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
+    return str(path)
+
+
+@pytest.fixture(scope='session')
+def benchmark(shapes, tmp_path_factory):
+    out = tmp_path_factory.mktemp('benchmark') / 'c'
+    options = ['--year', '2007', '--split', 'test', '--workers', '0', '--format', 'png']
+    chosen = ['--corruptions', 'fog', 'contrast', '--severities', '1', '3']
+    assert make_voc_c.main(['--source', str(shapes), *options, *chosen, '--out', str(out)]) == 0
+    return out
+
+
+def run(config, checkpoint, out, *options):
+    return test_robustness.main(
+        [str(config), checkpoint, '--out', str(out), '--pictures', '0', *options]
+    )
+
+
+GRID = ('--corruptions', 'fog', 'contrast', '--severities', '1', '3')
+
+
+def test_a_built_benchmark_gives_what_on_the_fly_gives(
+    config, checkpoint, benchmark, tmp_path, capsys
+):
+    """PNG keeps every byte, so both see the same pictures."""
+    assert run(config, checkpoint, tmp_path / 'fly', *GRID) == 0
+    assert run(config, checkpoint, tmp_path / 'built', *GRID, '--benchmark', str(benchmark)) == 0
+    fly, built = load_results(tmp_path / 'fly'), load_results(tmp_path / 'built')
+    assert set(fly.cells) == {(None, 0), *((c, s) for c in ('fog', 'contrast') for s in (1, 3))}
+    for key, cell in fly.cells.items():
+        assert built.cells[key].metrics == cell.metrics
+        assert built.cells[key].per_class == cell.per_class
+        assert cell.images == 4
+    different = {json.dumps(cell.metrics) for cell in fly.cells.values()}
+    assert len(different) > 1, 'corruption changed nothing'
+    assert 'mean of 4 of 75 cells' in capsys.readouterr().out
+
+
+def test_describes_the_model(config, checkpoint, tmp_path):
+    assert run(config, checkpoint, tmp_path, '--corruptions', 'fog', '--severities', '1') == 0
+    model = load_results(tmp_path).model
+    assert model.params == 991_140
+    assert model.dataset.images == 4
+    assert model.dataset.classes[0] == 'circle'
+    assert all(layer.channels == layer.dense_channels for layer in model.channels)
+    assert model.input_size == (128, 128)
+    assert model.macs > 10_000_000
+    assert model.latency_ms > 0
+
+
+def test_goes_on_where_it_was_and_says_why_it_repeats(config, checkpoint, tmp_path, capsys):
+    options = ('--corruptions', 'fog', '--severities', '1', '3')
+    assert run(config, checkpoint, tmp_path, *options) == 0
+    clean = tmp_path / 'cells' / 'clean.json'
+    before = clean.stat().st_mtime_ns
+    (tmp_path / 'cells' / 'fog-3.json').unlink()
+    capsys.readouterr()
+    assert run(config, checkpoint, tmp_path, *options) == 0
+    out = capsys.readouterr().out
+    assert '2 of 3 cells are there already' in out and '[1/1] fog 3' in out
+    assert clean.stat().st_mtime_ns == before
+    # Another seed is another benchmark: the corrupted cells are stale, the clean one too.
+    assert run(config, checkpoint, tmp_path, *options, '--seed', '1') == 0
+    assert 'evaluated again' in capsys.readouterr().out
+    assert load_cells(tmp_path)['fog', 1].source == 'on the fly, seed 1'
+
+
+def test_a_pruned_checkpoint_and_a_report(config, checkpoint, tmp_path, capsys):
+    init_default_scope('mmdet')
+    model = MODELS.build(Config.fromfile(str(config)).model)
+    groups = find_channel_groups(model, input_size=(128, 128)).groups
+    cut_channels(model, groups, {groups[1].name: torch.arange(groups[1].size - 8)})
+    from adasap_det.engine.shrink_on_load import mark_pruned
+
+    state = model.state_dict()
+    mark_pruned(state)
+    torch.save({'state_dict': state, 'meta': {}}, tmp_path / 'pruned.pth')
+    options = ('--corruptions', 'fog', '--severities', '1')
+    assert run(config, checkpoint, tmp_path / 'dense', *options, '--name', 'dense') == 0
+    assert (
+        test_robustness.main(
+            [
+                str(config), str(tmp_path / 'pruned.pth'), '--out', str(tmp_path / 'pruned'),
+                *options, '--name', 'pruned', '--report', str(tmp_path / 'dense'),
+            ]
+        )
+        == 0
+    )  # fmt: skip
+    found = load_results(tmp_path / 'pruned')
+    assert found.model.params < 991_140
+    cut = [c for c in found.model.channels if c.channels < c.dense_channels]
+    assert cut and all(c.dense_channels - c.channels == 8 for c in cut)
+    assert {(p.corruption, p.severity) for p in found.pictures} == {(None, 0), ('fog', 1)}
+    assert all((tmp_path / 'pruned/pictures' / p.file).stat().st_size for p in found.pictures)
+    page = (tmp_path / 'pruned' / 'report.html').read_text()
+    assert 'dense' in page and 'pruned' in page
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--corruptions', 'haze'], "unknown corruption 'haze'"),
+        (['--severities', '6'], 'severity 6 is not one of'),
+        (['--metric', 'mAP'], "--metric 'mAP' is not one of AP50, AP"),
+        (['--benchmark', 'nowhere'], 'nowhere'),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(
+    config, checkpoint, tmp_path, capsys, options, message
+):
+    assert run(config, checkpoint, tmp_path / 'out', *options) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count('\n') == 1
+
+
+def test_a_benchmark_that_lacks_cells(config, checkpoint, benchmark, tmp_path, capsys):
+    options = ('--corruptions', 'fog', 'snow', '--benchmark', str(benchmark))
+    assert run(config, checkpoint, tmp_path, *options) == 2
+    err = capsys.readouterr().err
+    assert 'lacks fog 2, fog 4, fog 5, snow 1, snow 2 and 3 more' in err
+
+
+def test_a_benchmark_of_another_split(config, checkpoint, benchmark, tmp_path, capsys):
+    change = 'test_dataloader.dataset.ann_file=VOC2007/ImageSets/Main/val.txt'
+    options = (*GRID, '--benchmark', str(benchmark), '--cfg-options', change)
+    assert run(config, checkpoint, tmp_path, *options) == 2
+    assert "has no 'VOC2007/ImageSets/Main/val.txt'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(config, checkpoint, tmp_path):
+    options = ['--corruptions', 'fog', '--severities', '1', '--pictures', '0']
+    assert (
+        test_robustness.main([str(config), checkpoint, '--out', str(tmp_path / 'one'), *options])
+        == 0
+    )
+    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
+    port = ['--master_port', str(29000 + os.getpid() % 2000)]
+    script = [str(ROOT / 'tools/test_robustness.py'), str(config), checkpoint]
+    done = subprocess.run(
+        [*command, *port, *script, '--out', str(tmp_path / 'two'), *options, '--launcher=pytorch'],
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = load_cells(tmp_path / 'one'), load_cells(tmp_path / 'two')
+    assert {k: c.metrics for k, c in one.items()} == {k: c.metrics for k, c in two.items()}

@@ -1,0 +1,144 @@
+"""Equal to MMDetection's own metrics, but for their rounding; and by hand."""
+
+import numpy as np
+import pytest
+import torch
+from mmdet.evaluation import CocoMetric, VOCMetric
+from mmengine.structures import InstanceData
+
+from adasap_det.robustness.evaluation.average_precision import DetectionAP, coco_ap, voc_ap
+
+CLASSES = ('a', 'b', 'c')
+
+
+def boxes(rng, number):
+    corner = rng.uniform(0, 60, (number, 2))
+    return np.hstack([corner, corner + rng.uniform(8, 40, (number, 2))]).astype(np.float32)
+
+
+def samples(seed=0, pictures=20):
+    """Detections near the objects, some doubled, some wrong; class c has no objects."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for index in range(pictures):
+        truth, ignored = boxes(rng, rng.integers(1, 5)), boxes(rng, rng.integers(0, 3))
+        labels = rng.integers(0, 2, len(truth))
+        near = truth + rng.normal(0, 3, truth.shape)
+        detections = np.vstack([near, near[:1] + 1, ignored + 1, boxes(rng, 2)]).astype(np.float32)
+        classes = np.concatenate([labels, labels[:1], rng.integers(0, 2, len(ignored)), [0, 2]])
+        found.append(
+            {
+                'img_id': index,
+                'ori_shape': (100, 100),
+                'gt_instances': InstanceData(
+                    bboxes=torch.tensor(truth), labels=torch.tensor(labels)
+                ),
+                'ignored_instances': InstanceData(
+                    bboxes=torch.tensor(ignored),
+                    labels=torch.tensor(rng.integers(0, 2, len(ignored))),
+                ),
+                'pred_instances': InstanceData(
+                    bboxes=torch.tensor(detections),
+                    scores=torch.tensor(rng.uniform(0, 1, len(detections)).astype(np.float32)),
+                    labels=torch.tensor(classes),
+                ),
+            }
+        )
+    return found
+
+
+def evaluate(metric, data):
+    metric.dataset_meta = {'classes': CLASSES}
+    metric.process({}, data)
+    return metric.evaluate(len(data))
+
+
+@pytest.mark.parametrize('eval_mode', ['area', '11points'])
+def test_ap50_is_vocmetrics_unrounded(eval_mode):
+    data = samples()
+    ours = evaluate(DetectionAP(eval_mode=eval_mode), data)
+    theirs = evaluate(VOCMetric(eval_mode=eval_mode), data)
+    assert ours['robustness/AP50'] == pytest.approx(theirs['pascal_voc/mAP'], abs=1e-6)
+    assert 0.1 < ours['robustness/AP50'] < 0.9
+    per_class = ours['robustness/per_class']['AP50']
+    assert per_class['c'] is None
+    assert (per_class['a'] + per_class['b']) / 2 == pytest.approx(ours['robustness/AP50'])
+
+
+def test_ap_is_cocometrics(tmp_path):
+    data = samples(1)
+    ours = evaluate(DetectionAP(), data)
+    for sample in data:  # CocoMetric takes plain instances in this form
+        sample['instances'] = [
+            dict(bbox=box.tolist(), bbox_label=int(label), ignore_flag=flag)
+            for key, flag in (('gt_instances', 0), ('ignored_instances', 1))
+            for box, label in zip(sample[key].bboxes, sample[key].labels, strict=True)
+        ]
+    metric = CocoMetric(metric='bbox', outfile_prefix=str(tmp_path / 'coco'))
+    for sample in data:
+        sample['gt_instances'] = sample['instances']
+    found = {}
+    metric.dataset_meta = {'classes': CLASSES}
+    truth = metric.gt_to_coco_json(
+        [
+            dict(
+                img_id=s['img_id'],
+                width=100,
+                height=100,
+                anns=[
+                    dict(bbox=i['bbox'], bbox_label=i['bbox_label'], ignore_flag=i['ignore_flag'])
+                    for i in s['instances']
+                ],
+            )
+            for s in data
+        ],
+        str(tmp_path / 'truth'),
+    )
+    coco = CocoMetric(ann_file=truth, metric='bbox')
+    for sample in data:
+        del sample['gt_instances'], sample['ignored_instances']
+        sample['pred_instances'] = sample['pred_instances'].to_dict()
+    found = evaluate(coco, data)
+    # CocoMetric rounds to three digits.
+    assert ours['robustness/AP'] == pytest.approx(found['coco/bbox_mAP'], abs=6e-4)
+
+
+def result(truth, found, scores):
+    return dict(
+        bboxes=np.array(truth, float).reshape(-1, 4),
+        labels=np.zeros(len(truth), int),
+        bboxes_ignore=np.zeros((0, 4)),
+        labels_ignore=np.zeros(0, int),
+        found=np.array(found, float).reshape(-1, 4),
+        scores=np.array(scores, float),
+        found_labels=np.zeros(len(found), int),
+    )
+
+
+BOX, FAR = [10, 10, 30, 30], [60, 60, 80, 80]
+
+
+def test_by_hand():
+    """Of two objects the first is found, a wrong detection comes before it: AP is 1/2 * 1/2."""
+    results = [result([BOX], [FAR], [0.9]), result([BOX], [BOX], [0.5])]
+    assert voc_ap(results, 0, eval_mode='area') == pytest.approx(0.25)
+    # Precision 1/2 at the recalls 0, 0.1, ..., 0.5 of eleven.
+    assert voc_ap(results, 0, eval_mode='11points') == pytest.approx(0.5 * 6 / 11)
+    # COCO's 101 points of recall: 51 of them up to 0.5, at each of ten thresholds.
+    assert coco_ap(results, 1) == [pytest.approx(0.5 * 51 / 101)]
+
+
+def test_nothing_found_and_nothing_there():
+    assert voc_ap([result([BOX], [], [])], 0, eval_mode='area') == 0
+    assert coco_ap([result([BOX], [], [])], 2) == [0.0, None]
+    assert voc_ap([result([], [BOX], [0.5])], 0, eval_mode='area') is None
+    assert coco_ap([result([], [BOX], [0.5])], 1) == [None]
+
+
+def test_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="eval_mode must be 'area' or '11points', got 'x'"):
+        DetectionAP(eval_mode='x')
+    sample = samples(pictures=1)[0]
+    del sample['gt_instances']
+    with pytest.raises(ValueError, match=r'add dict.*LoadAnnotations'):
+        DetectionAP().process({}, [sample])

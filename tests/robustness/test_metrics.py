@@ -1,0 +1,89 @@
+"""P, mPC and rPC by hand."""
+
+import pytest
+
+from adasap_det.robustness.cells import CLEAN, Cell
+from adasap_det.robustness.corruptions import BENCHMARK
+from adasap_det.robustness.metrics import FULL_GRID, summarise
+
+
+def cell(corruption, severity, value, **per_class):
+    return Cell(
+        corruption, severity, 'x', 10, {'AP50': value}, {'AP50': per_class} if per_class else {}
+    )
+
+
+def cells_of(table, clean=0.8):
+    cells = {CLEAN: cell(None, 0, clean)}
+    cells.update({(c, s): cell(c, s, v) for (c, s), v in table.items()})
+    return cells
+
+
+TWO_BY_TWO = {('fog', 1): 0.6, ('fog', 5): 0.2, ('snow', 1): 0.5, ('snow', 5): 0.3}
+
+
+def test_by_hand():
+    found = summarise(cells_of(TWO_BY_TWO), grid=list(TWO_BY_TWO))
+    assert found.p == 0.8
+    assert found.per_corruption == {'fog': pytest.approx(0.4), 'snow': pytest.approx(0.4)}
+    assert found.per_severity == {1: pytest.approx(0.55), 5: pytest.approx(0.25)}
+    assert found.mpc == pytest.approx(0.4)
+    assert found.rpc == pytest.approx(0.5)
+    assert found.complete
+
+
+def test_the_whole_benchmark_is_fifteen_times_five():
+    assert len(FULL_GRID) == 75
+    table = {key: 0.01 * key[1] * (1 + BENCHMARK.index(key[0])) for key in FULL_GRID}
+    found = summarise(cells_of(table))
+    # Mean severity 3, mean position 8.
+    assert found.mpc == pytest.approx(0.01 * 3 * 8)
+    assert found.rpc == pytest.approx(0.24 / 0.8)
+
+
+def test_severities_average_to_the_same():
+    """Whatever the order of averaging."""
+    found = summarise(cells_of(TWO_BY_TWO), grid=list(TWO_BY_TWO))
+    assert found.mpc == pytest.approx(sum(found.per_severity.values()) / 2)
+
+
+def test_an_incomplete_sweep_has_no_mpc():
+    cells = cells_of(TWO_BY_TWO)
+    del cells['snow', 5]
+    found = summarise(cells, grid=list(TWO_BY_TWO))
+    assert (found.mpc, found.rpc, found.complete) == (None, None, False)
+    assert found.missing == (('snow', 5),)
+    assert found.per_corruption == {'fog': pytest.approx(0.4), 'snow': None}
+    assert found.per_severity == {1: pytest.approx(0.55), 5: None}
+    assert summarise(cells).mpc is None
+
+
+def test_held_out_corruptions_do_not_count():
+    table = dict.fromkeys(FULL_GRID, 0.4) | {('spatter', 1): 1.0}
+    assert summarise(cells_of(table)).mpc == pytest.approx(0.4)
+
+
+def test_per_class_and_classes_without_objects():
+    cells = {
+        CLEAN: cell(None, 0, 0.5, dog=0.8, cat=0.2, cow=None),
+        ('fog', 1): cell('fog', 1, 0.3, dog=0.4, cat=0.2, cow=None),
+        ('fog', 2): cell('fog', 2, 0.1, dog=0.2, cat=0.0, cow=None),
+    }
+    found = summarise(cells, grid=[('fog', 1), ('fog', 2)])
+    dog, cat, cow = (found.per_class[name] for name in ('dog', 'cat', 'cow'))
+    assert (dog.p, dog.mpc, dog.rpc) == (0.8, pytest.approx(0.3), pytest.approx(0.375))
+    assert (cat.mpc, cat.rpc) == (pytest.approx(0.1), pytest.approx(0.5))
+    assert (cow.p, cow.mpc, cow.rpc) == (None, None, None)
+
+
+def test_no_relative_performance_where_clean_is_zero():
+    found = summarise(cells_of(TWO_BY_TWO, clean=0.0), grid=list(TWO_BY_TWO))
+    assert found.mpc == pytest.approx(0.4)
+    assert found.rpc is None
+
+
+def test_unknown_metric_and_ragged_grid():
+    with pytest.raises(ValueError, match=r"lacks the metric 'mAP'; it has AP50"):
+        summarise(cells_of(TWO_BY_TWO), metric='mAP', grid=list(TWO_BY_TWO))
+    with pytest.raises(ValueError, match='same severities'):
+        summarise(cells_of(TWO_BY_TWO), grid=list(TWO_BY_TWO)[:3])
