@@ -1,4 +1,4 @@
-"""``python -m adasap_det.demo``: draw data, train, prune with AdaSAP, reload, compare."""
+"""``python -m adasap_det.demo``: draw data, train, prune, reload, corrupt, compare."""
 
 from __future__ import annotations
 
@@ -12,24 +12,36 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
 from rich.console import Console
 
 from adasap_det.datasets import make_shapes_voc
+from adasap_det.demo import robustness
 from adasap_det.demo.runner import evaluate, train
 from adasap_det.demo.settings import FAST, FULL, IMAGE_SIZE, Settings, load_config
 from adasap_det.demo.summary import ModelResult, as_data, summary_table
 from adasap_det.engine.latency import measure_latency
+from adasap_det.robustness.cells import load_results
+from adasap_det.robustness.report import write_report
+
+#: Name of each model, its config in ``configs/demo`` and what is done; the first is the dense one.
+MODELS = (
+    ('dense', 'dense', 'Train the dense detector from scratch'),
+    ('plainly pruned', 'pruned', 'Prune it between plain steps'),
+    ('AdaSAP', 'adasap', 'AdaSAP: adaptive perturbation, cuts, uniform perturbation'),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m adasap_det.demo',
-        description='Train a detector on drawn shapes, prune it with AdaSAP to half of its '
-        'parameters and compare, on a CPU. An interrupted run goes on where it stopped.',
+        description='Train a detector on drawn shapes, prune it plainly and with AdaSAP to half of '
+        'its parameters, and compare all three on clean and on corrupted pictures, on a CPU. An '
+        'interrupted run goes on where it stopped.',
     )
     parser.add_argument('--work-dir', type=Path, help='folder for everything (demo_out)')
     parser.add_argument('--seed', type=int, default=0, help='of the pictures and the training (0)')
@@ -59,15 +71,84 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
         console.print(text, soft_wrap=True, markup=False)
 
     def step(number: int, title: str) -> None:
-        console.rule(f'{number}/5 {title} ({time.perf_counter() - began:.0f} s)', align='left')
+        console.rule(f'{number}/7 {title} ({time.perf_counter() - began:.0f} s)', align='left')
 
     step(1, 'Draw the data set of shapes')
+    data = _draw(work_dir, settings, seed=seed)
+    say(f'{data}: {settings.num_train} pictures to train on, {settings.num_test} to test on')
+
+    checkpoints: dict[str, Path] = {}
+    for number, (name, config, title) in enumerate(MODELS, 2):
+        step(number, title)
+        cfg = load_config(config, settings, work_dir=work_dir, seed=seed)
+        if checkpoints:
+            cfg.load_from = str(checkpoints['dense'])
+        checkpoints[name] = train(cfg, say=say)
+
+    step(5, 'Reload the checkpoints; evaluate, count and time them, paint detections')
+    dense_cfg = load_config('dense', settings, work_dir=work_dir, seed=seed)
+    ap50 = {name: evaluate(dense_cfg, path, name=name) for name, path in checkpoints.items()}
+    counted, pictures = _inspect(dense_cfg, checkpoints, data, work_dir, settings)
+
+    step(6, 'Corrupt test pictures and evaluate the models on them')
+    benchmark, results_dir = work_dir / 'corrupted', work_dir / 'robustness'
+    robustness.build(data, benchmark, settings, say=say)
+    results = {}
+    for name, path in checkpoints.items():
+        say(f'{name}:')
+        found = robustness.sweep(
+            dense_cfg,
+            path,
+            name=name,
+            out=results_dir / name,
+            benchmark=benchmark,
+            settings=settings,
+            latency_ms=counted[name]['latency_ms'],
+            say=say,
+        )
+        results[name] = ModelResult(
+            ap50=ap50[name],
+            p=found.p or 0.0,
+            mpc=found.mpc or 0.0,
+            rpc=found.rpc,
+            checkpoint=str(path),
+            **counted[name],
+        )
+
+    step(7, 'Report')
+    page = write_report([load_results(results_dir / name) for name in checkpoints], work_dir)
+    threads = torch.get_num_threads()
+    data_of_all = as_data(
+        results,
+        pictures=[str(path) for path in pictures],
+        report=str(page),
+        threads=threads,
+        seconds=time.perf_counter() - began,
+    )
+    (work_dir / 'results.json').write_text(json.dumps(data_of_all, indent=2) + '\n')
+
+    console.print()
+    mean = robustness.mean_name(settings)
+    console.print(summary_table(results, threads=threads, corrupted=mean))
+    say(f'Report, to open in a browser:  {page}')
+    say(f'Detections side by side:       {work_dir / "pictures"}')
+    for name, path in checkpoints.items():
+        say(f'{f"Checkpoint, {name}:":30s} {path}')
+    say(f'These numbers:                 {work_dir / "results.json"}')
+    say(f'Time:                          {time.perf_counter() - began:.0f} s')
+    say('\nGo on with:')
+    for command in _next_commands(work_dir, checkpoints['AdaSAP']):
+        say(f'  {command}')
+    return data_of_all
+
+
+def _draw(work_dir: Path, settings: Settings, *, seed: int) -> Path:
     progress = logging.getLogger('adasap_det.datasets.shapes')
     handler = logging.StreamHandler(sys.stdout)
     progress.addHandler(handler)
     progress.setLevel(logging.INFO)
     try:
-        data = make_shapes_voc(
+        return make_shapes_voc(
             work_dir / 'data',
             num_train=settings.num_train,
             num_val=settings.num_val,
@@ -77,55 +158,15 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
         )
     finally:
         progress.removeHandler(handler)
-    say(f'{data}: {settings.num_train} pictures to train on, {settings.num_test} to test on')
-
-    step(2, 'Train the dense detector from scratch')
-    dense_cfg = load_config('dense', settings, work_dir=work_dir, seed=seed)
-    dense = train(dense_cfg, say=say)
-
-    step(3, 'AdaSAP: adaptive perturbation, cuts, uniform perturbation')
-    adasap_cfg = load_config('adasap', settings, work_dir=work_dir, seed=seed)
-    adasap_cfg.load_from = str(dense)
-    pruned = train(adasap_cfg, say=say)
-
-    step(4, 'Reload both checkpoints and evaluate them on the test split')
-    checkpoints = {'dense': dense, 'pruned': pruned}
-    ap50 = {name: evaluate(dense_cfg, path, name=name) for name, path in checkpoints.items()}
-
-    step(5, 'Paint detections, count and time')
-    results, pictures = _inspect(dense_cfg, checkpoints, ap50, data, work_dir, settings)
-    found = as_data(
-        results['dense'],
-        results['pruned'],
-        pictures=[str(path) for path in pictures],
-        threads=torch.get_num_threads(),
-        seconds=time.perf_counter() - began,
-    )
-    (work_dir / 'results.json').write_text(json.dumps(found, indent=2) + '\n')
-
-    console.print()
-    console.print(
-        summary_table(results['dense'], results['pruned'], threads=torch.get_num_threads())
-    )
-    say(f'Detections side by side:  {work_dir / "pictures"}')
-    say(f'Dense checkpoint:         {dense}')
-    say(f'Pruned checkpoint:        {pruned}')
-    say(f'These numbers:            {work_dir / "results.json"}')
-    say(f'Time:                     {time.perf_counter() - began:.0f} s')
-    say('\nGo on with:')
-    for command in _next_commands(work_dir, pruned):
-        say(f'  {command}')
-    return found
 
 
 def _inspect(
     cfg: Config,
     checkpoints: dict[str, Path],
-    ap50: dict[str, float],
     data: Path,
     work_dir: Path,
     settings: Settings,
-) -> tuple[dict[str, ModelResult], list[Path]]:
+) -> tuple[dict[str, dict[str, Any]], list[Path]]:
     from mmdet.apis import init_detector
 
     from adasap_det.demo.pictures import save_side_by_side
@@ -141,17 +182,15 @@ def _inspect(
     )
     size = (IMAGE_SIZE, IMAGE_SIZE)
     latency = measure_latency(models, input_size=size, rounds=settings.timing_rounds)
-    results = {
-        name: ModelResult(
-            ap50=ap50[name],
+    counted = {
+        name: dict(
             params=count_params(model),
             macs=int(count_macs(model, input_size=size)),
             latency_ms=latency[name],
-            checkpoint=str(checkpoints[name]),
         )
         for name, model in models.items()
     }
-    return results, pictures
+    return counted, pictures
 
 
 def _next_commands(work_dir: Path, pruned: Path) -> list[str]:

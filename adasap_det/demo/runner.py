@@ -63,7 +63,7 @@ def train(cfg: Config, *, say: Callable[[str], None]) -> Path:
     elif (folder / 'last_checkpoint').is_file():
         say(f'going on from {(folder / "last_checkpoint").read_text().strip()}')
         cfg.resume, cfg.load_from = True, None
-    _build(cfg).train()
+    build_runner(cfg).train()
     complete.write_text(json.dumps(wanted))
     return final
 
@@ -83,11 +83,12 @@ def evaluate(cfg: Config, checkpoint: Path, *, name: str) -> float:
     cfg.work_dir = str(Path(cfg.work_dir).parent / 'evaluation' / name)
     cfg.load_from, cfg.resume = str(checkpoint), False
     cfg.custom_hooks = [dict(type='StructureHook')]
-    metrics = _build(cfg).test()
+    metrics = build_runner(cfg).test()
     return float(metrics['pascal_voc/mAP'])
 
 
-def _build(cfg: Config) -> DemoRunner:
+def build_runner(cfg: Config) -> DemoRunner:
+    """A quiet runner of a config."""
     # MMEngine keeps visualizers by name for the life of the process: a second one of the same name
     # would be the first, and write its curves to the folder of the first run.
     cfg.visualizer.name = f'demo_visualizer_{next(_numbers)}'

@@ -22,6 +22,10 @@ class Settings:
         overrides: Per config, settings that differ from the file.
         timing_rounds: Forward passes of each model that are timed.
         pictures: Test pictures that detections are painted on.
+        corrupted: Test pictures of the corrupted benchmark.
+        corruptions: Of the benchmark, by name or set.
+        severities: Of the benchmark.
+        workers: Processes that build it; None for one a processor, 0 for none.
     """
 
     num_train: int
@@ -30,12 +34,31 @@ class Settings:
     overrides: dict[str, dict[str, object]]
     timing_rounds: int
     pictures: int
+    corrupted: int
+    corruptions: tuple[str, ...] = ('benchmark',)
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    workers: int | None = None
 
 
 FULL = Settings(
-    num_train=4000, num_val=100, num_test=400, overrides={}, timing_rounds=100, pictures=8
+    num_train=4000,
+    num_val=100,
+    num_test=400,
+    overrides={},
+    timing_rounds=100,
+    pictures=8,
+    corrupted=100,
 )
-_BRIEF = {'train_dataloader.batch_size': 4, 'default_hooks.logger.interval': 1}
+_BRIEF: dict[str, object] = {'train_dataloader.batch_size': 4, 'default_hooks.logger.interval': 1}
+_SCHEDULE: dict[str, object] = {
+    **_BRIEF,
+    'train_cfg.max_iters': 6,
+    'train_cfg.val_interval': 6,
+    'param_scheduler.1.end': 60,
+    'custom_hooks.1.prune_begin': 2,
+    'custom_hooks.1.prune_steps': 2,
+    'custom_hooks.1.prune_interval': 1,
+}
 FAST = Settings(
     num_train=16,
     num_val=4,
@@ -47,18 +70,15 @@ FAST = Settings(
             'train_cfg.val_interval': 4,
             'param_scheduler.1.end': 60,
         },
-        'adasap': {
-            **_BRIEF,
-            'train_cfg.max_iters': 6,
-            'train_cfg.val_interval': 6,
-            'param_scheduler.1.end': 60,
-            'custom_hooks.1.prune_begin': 2,
-            'custom_hooks.1.prune_steps': 2,
-            'custom_hooks.1.prune_interval': 1,
-        },
+        'pruned': _SCHEDULE,
+        'adasap': _SCHEDULE,
     },
     timing_rounds=5,
     pictures=2,
+    corrupted=3,
+    corruptions=('fog', 'contrast'),
+    severities=(1, 3),
+    workers=0,
 )
 """A few iterations, which show that everything works and not that anything is learnt."""
 
@@ -67,7 +87,7 @@ def load_config(name: str, settings: Settings, *, work_dir: Path, seed: int) -> 
     """A config of the demo, with its files below ``work_dir``.
 
     Args:
-        name: ``dense`` or ``adasap``.
+        name: ``dense``, ``pruned`` or ``adasap``.
         settings: Size of the demo.
         work_dir: The demo's folder; the run writes to ``work_dir/name``.
         seed: Seed of the training.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 from rich.table import Table
@@ -13,6 +14,9 @@ class ModelResult:
 
     Attributes:
         ap50: On the test split, 0 to 1.
+        p: AP50 on the clean pictures of the benchmark, 0 to 1.
+        mpc: Mean AP50 over its corruptions and severities.
+        rpc: ``mpc / p``; None where nothing is found.
         params: Number of parameters.
         macs: Multiply-accumulate operations of one picture.
         latency_ms: Median time of a forward pass of one picture on this machine's CPU.
@@ -20,31 +24,55 @@ class ModelResult:
     """
 
     ap50: float
+    p: float
+    mpc: float
+    rpc: float | None
     params: int
     macs: int
     latency_ms: float
     checkpoint: str
 
 
-def as_data(dense: ModelResult, pruned: ModelResult, **more: object) -> dict[str, object]:
-    """Both results as plain data, for a JSON file."""
-    return {'dense': asdict(dense), 'pruned': asdict(pruned), **more}
+def as_data(results: Mapping[str, ModelResult], **more: object) -> dict[str, object]:
+    """The results as plain data, for a JSON file."""
+    return {**{name: asdict(result) for name, result in results.items()}, **more}
 
 
-def summary_table(dense: ModelResult, pruned: ModelResult, *, threads: int) -> Table:
-    """The closing table, a column for each model and one for the share that is left."""
-    table = Table(title='Dense and pruned with AdaSAP')
+def summary_table(
+    results: Mapping[str, ModelResult], *, threads: int, corrupted: str = 'mPC'
+) -> Table:
+    """The closing table, a column for each model.
+
+    Args:
+        results: By the heading of the column; the first is the one that shares refer to.
+        threads: That the forward passes ran on.
+        corrupted: What the mean over the corrupted pictures is called.
+    """
+    table = Table(title='Dense, plainly pruned and pruned with AdaSAP')
     table.add_column('')
-    for column in ('dense', 'pruned', 'pruned / dense'):
-        table.add_column(column, justify='right')
-    rows = [
-        ('AP50 on the test split', 'ap50', lambda v: f'{100 * v:.1f}'),
-        ('parameters', 'params', lambda v: f'{v:,}'),
-        ('MACs of one picture', 'macs', lambda v: f'{v / 1e6:.1f} M'),
-        (f'forward pass, {threads} threads', 'latency_ms', lambda v: f'{v:.2f} ms'),
+    for name in results:
+        table.add_column(name, justify='right')
+    rows: list[tuple[str, str, Callable[[float], str], bool]] = [
+        ('AP50 on the test split', 'ap50', _percent, False),
+        ('AP50 on clean pictures of it (P)', 'p', _percent, False),
+        (f'AP50 on corrupted ones ({corrupted})', 'mpc', _percent, False),
+        ('corrupted / clean (rPC)', 'rpc', _percent, False),
+        ('parameters', 'params', lambda v: f'{v:,}', True),
+        ('MACs of one picture', 'macs', lambda v: f'{v / 1e6:.1f} M', True),
+        (f'forward pass, {threads} threads', 'latency_ms', lambda v: f'{v:.2f} ms', True),
     ]
-    for title, name, text in rows:
-        before, after = getattr(dense, name), getattr(pruned, name)
-        share = f'{after / before:.0%}' if before else '-'
-        table.add_row(title, text(before), text(after), share)
+    first = next(iter(results.values()))
+    for title, key, text, with_share in rows:
+        cells = []
+        for result in results.values():
+            value = getattr(result, key)
+            cell = '-' if value is None else text(value)
+            if with_share and result is not first:
+                cell += f' ({value / getattr(first, key):.0%})'
+            cells.append(cell)
+        table.add_row(title, *cells)
     return table
+
+
+def _percent(fraction: float) -> str:
+    return f'{100 * fraction:.1f}'

@@ -8,6 +8,7 @@ from mmengine.runner import CheckpointLoader
 
 from adasap_det.demo.__main__ import main
 from adasap_det.demo.settings import FAST, FULL, load_config
+from adasap_det.robustness.cells import load_cells
 
 
 @pytest.fixture(scope='module')
@@ -21,30 +22,30 @@ def demo(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_numbers_are_those_of_the_checkpoints(demo):
     results = json.loads((demo / 'results.json').read_text())
-    for name in ('dense', 'pruned'):
+    for name in ('dense', 'plainly pruned', 'AdaSAP'):
         state = CheckpointLoader.load_checkpoint(results[name]['checkpoint'])['state_dict']
         weights = {k: v for k, v in state.items() if 'running_' not in k}
         params = sum(v.numel() for k, v in weights.items() if 'num_batches' not in k)
         assert results[name]['params'] == params
         assert 0 <= results[name]['ap50'] <= 1
         assert results[name]['latency_ms'] > 0
-    dense, pruned = results['dense'], results['pruned']
-    # At most half, and hardly less: channels go in eights.
-    assert 0.45 < pruned['params'] / dense['params'] <= 0.5
-    assert 0.1 < pruned['macs'] / dense['macs'] < 0.9
+    for pruned in (results['plainly pruned'], results['AdaSAP']):
+        # At most half, and hardly less: channels go in eights.
+        assert 0.45 < pruned['params'] / results['dense']['params'] <= 0.5
+        assert 0.1 < pruned['macs'] / results['dense']['macs'] < 0.9
 
 
 @pytest.mark.slow
-def test_pictures_show_both_models_side_by_side(demo):
+def test_pictures_show_the_models_side_by_side(demo):
     results = json.loads((demo / 'results.json').read_text())
     assert len(results['pictures']) == FAST.pictures == 2
     for path in results['pictures']:
         picture = cv2.imread(path)
         height, width, _ = picture.shape
-        assert width == 2 * (height - 28)
-        # Under the titles both halves show the scene, not blank paper.
-        for half in np.split(picture[28:], 2, axis=1):
-            assert half.std() > 5
+        assert width == 3 * (height - 28)
+        # Under the titles each part shows the scene, not blank paper.
+        for part in np.split(picture[28:], 3, axis=1):
+            assert part.std() > 5
 
 
 @pytest.mark.slow
@@ -68,13 +69,27 @@ def test_second_run_trains_nothing_and_finds_the_same(demo, capsys):
     stamps = {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')}
     assert main(['--fast', '--work-dir', str(demo)]) == 0
     out = capsys.readouterr().out
-    assert out.count('not trained again') == 2
+    assert out.count('not trained again') == 3
     assert 'Iter(train)' not in out
     assert {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')} == stamps
     after = json.loads((demo / 'results.json').read_text())
-    for name in ('dense', 'pruned'):
-        for key in ('ap50', 'params', 'macs', 'checkpoint'):
+    assert out.count('5 of 5 cells are there already') == 3
+    for name in ('dense', 'plainly pruned', 'AdaSAP'):
+        for key in ('ap50', 'p', 'mpc', 'rpc', 'params', 'macs', 'checkpoint'):
             assert after[name][key] == before[name][key]
+
+
+@pytest.mark.slow
+def test_ends_in_a_report_on_all_three(demo):
+    results = json.loads((demo / 'results.json').read_text())
+    page = Path(results['report']).read_text()
+    for name in ('dense', 'plainly pruned', 'AdaSAP'):
+        assert name in page
+        cells = load_cells(demo / 'robustness' / name)
+        assert len(cells) == 5 and {cell.images for cell in cells.values()} == {3}
+        corrupted = [c.metrics['AP50'] for key, c in cells.items() if key[0]]
+        assert results[name]['mpc'] == pytest.approx(sum(corrupted) / 4)
+        assert results[name]['p'] == cells[None, 0].metrics['AP50']
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
+from adasap_det.engine.latency import measure_latency
 from adasap_det.engine.unwrap import unwrap
 from adasap_det.pruning import count_macs, count_params
 from adasap_det.robustness.cells import DatasetInfo, LayerChannels, ModelInfo
@@ -60,6 +61,7 @@ def describe_model(
     checkpoint_sha256: str,
     dataset: DatasetInfo,
     input_size: tuple[int, int] | None,
+    latency_ms: float | None = None,
     latency_rounds: int = 30,
 ) -> ModelInfo:
     """Count and time a model.
@@ -69,16 +71,15 @@ def describe_model(
         model: The loaded model, in whatever wrapper.
         name, config, checkpoint, checkpoint_sha256, dataset: As they are to be recorded.
         input_size: Height and width for MACs and latency; None leaves both out.
+        latency_ms: If it was measured elsewhere, on this machine.
         latency_rounds: Timed forward passes, on a CPU only; 0 leaves the latency out.
     """
-    from adasap_det.engine.latency import measure_latency
-
     bare = unwrap(model)
     device = next(bare.parameters()).device
-    macs = latency = None
+    macs, latency = None, latency_ms
     if input_size is not None:
         macs = int(count_macs(bare, input_size=input_size))
-        if device.type == 'cpu' and latency_rounds:
+        if latency is None and device.type == 'cpu' and latency_rounds:
             latency = measure_latency({name: bare}, input_size=input_size, rounds=latency_rounds)[
                 name
             ]

@@ -118,11 +118,17 @@ class Sweep:
         barrier()
         return {key: there[key] for key in keys}
 
-    def describe(self, *, config: str, checkpoint: str) -> ModelInfo:
+    def describe(
+        self, *, config: str, checkpoint: str, latency_ms: float | None = None
+    ) -> ModelInfo:
         """Count and time the model and write ``model.json``, in the main process.
 
         MACs and latency are those of the size that the training pipeline resizes to, or, where it
         does not, of the first test picture.
+
+        Args:
+            config, checkpoint: As they are to be recorded.
+            latency_ms: Measured elsewhere; by default it is measured here, on a CPU.
         """
         dataset = self._loader(CLEAN).dataset
         try:
@@ -145,6 +151,7 @@ class Sweep:
                 classes=tuple(dataset.metainfo['classes']),
             ),
             input_size=size,
+            latency_ms=latency_ms,
         )
         if is_main_process():
             save_model(self.out, model)
