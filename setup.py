@@ -18,7 +18,6 @@ TEST = [
     'pytest>=8',
     'pytest-timeout>=2.3',
     'selenium>=4.20',
-    'imagecorruptions-imaug>=1.1.5',
     'setuptools>=64',
     'wheel',
 ]
@@ -51,6 +50,8 @@ setup(
         'scipy>=1.10',
         'Jinja2>=3.1',
         'matplotlib>=3.8',
+        # Its pictures of frost; nothing of its code runs.
+        'imagecorruptions-imaug>=1.1.5',
         'Pillow>=10',
         'rich>=13',
         'torch>=2.1',

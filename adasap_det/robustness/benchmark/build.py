@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 import cv2
+import torch
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError, from_os_error
 from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor, processors
@@ -72,7 +73,7 @@ def build_benchmark(
     if subset is not None:
         source = choose_subset(source, subset, seed=options.seed)
     out = Path(out).absolute()
-    threads = cv2.getNumThreads()
+    threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
     number = processors() if workers is None else workers
     given = contextlib.nullcontext(executor) if executor is not None else local_executor(number)
     try:
@@ -95,6 +96,7 @@ def build_benchmark(
         raise from_os_error(error, out) from error
     finally:
         cv2.setNumThreads(threads)
+        torch.set_num_threads(torch_threads)
 
 
 @contextlib.contextmanager

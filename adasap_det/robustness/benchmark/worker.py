@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError, PictureError
 from adasap_det.robustness.benchmark.files import TEMPORARY, Stamp, check_file, stamp, write_whole
@@ -158,9 +159,11 @@ def _load(task: ImageTask) -> tuple[np.ndarray, str]:
 
 
 def _corrupted(task: ImageTask, image: np.ndarray) -> Iterator[tuple[str, dict[int, np.ndarray]]]:
-    # One process a core is what fills a machine; OpenCV's threads would only get in the way.
+    # One process a core is what fills a machine; threads of libraries would only get in the way.
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
     wanted: dict[str, list[int]] = {}
     for name, level in task.cells:
         wanted.setdefault(name, []).append(level)
