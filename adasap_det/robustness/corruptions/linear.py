@@ -52,6 +52,9 @@ def zoomed_part(size: int, factor: float) -> tuple[int, int]:
 def magnify(planes: torch.Tensor, factor: float) -> torch.Tensor:
     """Bilinear magnification whose corners stay in the corners: ``scipy.ndimage.zoom(order=1)``.
 
+    Like SciPy's, and so like the reference's, it leaves the last row (column) black where rounding
+    puts it just outside of the image, as for 128 columns magnified 2.5 times.
+
     Args:
         planes: float32 ``(1, C, H, W)``.
         factor: At least 1.
@@ -60,7 +63,19 @@ def magnify(planes: torch.Tensor, factor: float) -> torch.Tensor:
         float32 ``(1, C, round(H * factor), round(W * factor))``.
     """
     rows, columns = (round(side * factor) for side in planes.shape[2:])
-    return functional.interpolate(planes, size=(rows, columns), mode='bilinear', align_corners=True)
+    result = functional.interpolate(
+        planes, size=(rows, columns), mode='bilinear', align_corners=True
+    )
+    if _ends_outside(planes.shape[2], rows):
+        result[:, :, -1] = 0
+    if _ends_outside(planes.shape[3], columns):
+        result[..., -1] = 0
+    return result
+
+
+def _ends_outside(size: int, magnified: int) -> bool:
+    """Whether SciPy's last sampling point, rounded, lies beyond the last pixel."""
+    return (magnified - 1) * ((size - 1) / (magnified - 1)) > size - 1
 
 
 def motion_taps(

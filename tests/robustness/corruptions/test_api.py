@@ -36,7 +36,7 @@ def differences(image, corruption, severity, monkeypatch):
 
 @pytest.mark.parametrize('severity', SEVERITIES)
 @pytest.mark.parametrize('corruption', [c for c in CORRUPTIONS if c not in BY_DISTRIBUTION])
-@pytest.mark.parametrize('size', [(93, 121), (32, 47), (130, 33)])
+@pytest.mark.parametrize('size', [(93, 121), (32, 47), (130, 33), (86, 320)])
 def test_equals_the_reference(corruption, severity, size, monkeypatch):
     difference = differences(photograph(*size), corruption, severity, monkeypatch)
     assert (difference <= 1).mean() >= 0.999
