@@ -87,3 +87,41 @@ def test_unknown_metric_and_ragged_grid():
         summarise(cells_of(TWO_BY_TWO), metric='mAP', grid=list(TWO_BY_TWO))
     with pytest.raises(ValueError, match='same severities'):
         summarise(cells_of(TWO_BY_TWO), grid=list(TWO_BY_TWO)[:3])
+
+
+#: AP50 of Faster R-CNN R-50-FPN on VOC2007 test, severities 1 to 5, and the mean over these, as
+#: published in bethgelab/robust-detection-benchmark (raw-data/pascal_voc), three digits each.
+PUBLISHED = """
+gaussian_noise     .696 .596 .443 .258 .110  .421
+shot_noise         .710 .611 .469 .253 .136  .436
+impulse_noise      .563 .500 .446 .275 .132  .383
+defocus_blur       .634 .532 .352 .219 .147  .377
+glass_blur         .565 .413 .195 .150 .111  .287
+motion_blur        .666 .518 .348 .227 .177  .387
+zoom_blur          .461 .369 .338 .279 .249  .339
+snow               .678 .498 .534 .440 .378  .506
+frost              .703 .587 .493 .475 .411  .534
+fog                .761 .744 .717 .709 .655  .717
+brightness         .793 .782 .758 .733 .690  .751
+contrast           .762 .736 .674 .505 .269  .589
+elastic_transform  .690 .625 .519 .439 .338  .522
+pixelate           .715 .674 .495 .341 .228  .490
+jpeg_compression   .711 .655 .607 .470 .322  .553
+speckle_noise      .735 .694 .556 .467 .363  .563
+gaussian_blur      .750 .569 .375 .228 .091  .403
+spatter            .795 .730 .666 .579 .435  .641
+saturate           .780 .764 .789 .729 .655  .744
+"""
+
+
+def test_the_published_table_of_pascal_c():
+    """Its leaderboard: P 80.5, mPC 48.6, rPC 60.4; the validation corruptions do not count."""
+    rows = [line.split() for line in PUBLISHED.split('\n') if line]
+    table = {(r[0], s): float(r[s]) for r in rows for s in range(1, 6)}
+    assert len(table) == 95
+    found = summarise(cells_of(table, clean=0.8045))
+    assert found.complete
+    assert found.mpc == pytest.approx(0.4861, abs=5e-4)
+    assert found.rpc == pytest.approx(0.6042, abs=5e-4)
+    for name, *_, mean in rows[:15]:
+        assert found.per_corruption[name] == pytest.approx(float(mean), abs=1e-3)

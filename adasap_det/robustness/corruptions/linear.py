@@ -56,11 +56,11 @@ def magnify(planes: torch.Tensor, factor: float) -> torch.Tensor:
     puts it just outside of the image, as for 128 columns magnified 2.5 times.
 
     Args:
-        planes: float32 ``(1, C, H, W)``.
+        planes: Floating point ``(1, C, H, W)``.
         factor: At least 1.
 
     Returns:
-        float32 ``(1, C, round(H * factor), round(W * factor))``.
+        ``(1, C, round(H * factor), round(W * factor))``, of the same type.
     """
     rows, columns = (round(side * factor) for side in planes.shape[2:])
     result = functional.interpolate(

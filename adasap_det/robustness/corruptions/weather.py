@@ -37,9 +37,10 @@ def snow(picture: Picture, severity: int, field: tuple[np.ndarray, float]) -> np
     """Streaks of magnified noise, falling and turned round, over a bleached picture."""
     mean, scale, zoom, threshold, radius, sigma, colour = SNOW[severity - 1]
     normal, angle = field
-    small = torch.from_numpy(normal * np.float32(scale) + np.float32(mean))
-    flakes = magnify(small[None, None], zoom)[0, 0].numpy()
-    flakes = np.where(flakes < threshold, np.float32(0), np.clip(flakes, 0, 1)).astype(np.float32)
+    # In float64 up to the threshold, as the reference: a flake that falls on its other side shows.
+    small = torch.from_numpy(normal.astype(np.float64) * scale + mean)
+    magnified = magnify(small[None, None], zoom)[0, 0].numpy()
+    flakes = np.where(magnified < threshold, 0, np.clip(magnified, 0, 1)).astype(np.float32)
     taps = motion_taps(radius=radius, sigma=sigma, angle=angle, shape=flakes.shape)
     # The reference rounds the layer to whole grey levels.
     layer = np.rint(motion_filter(flakes, taps) * 255)[: picture.height, : picture.width]
