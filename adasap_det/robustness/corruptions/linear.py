@@ -11,10 +11,10 @@ from torch.nn import functional
 
 
 def gaussian_kernel(sigma: float, *, truncate: float = 4.0) -> np.ndarray:
-    """SciPy's sampled Gaussian of radius ``int(truncate * sigma + 0.5)``, float32."""
+    """SciPy's sampled Gaussian of radius ``int(truncate * sigma + 0.5)``, float64."""
     radius = int(truncate * sigma + 0.5)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return (kernel / kernel.sum()).astype(np.float32)
+    return kernel / kernel.sum()
 
 
 def gaussian_filter(
@@ -24,7 +24,7 @@ def gaussian_filter(
     truncate: float = 4.0,
     border: int = cv2.BORDER_REPLICATE,
 ) -> np.ndarray:
-    """SciPy's ``gaussian_filter`` of a float32 image, by OpenCV.
+    """SciPy's ``gaussian_filter`` of a float32 or float64 image, by OpenCV.
 
     Args:
         image: ``(H, W)`` or ``(H, W, 3)``.
@@ -36,7 +36,7 @@ def gaussian_filter(
     rows, columns = (sigma, sigma) if isinstance(sigma, (int, float)) else sigma
     return cv2.sepFilter2D(
         image,
-        cv2.CV_32F,
+        cv2.CV_64F if image.dtype == np.float64 else cv2.CV_32F,
         gaussian_kernel(columns, truncate=truncate),
         gaussian_kernel(rows, truncate=truncate),
         borderType=border,
