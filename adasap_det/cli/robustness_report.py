@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
         help='folder for report.html, report.csv and report.json',
     )
     parser.add_argument('--title', default=TITLE, help='heading of the page (default: %(default)s)')
-    parser.add_argument('--metric', default='AP50', help='metric to report (default: %(default)s)')
+    parser.add_argument(
+        '--metric', help='metric to report (default: the first that the results have, AP50 or top1)'
+    )
     parser.add_argument(
         '--baseline',
         metavar='NAME',

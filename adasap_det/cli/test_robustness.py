@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -26,8 +26,10 @@ from adasap_det.cli.common import (
 )
 from adasap_det.engine.preflight import check_data
 from adasap_det.robustness.benchmark import BenchmarkError
-from adasap_det.robustness.cells import CellKey, load_results
+from adasap_det.robustness.cells import CLEAN, Cell, CellKey, load_results
+from adasap_det.robustness.corruption_error import imagenet_corruption_error
 from adasap_det.robustness.corruptions import check_corruptions, check_severities
+from adasap_det.robustness.evaluation.task import task_of
 from adasap_det.robustness.metrics import FULL_GRID, Robustness, summarise
 
 _PROGRAM = 'adasap-test-robustness'
@@ -72,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         '--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5], metavar='S', help='of 1 to 5'
     )
     parser.add_argument('--seed', type=int, default=0, help='of the corruptions on the fly (0)')
-    parser.add_argument('--metric', default='AP50', help='in the table: AP50 (default) or AP')
+    parser.add_argument(
+        '--metric', help='in the table: AP50 (default) or AP; of classifiers top1 (default) or top5'
+    )
     parser.add_argument(
         '--pictures',
         type=int,
@@ -100,8 +104,6 @@ def _test(args: argparse.Namespace) -> None:
         severities = check_severities(args.severities)
     except ValueError as error:
         raise UsageError(error) from None
-    if args.metric not in ('AP50', 'AP'):
-        raise UsageError(f'--metric {args.metric!r} is not one of AP50, AP')
     require_checkpoint(args.checkpoint)
     name = args.name or default_name(args.checkpoint)
     # Characters that are no part of a file name on some system give way.
@@ -111,6 +113,10 @@ def _test(args: argparse.Namespace) -> None:
         raise UsageError(f'--out {str(out)!r} is a file; give a folder')
     args.work_dir = str(out / 'log')
     cfg = load_config(args)
+    try:
+        args.metric = task_of(cfg).check_metric(args.metric)
+    except ValueError as error:
+        raise UsageError(error) from None
     cfg.load_from, cfg.resume = args.checkpoint, False
     if not args.verbose:
         cfg.log_level = 'WARNING'
@@ -119,12 +125,14 @@ def _test(args: argparse.Namespace) -> None:
     add_structure_hook(cfg)
     check_data(cfg, stages=('test',))
     try:
-        summary = _sweep(
+        cells = _sweep(
             args, cfg, out=out, name=name, corruptions=corruptions, severities=severities
         )
         if not is_main_process():
             return
-        _show(summary, args.metric, name)
+        grid = [key for key in FULL_GRID if key in cells] or [key for key in cells if key != CLEAN]
+        _show(summarise(cells, metric=args.metric, grid=grid), args.metric, name)
+        _show_corruption_error(cells, len(load_results(out).model.dataset.classes))
         if args.report is not None:
             _report([*args.report, str(out)], out, args.metric)
     except (BenchmarkError, ValueError) as error:
@@ -142,11 +150,11 @@ def _sweep(
     name: str,
     corruptions: tuple[str, ...],
     severities: tuple[int, ...],
-) -> Robustness:
-    from adasap_det.robustness.evaluation.sources import Built, OnTheFly
+) -> dict[CellKey, Cell]:
+    from adasap_det.robustness.evaluation.sources import OnTheFly, open_benchmark
     from adasap_det.robustness.evaluation.sweep import Sweep
 
-    source = Built(args.benchmark) if args.benchmark else OnTheFly(seed=args.seed)
+    source = open_benchmark(args.benchmark) if args.benchmark else OnTheFly(seed=args.seed)
     grid: list[CellKey] = [(c, s) for c in corruptions for s in severities]
     runner = build_runner(cfg)
     sweep = Sweep(runner, cfg, out=out, source=source, grid=grid, name=name)
@@ -154,8 +162,7 @@ def _sweep(
     cells = sweep.run()
     sweep.describe(config=args.config, checkpoint=args.checkpoint)
     sweep.paint(args.pictures)
-    benchmark = [key for key in FULL_GRID if key in cells] or grid
-    return summarise(cells, metric=args.metric, grid=benchmark)
+    return cells
 
 
 def default_name(checkpoint: str) -> str:
@@ -177,6 +184,13 @@ def _show(summary: Robustness, metric: str, name: str) -> None:
     table.add_row('mPC' if whole else f'mean of {cells} of 75 cells', _percent(summary.mpc))
     table.add_row('rPC' if whole else 'of that, relative to clean', _percent(summary.rpc))
     Console().print(table)
+
+
+def _show_corruption_error(cells: Mapping[CellKey, Cell], num_classes: int) -> None:
+    error = imagenet_corruption_error(cells, num_classes=num_classes)
+    if error is not None:
+        relative = _percent(error.relative_mce)
+        print(f'mCE {_percent(error.mce)}, relative mCE {relative}, AlexNet being 100')
 
 
 def _percent(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Example pictures with detections, for the report."""
+"""Example pictures with what a model predicts for them, for the report."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from adasap_det.engine.unwrap import unwrap
 from adasap_det.robustness.cells import CellKey, ExamplePicture, save_pictures
 
 _SCORE = 0.3
+_READABLE = 224
 
 
 def paint_examples(
@@ -26,10 +27,10 @@ def paint_examples(
     number: int = 1,
     score: float = _SCORE,
 ) -> list[ExamplePicture]:
-    """Write pictures of each cell with the model's detections on them.
+    """Write pictures of each cell with the model's detections, or its class and score, on them.
 
     Args:
-        model: A detector, in whatever wrapper.
+        model: A detector or classifier, in whatever wrapper.
         datasets: Config of each cell's data set.
         folder: Of the results; pictures go to ``pictures`` in it.
         number: Of pictures a cell, the first of the data set.
@@ -38,16 +39,12 @@ def paint_examples(
     Returns:
         What ``pictures.json`` lists.
     """
-    from mmdet.visualization import DetLocalVisualizer
-
     bare = unwrap(model).eval()
     target = folder / 'pictures'
     target.mkdir(parents=True, exist_ok=True)
     examples = []
     for (corruption, severity), config in datasets.items():
         dataset = DATASETS.build(config)
-        visualizer = DetLocalVisualizer()
-        visualizer.dataset_meta = dataset.metainfo
         for index in range(min(number, len(dataset))):
             sample = dataset[index]
             with torch.inference_mode():
@@ -55,19 +52,33 @@ def paint_examples(
             name = 'clean' if corruption is None else f'{corruption}-{severity}'
             suffix = f'-{index}' if index else ''
             file = target / f'{name}{suffix}.jpg'
-            visualizer.add_datasample(
-                name,
-                _loaded(dataset, index),
-                found.cpu(),
-                draw_gt=False,
-                pred_score_thr=score,
-                out_file=str(file),
-            )
+            paint = _paint_boxes if 'pred_instances' in found else _paint_class
+            paint(_loaded(dataset, index), found.cpu(), dataset.metainfo, file, score)
             examples.append(
                 ExamplePicture(file.name, corruption, severity, Path(found.img_path).stem)
             )
     save_pictures(folder, examples)
     return examples
+
+
+def _paint_boxes(image: Any, found: Any, meta: dict, file: Path, score: float) -> None:
+    from mmdet.visualization import DetLocalVisualizer
+
+    visualizer = DetLocalVisualizer()
+    visualizer.dataset_meta = meta
+    visualizer.add_datasample(
+        file.stem, image, found, draw_gt=False, pred_score_thr=score, out_file=str(file)
+    )
+
+
+def _paint_class(image: Any, found: Any, meta: dict, file: Path, score: float) -> None:
+    from mmpretrain.visualization import UniversalVisualizer
+
+    visualizer = UniversalVisualizer()
+    visualizer.dataset_meta = meta
+    # Small pictures, such as CIFAR's, have no room for a word.
+    resize = _READABLE if min(image.shape[:2]) < _READABLE else None
+    visualizer.visualize_cls(image, found, resize=resize, out_file=str(file))
 
 
 def _loaded(dataset: Any, index: int) -> Any:

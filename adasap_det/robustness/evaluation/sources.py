@@ -9,11 +9,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from adasap_det.robustness.benchmark.journal import JOURNAL
 from adasap_det.robustness.benchmark.manifest import MANIFEST, cell_root, read_manifest
 from adasap_det.robustness.cells import CellKey
-from adasap_det.robustness.corruptions import CORRUPTIONS_VERSION
+from adasap_det.robustness.corruptions import CORRUPTIONS, CORRUPTIONS_VERSION
 
 DatasetConfig = dict[str, Any]
+
+# mmpretrain's data sets of a folder a class.
+_FOLDERS = ('CustomDataset', 'ImageNet')
+_GEOMETRY = ('Resize', 'ResizeEdge', 'CenterCrop', 'torchvision/Resize', 'torchvision/CenterCrop')
 
 
 class CellSource(Protocol):
@@ -71,7 +76,9 @@ class OnTheFly:
                 seed=self.seed,
                 image_id=_naming(leaf),
             )
-            leaf['pipeline'] = after_loading(leaf.get('pipeline') or [], corruption)
+            # ImageNet-C is defined on the crop, detection's benchmarks on the whole picture.
+            place = after_cropping if is_folder(leaf) else after_loading
+            leaf['pipeline'] = place(leaf.get('pipeline') or [], corruption)
         return changed
 
 
@@ -107,7 +114,7 @@ class Built:
         key = (self.manifest.corruptions[0], self.manifest.severities[0])
         root = cell_root(self.folder, *key).absolute()
         for leaf in self._leaf(changed):
-            if leaf.get('ann_file'):
+            if leaf.get('ann_file') and not is_folder(leaf):
                 leaf['ann_file'] = str(self._listed(root, leaf['ann_file']))
         return changed
 
@@ -116,6 +123,9 @@ class Built:
         assert key[0] is not None
         root = cell_root(self.folder, key[0], key[1]).absolute()
         for leaf in self._leaf(changed):
+            if is_folder(leaf):
+                move_folder(leaf, root, cropped=self.manifest.options.get('crop') is not None)
+                continue
             if leaf.get('ann_file'):
                 self._listed(root, leaf['ann_file'])
             leaf['data_root'] = f'{root}{os.sep}'
@@ -142,6 +152,100 @@ class Built:
         return path
 
 
+class Downloaded:
+    """Folders ``<corruption>/<severity>/<class>/<picture>`` without a manifest: ImageNet-C as it is
+    published, 224 x 224 crops. Its archives may lie in folders of their own, such as ``noise``.
+
+    Args:
+        folder: Of the benchmark.
+
+    Raises:
+        ValueError: If it holds no corruption's folder.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._found = {
+            name: place / name
+            for place in (self.folder, *sorted(p for p in self.folder.glob('*') if p.is_dir()))
+            for name in CORRUPTIONS
+            if (place / name / '1').is_dir() or (place / name / '5').is_dir()
+        }
+        if not self._found:
+            raise ValueError(
+                f'{folder} is no benchmark: it has neither a {MANIFEST} of make_voc_c.py nor '
+                f'folders of corruptions, such as {self.folder / "fog" / "3"}'
+            )
+
+    @property
+    def title(self) -> str:
+        return f'{self.folder.name}, as downloaded'
+
+    @property
+    def fingerprint(self) -> str:
+        return f'downloaded {self.folder.absolute()}'
+
+    def missing(self, keys: list[CellKey]) -> list[CellKey]:
+        return [key for key in keys if key[0] is not None and not self._root(key).is_dir()]
+
+    def clean(self, dataset: Mapping[str, Any]) -> DatasetConfig:
+        return copy.deepcopy(dict(dataset))
+
+    def cell(self, dataset: Mapping[str, Any], key: CellKey) -> DatasetConfig:
+        changed = copy.deepcopy(dict(dataset))
+        for leaf in leaves(changed):
+            if not is_folder(leaf):
+                raise ValueError(
+                    f'{self.folder} has no annotations and the test data are of type '
+                    f'{_type_name(leaf)}; only image folders can be evaluated without a {MANIFEST}'
+                )
+            move_folder(leaf, self._root(key).absolute(), cropped=True, keep_list=False)
+        return changed
+
+    def _root(self, key: CellKey) -> Path:
+        return self._found.get(str(key[0]), self.folder / str(key[0])) / str(key[1])
+
+
+def open_benchmark(folder: str | os.PathLike[str]) -> CellSource:
+    """A benchmark that was built, or downloaded.
+
+    Raises:
+        BenchmarkError, ValueError: If the folder is neither.
+    """
+    there = os.listdir(folder) if os.path.isdir(folder) else []
+    ours = MANIFEST in there or JOURNAL in there or not there
+    return Built(folder) if ours else Downloaded(folder)
+
+
+def is_folder(dataset: Mapping[str, Any]) -> bool:
+    """Whether it is one of mmpretrain's data sets of a folder a class."""
+    return _type_name(dataset) in _FOLDERS
+
+
+def move_folder(leaf: DatasetConfig, root: Path, *, cropped: bool, keep_list: bool = True) -> None:
+    """Point an image folder's config to a cell.
+
+    Args:
+        leaf: Changed in place.
+        root: Of the cell.
+        cropped: Whether its pictures are crops already, which nothing must resize.
+        keep_list: Whether the list of pictures and classes holds for the cell too; if not, its
+            folders tell the classes.
+    """
+    listed = leaf.get('ann_file')
+    if keep_list and not listed and _type_name(leaf) == 'ImageNet' and leaf.get('split'):
+        # As mmpretrain looks for it.
+        candidate = f'meta/{leaf["split"]}.txt'
+        listed = candidate if os.path.exists(_joined(leaf, candidate)) else None
+    leaf['ann_file'] = os.path.abspath(_joined(leaf, listed)) if keep_list and listed else ''
+    leaf['data_root'] = f'{root}{os.sep}'
+    leaf['data_prefix'] = ''
+    if 'split' in leaf:
+        leaf['split'] = ''
+    if cropped:
+        leaf['pipeline'] = [step for step in leaf['pipeline'] if _type_name(step) not in _GEOMETRY]
+
+
 def leaves(dataset: DatasetConfig) -> Iterator[DatasetConfig]:
     """The data sets inside wrappers such as ConcatDataset, changeable in place."""
     inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
@@ -158,9 +262,7 @@ def after_loading(pipeline: list[Any], transform: dict[str, Any]) -> list[Any]:
         ValueError: If the pipeline loads no image.
     """
     for index, step in enumerate(pipeline):
-        kind = step.get('type', '')
-        name = kind if isinstance(kind, str) else kind.__name__
-        if name.rpartition('.')[2].startswith('LoadImage'):
+        if _type_name(step).startswith('LoadImage'):
             return [*pipeline[: index + 1], transform, *pipeline[index + 1 :]]
     raise ValueError(
         'the test pipeline has no LoadImageFromFile, behind which pictures could be corrupted; '
@@ -168,11 +270,31 @@ def after_loading(pipeline: list[Any], transform: dict[str, Any]) -> list[Any]:
     )
 
 
+def after_cropping(pipeline: list[Any], transform: dict[str, Any]) -> list[Any]:
+    """The pipeline with a transform behind the last resizing or cropping, or behind the loading.
+
+    Raises:
+        ValueError: If the pipeline loads no image.
+    """
+    for index in range(len(pipeline) - 1, -1, -1):
+        if _type_name(pipeline[index]) in _GEOMETRY:
+            return [*pipeline[: index + 1], transform, *pipeline[index + 1 :]]
+    return after_loading(pipeline, transform)
+
+
 def _naming(dataset: DatasetConfig) -> str:
     """How ``CorruptImage`` is to name images, for the same noise as in a built benchmark."""
-    kind = dataset.get('type', '')
-    name = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
-    if 'Coco' not in name:
-        return 'stem'
-    folder = (dataset.get('data_prefix') or {}).get('img', '')
-    return os.path.join(dataset.get('data_root') or '', folder)
+    prefix = dataset.get('data_prefix') or ''
+    folder = prefix if isinstance(prefix, str) else prefix.get('img', '')
+    if is_folder(dataset):
+        return _joined(dataset, folder or dataset.get('split') or '')
+    return _joined(dataset, folder) if 'Coco' in _type_name(dataset) else 'stem'
+
+
+def _joined(dataset: Mapping[str, Any], path: str) -> str:
+    return os.path.join(dataset.get('data_root') or '', path)
+
+
+def _type_name(cfg: Mapping[str, Any]) -> str:
+    kind = cfg.get('type', '')
+    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]

@@ -31,6 +31,7 @@ from adasap_det.robustness.cells import (
 from adasap_det.robustness.evaluation.examples import paint_examples
 from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
 from adasap_det.robustness.evaluation.sources import CellSource, leaves
+from adasap_det.robustness.evaluation.task import task_of
 
 _PREFIX = 'robustness'
 
@@ -71,6 +72,7 @@ class Sweep:
         self.source = source
         self.grid = [key for key in grid if key != CLEAN]
         self.name = name
+        self.task = task_of(cfg)
         self.say = say if is_main_process() else lambda text: None
         self.sha256 = sha256_of(cfg.load_from)
         missing = source.missing(self.grid)
@@ -158,7 +160,7 @@ class Sweep:
         return model
 
     def paint(self, number: int, *, severity: int = 3) -> None:
-        """Paint the detections on the first pictures of the clean cell and of each corruption.
+        """Paint what is predicted on the first pictures of the clean cell and of each corruption.
 
         Args:
             number: Of pictures a cell; 0 paints none.
@@ -216,14 +218,7 @@ class Sweep:
         return Runner.build_dataloader(loader, seed=0)
 
     def _metric(self) -> Any:
-        return METRICS.build(
-            dict(
-                type='DetectionAP',
-                eval_mode=eval_mode(self.cfg),
-                prefix=_PREFIX,
-                _scope_='mmengine',
-            )
-        )
+        return METRICS.build({**self.task.evaluator, 'prefix': _PREFIX, '_scope_': 'mmengine'})
 
     # ------------------------------------------------------------------ what is there
 
@@ -234,7 +229,7 @@ class Sweep:
             'checkpoint': self.sha256,
             'model': _plain(self.cfg.model),
             'dataset': _plain(loader.dataset),
-            'eval_mode': eval_mode(self.cfg),
+            'evaluator': self.task.evaluator,
             'source': self.source.fingerprint,
             'cell': list(key),
         }
@@ -251,15 +246,6 @@ class Sweep:
             answer = [(fits, [key for key in wanted if key not in fits])]
         broadcast_object_list(answer)
         return answer[0]
-
-
-def eval_mode(cfg: Config) -> str:
-    """How the config's own ``VOCMetric`` integrates; the area where it has none."""
-    evaluators = cfg.get('test_evaluator') or {}
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if str(evaluator.get('type', '')).endswith('VOCMetric'):
-            return evaluator.get('eval_mode', '11points')
-    return 'area'
 
 
 def _plain(value: Any) -> Any:

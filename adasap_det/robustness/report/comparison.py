@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from adasap_det.robustness.cells import ModelResults
+from adasap_det.robustness.corruption_error import CorruptionError, imagenet_corruption_error
 from adasap_det.robustness.corruptions.names import BENCHMARK, FAMILIES, SEVERITIES, VALIDATION
 from adasap_det.robustness.report.checks import check_comparable, check_values
 from adasap_det.robustness.report.text import clean
@@ -118,6 +119,15 @@ class Comparison:
         """That mean divided by P; rPC where :attr:`complete`."""
         return ratio(self.mean(model), self.clean(model))
 
+    def corruption_error(self, model: int) -> CorruptionError | None:
+        """mCE of a classifier of ImageNet by top-1; None of anything else."""
+        if self.metric != 'top1' or not self.complete:
+            return None
+        results = self.results[model]
+        return imagenet_corruption_error(
+            results.cells, num_classes=len(results.model.dataset.classes)
+        )
+
     def of_corruption(self, model: int, corruption: str) -> float | None:
         """Mean over the severities of a corruption that all models have."""
         return self._mean(model, [key for key in self._all_shared if key[0] == corruption])
@@ -167,13 +177,13 @@ class Comparison:
 
 
 def compare(
-    results: Sequence[ModelResults], *, metric: str = 'AP50', baseline: str | None = None
+    results: Sequence[ModelResults], *, metric: str | None = None, baseline: str | None = None
 ) -> Comparison:
     """Check that models can be compared, and compare them.
 
     Args:
         results: At least one model. Models of the same name get a number behind it.
-        metric: Metric to report.
+        metric: Metric to report; by default the first that the first model was measured in.
         baseline: Name of the model that the others are compared with; by default the first.
 
     Raises:
@@ -183,6 +193,11 @@ def compare(
     """
     results = tuple(results)
     names = distinct(r.model.name for r in results)
+    if metric is None:
+        measured = (
+            results[0].cells[None, 0].metrics if results and (None, 0) in results[0].cells else {}
+        )
+        metric = next(iter(measured), 'AP50')
     check_comparable(results, names, metric)
     for name, r in zip(names, results, strict=True):
         check_values(name, r)

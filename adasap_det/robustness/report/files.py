@@ -38,7 +38,8 @@ def to_json(comparison: Comparison, *, title: str) -> str:
     """What the page says, in numbers: fractions, null where undefined.
 
     'mPC' and 'rPC' are null unless all models have all 75 cells of the benchmark; 'mean' goes
-    over the cells in 'cells' in any case.
+    over the cells in 'cells' in any case. 'mCE' and 'relative_mCE' are those of classifiers of
+    ImageNet by top-1, and null otherwise.
     """
     content = {
         'schema': SCHEMA,
@@ -61,6 +62,8 @@ def _models(comparison: Comparison) -> Iterator[dict[str, Any]]:
             'P': comparison.clean(index),
             'mPC': mean if complete else None,
             'rPC': relative if complete else None,
+            'mCE': None if (error := comparison.corruption_error(index)) is None else error.mce,
+            'relative_mCE': None if error is None else error.relative_mce,
             'mean': mean,
             'mean_over_P': relative,
             'params': r.model.params,

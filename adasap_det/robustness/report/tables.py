@@ -94,6 +94,16 @@ def headline(comparison: Comparison) -> Table:
         texts = [percent(value) for value in values]
         unders = [points(difference(value, values[comparison.baseline])) for value in values]
         columns.append(_column(comparison, texts, unders, values, largest=True))
+    errors = [comparison.corruption_error(i) for i in models]
+    for head, values in (
+        ('mCE, %', [None if e is None else e.mce for e in errors]),
+        ('relative mCE, %', [None if e is None else e.relative_mce for e in errors]),
+    ):
+        if any(value is not None for value in values):
+            heads.append(head)
+            texts = [percent(value) for value in values]
+            unders = [points(difference(value, values[comparison.baseline])) for value in values]
+            columns.append(_column(comparison, texts, unders, values, largest=False))
     for head, unit, sizes in (
         ('parameters', '', [m.params for m in info]),
         ('MACs', '', [m.macs for m in info]),

@@ -21,7 +21,7 @@ def write_report(
     out_dir: str | os.PathLike[str],
     *,
     title: str = TITLE,
-    metric: str = 'AP50',
+    metric: str | None = None,
     baseline: str | None = None,
 ) -> Path:
     """Write ``report.html``, one page that needs no network, with ``report.csv`` and
@@ -32,7 +32,7 @@ def write_report(
         out_dir: Folder for the three files, made if missing; those of an earlier report are
             replaced, each in one step and only once all three are written.
         title: Heading of the page.
-        metric: Metric to report.
+        metric: Metric to report; by default the first that the first model was measured in.
         baseline: Name of the model that the others are compared with; by default the first.
 
     Returns:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
+from adasap_det.robustness.corruption_error import corruption_error_of
 from adasap_det.robustness.report.comparison import compare
+from adasap_det.robustness.report.files import to_json
 from adasap_det.robustness.report.tables import by_class, by_corruption, headline, mean_name
 
 from .folders import FULL
@@ -95,3 +100,35 @@ def test_classes_have_p_mpc_and_rpc_of_each_model(comparison):
     texts = [f'{100 * p:.1f}', f'{100 * mpc:.1f}', f'{100 * mpc / p:.1f}']
     assert [cell.text for cell in rows['bus'][3:6]] == texts
     assert sum(cell.best for cell in rows['bus'][::3]) == 1
+
+
+def classifier(results, *, classes=1000):
+    """The same results, as of a classifier."""
+    cells = {
+        key: replace(cell, metrics={'top1': cell.metrics['AP50']}, per_class={})
+        for key, cell in results.cells.items()
+    }
+    dataset = replace(results.model.dataset, classes=tuple(map(str, range(classes))))
+    return replace(results, cells=cells, model=replace(results.model, dataset=dataset))
+
+
+def test_classifiers_of_imagenet_have_an_mce_and_the_smallest_is_best(results):
+    comparison = compare([classifier(r) for r in results])
+    assert comparison.metric == 'top1'
+    table = headline(comparison)
+    column = table.heads.index('mCE, %')
+    assert table.heads[column + 1] == 'relative mCE, %'
+    errors = [corruption_error_of(classifier(r).cells) for r in results]
+    rows = [row for group in table.groups for row in group.rows]
+    assert [row.cells[column].text for row in rows] == [f'{100 * e.mce:.1f}' for e in errors]
+    best = min(range(len(errors)), key=lambda i: errors[i].mce)
+    assert [row.cells[column].best for row in rows] == [i == best for i in range(len(rows))]
+    report = json.loads(to_json(comparison, title='T'))
+    assert report['models'][1]['mCE'] == errors[1].mce
+    assert report['models'][1]['relative_mCE'] == errors[1].relative_mce
+
+
+def test_others_have_none(results, comparison):
+    for c in (comparison, compare([classifier(r, classes=10) for r in results])):
+        assert not any('mCE' in head for head in headline(c).heads)
+        assert json.loads(to_json(c, title='T'))['models'][0]['mCE'] is None

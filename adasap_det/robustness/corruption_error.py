@@ -1,0 +1,129 @@
+"""mCE and relative mCE. Source: Hendrycks & Dietterich 2019 (arXiv 1903.12261), section 4.1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from adasap_det.robustness.cells import CLEAN, Cell
+from adasap_det.robustness.corruptions.names import BENCHMARK, SEVERITIES
+
+#: Top-1 error of AlexNet, mean over the severities, as published with ImageNet-C
+#: (github.com/hendrycks/robustness).
+ALEXNET_ERROR: Mapping[str, float] = {
+    'gaussian_noise': 0.886428,
+    'shot_noise': 0.894468,
+    'impulse_noise': 0.922640,
+    'defocus_blur': 0.819880,
+    'glass_blur': 0.826268,
+    'motion_blur': 0.785948,
+    'zoom_blur': 0.798360,
+    'snow': 0.866816,
+    'frost': 0.826572,
+    'fog': 0.819324,
+    'brightness': 0.564592,
+    'contrast': 0.853204,
+    'elastic_transform': 0.646056,
+    'pixelate': 0.717840,
+    'jpeg_compression': 0.606500,
+}
+
+#: Top-1 error of the same AlexNet, torchvision's, on clean ImageNet: 1 - 0.56522.
+ALEXNET_CLEAN_ERROR = 0.43478
+
+
+IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class CorruptionError:
+    """Errors relative to AlexNet's, 1 being as bad as AlexNet.
+
+    Attributes:
+        mce: Mean of ``ce``.
+        relative_mce: Mean of ``relative_ce``; None without the clean error.
+        ce: ``CE_c``, sum of the errors over the severities through AlexNet's, by corruption.
+        relative_ce: The same of the rise over the clean error; empty without it.
+    """
+
+    mce: float
+    relative_mce: float | None
+    ce: dict[str, float]
+    relative_ce: dict[str, float]
+
+
+def corruption_error(
+    error: Mapping[str, float],
+    *,
+    clean_error: float | None = None,
+    baseline: Mapping[str, float] = ALEXNET_ERROR,
+    baseline_clean_error: float = ALEXNET_CLEAN_ERROR,
+) -> CorruptionError:
+    """mCE of a classifier of ImageNet.
+
+    Args:
+        error: Top-1 error, mean over the five severities, by corruption: all of ``baseline``.
+        clean_error: Top-1 error on clean pictures.
+        baseline, baseline_clean_error: Of the network that errors are divided by.
+
+    Raises:
+        ValueError: If a corruption is missing, or an error is no fraction.
+    """
+    missing = [name for name in baseline if name not in error]
+    if missing:
+        raise ValueError(f'mCE needs every corruption of the benchmark; {missing[0]!r} is missing')
+    for name, value in [*error.items(), ('clean', clean_error or 0.0)]:
+        if not 0 <= value <= 1:
+            raise ValueError(f'the error of {name} is {value!r}; give a fraction in [0, 1]')
+    ce = {name: error[name] / of_alexnet for name, of_alexnet in baseline.items()}
+    relative = {}
+    if clean_error is not None:
+        relative = {
+            name: (error[name] - clean_error) / (of_alexnet - baseline_clean_error)
+            for name, of_alexnet in baseline.items()
+        }
+    return CorruptionError(
+        mce=_mean(ce),
+        relative_mce=_mean(relative) if relative else None,
+        ce=ce,
+        relative_ce=relative,
+    )
+
+
+def corruption_error_of(
+    cells: Mapping[tuple[str | None, int], Cell], *, metric: str = 'top1'
+) -> CorruptionError:
+    """mCE from the cells of a sweep, which must hold the whole benchmark.
+
+    Raises:
+        ValueError: If a cell is missing or has no top-1 accuracy.
+    """
+
+    def error(key: tuple[str | None, int]) -> float:
+        value = cells[key].metrics.get(metric) if key in cells else None
+        if value is None:
+            raise ValueError(
+                f'mCE needs {metric} of every cell; {key[0] or "clean"} {key[1]} lacks it'
+            )
+        return 1 - value
+
+    means = {
+        name: sum(error((name, s)) for s in SEVERITIES) / len(SEVERITIES) for name in BENCHMARK
+    }
+    return corruption_error(means, clean_error=error(CLEAN))
+
+
+def imagenet_corruption_error(
+    cells: Mapping[tuple[str | None, int], Cell], *, num_classes: int
+) -> CorruptionError | None:
+    """mCE where AlexNet's errors are a measure: a whole sweep over ImageNet's 1,000 classes."""
+    if num_classes != IMAGENET_CLASSES:
+        return None
+    try:
+        return corruption_error_of(cells)
+    except ValueError:
+        return None
+
+
+def _mean(values: Mapping[str, float]) -> float:
+    return sum(values.values()) / len(values)

@@ -1,0 +1,80 @@
+"""Top-1 and top-5 accuracy, unrounded and by class, of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS
+from torch import Tensor
+
+_CLASSWISE = 'per_class'
+
+
+@METRICS.register_module()
+class ClassificationAccuracy(BaseMetric):
+    """Accuracy as mmpretrain's ``Accuracy`` has it, but as fractions, and by class.
+
+    Args:
+        collect_device, prefix: As in MMEngine.
+
+    Returns metrics ``top1``, ``top5`` where there are more than five classes, and ``per_class``, a
+    dictionary of both by class name; fractions, None for a class without pictures.
+    """
+
+    default_prefix = 'robustness'
+
+    def __init__(self, *, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, prefix=prefix)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep the true class of each picture and its place among the scores.
+
+        Raises:
+            ValueError: If a picture has no single true class.
+        """
+        for sample in data_samples:
+            truth = torch.as_tensor(sample['gt_label']).flatten() if 'gt_label' in sample else None
+            if truth is None or truth.numel() != 1:
+                raise ValueError(
+                    'the data samples need one gt_label each; multi-label data sets have no '
+                    'accuracy'
+                )
+            scores = torch.as_tensor(sample['pred_score']).flatten().cpu()
+            self.results.append((int(truth), place(scores, int(truth)), scores.numel()))
+
+    def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, Any]:
+        """Metrics over all pictures."""
+        classes = self.dataset_meta['classes']
+        depths = {'top1': 1} | ({'top5': 5} if results and results[0][2] > 5 else {})
+        total: dict[str, Any] = {}
+        by_class: dict[str, dict[str, float | None]] = {}
+        for name, depth in depths.items():
+            total[name] = _share([p < depth for _, p, _ in results])
+            by_class[name] = {
+                title: _share([p < depth for truth, p, _ in results if truth == label])
+                for label, title in enumerate(classes)
+            }
+        return {**total, _CLASSWISE: by_class}
+
+
+def place(scores: Tensor, label: int) -> int:
+    """How many classes come before ``label``: 0 if it is the first choice.
+
+    Equal scores go to the class of the lower number; a score that is not finite comes last.
+
+    Args:
+        scores: Shape ``(C,)``.
+        label: In ``[0, C)``.
+    """
+    own = scores[label]
+    if not torch.isfinite(own):
+        return scores.numel()
+    before = (scores > own) | ((scores == own) & (torch.arange(scores.numel()) < label))
+    return int(before.sum())
+
+
+def _share(hits: Sequence[bool]) -> float | None:
+    return sum(hits) / len(hits) if hits else None

@@ -1,0 +1,152 @@
+"""The same entry points on a classifier of mmpretrain: train, prune, resume, test, corrupt."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from adasap_det.cli import make_voc_c, test_robustness, train
+from adasap_det.cli import test as test_cli
+from adasap_det.robustness.cells import load_results
+
+pytest.importorskip('mmpretrain')
+
+CLASSES = ('bar', 'dot', 'ring')
+GRID = ('--corruptions', 'fog', 'contrast', 'shot_noise', '--severities', '1', '3')
+
+
+def draw(kind: str, rng: np.random.Generator) -> np.ndarray:
+    image = rng.integers(0, 80, (32, 32, 3)).astype(np.uint8)
+    colour = tuple(int(c) for c in rng.integers(120, 256, 3))
+    centre = tuple(int(c) for c in rng.integers(10, 22, 2))
+    if kind == 'bar':
+        cv2.rectangle(image, (2, centre[1] - 3), (30, centre[1] + 3), colour, -1)
+    else:
+        cv2.circle(image, centre, 8, colour, -1 if kind == 'dot' else 2)
+    return image
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory) -> Path:
+    """``train`` and ``test`` with a folder a class."""
+    root, rng = tmp_path_factory.mktemp('folders'), np.random.default_rng(0)
+    for split, number in (('train', 8), ('test', 4)):
+        for kind in CLASSES:
+            (root / split / kind).mkdir(parents=True)
+            for index in range(number):
+                cv2.imwrite(str(root / split / kind / f'{index}.png'), draw(kind, rng))
+    return root
+
+
+@pytest.fixture(scope='module')
+def config(folders, tmp_path_factory) -> Path:
+    """Three epochs of two iterations of the shipped AdaSAP config, by inheritance."""
+    path = tmp_path_factory.mktemp('config') / 'mine.py'
+    path.write_text(f"""
+_base_ = 'adasap_det::cifar10/resnet18_w8_cifar10_adasap.py'
+load_from = None
+__meta = dict(classes={CLASSES!r})
+data_preprocessor = dict(num_classes=3)
+model = dict(head=dict(num_classes=3))
+train_dataloader = dict(
+    batch_size=12, num_workers=0, dataset=dict(data_root={str(folders)!r}, metainfo=__meta))
+val_dataloader = dict(
+    batch_size=8, num_workers=0, dataset=dict(data_root={str(folders / 'test')!r}, metainfo=__meta))
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=3, val_interval=3)
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=-1))
+custom_hooks = [
+    dict(type='RandomStateHook'),
+    dict(
+        type='PruningHook', importance=dict(type='TaylorImportance'),
+        budget=dict(type='ParamsBudget', keep=0.5), by_epoch=False, adaptive_begin=0,
+        prune_begin=2, prune_steps=2, prune_interval=1, round_to=2, input_size=(32, 32)),
+]
+""")
+    return path
+
+
+@pytest.fixture(scope='module')
+def checkpoint(config, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('run')
+    assert train.main([str(config), '--work-dir', str(folder)]) == 0
+    return folder / 'epoch_3.pth'
+
+
+def params(path: Path) -> int:
+    state = torch.load(path, weights_only=True)['state_dict']
+    return sum(v.numel() for k, v in state.items() if not k.endswith(('_mean', '_var', 'tracked')))
+
+
+def test_trains_prunes_resumes_and_tests(config, checkpoint, tmp_path, capsys):
+    first = params(checkpoint.with_name('epoch_1.pth'))
+    assert 0.4 <= params(checkpoint) / first <= 0.55
+    resumed = tmp_path / 'resumed'
+    start = str(checkpoint.with_name('epoch_2.pth'))
+    assert train.main([str(config), '--work-dir', str(resumed), '--resume', start]) == 0
+    whole, again = (torch.load(p, weights_only=True) for p in (checkpoint, resumed / 'epoch_3.pth'))
+    for name, value in whole['state_dict'].items():
+        assert torch.equal(value, again['state_dict'][name]), name
+    assert test_cli.main([str(config), str(checkpoint), '--work-dir', str(tmp_path / 't')]) == 0
+    assert re.search(r'accuracy/top1: \d+\.', capsys.readouterr().out)
+
+
+def evaluate(config, checkpoint, out, *options):
+    command = [str(config), str(checkpoint), '--out', str(out), *GRID, *options]
+    assert test_robustness.main(command) == 0
+    return load_results(out)
+
+
+def test_built_and_on_the_fly_are_the_same_and_the_report_serves(
+    config, checkpoint, folders, tmp_path, capsys
+):
+    benchmark = tmp_path / 'c'
+    source = ['--layout', 'folder', '--source', str(folders / 'test'), '--out', str(benchmark)]
+    build = [*source, '--format', 'png', '--workers', '0', *GRID]
+    assert make_voc_c.main(build) == 0
+    fly = evaluate(config, checkpoint, tmp_path / 'fly', '--report')
+    built = evaluate(
+        config, checkpoint, tmp_path / 'built', '--benchmark', str(benchmark), '--pictures', '0'
+    )
+    assert len(fly.cells) == 7
+    for key, cell in fly.cells.items():
+        assert set(cell.metrics) == {'top1'}
+        assert set(cell.per_class['top1']) == set(CLASSES)
+        assert built.cells[key].metrics == cell.metrics
+        assert built.cells[key].per_class == cell.per_class
+        assert cell.images == 12
+    assert fly.model.dataset.classes == CLASSES
+    assert 'top1 in %' in capsys.readouterr().out
+    report = json.loads((tmp_path / 'fly' / 'report.json').read_text())
+    assert report['metric'] == 'top1'
+    assert len(list((tmp_path / 'fly' / 'pictures').glob('*.jpg'))) == 4
+
+
+def test_a_benchmark_without_manifest(config, checkpoint, folders, tmp_path):
+    """As ImageNet-C is published, one of its archives in a folder of its own."""
+    benchmark = tmp_path / 'c'
+    source = ['--layout', 'folder', '--source', str(folders / 'test'), '--out', str(benchmark)]
+    assert make_voc_c.main([*source, '--format', 'png', '--workers', '0', *GRID]) == 0
+    options = ('--benchmark', str(benchmark), '--pictures', '0')
+    built = evaluate(config, checkpoint, tmp_path / 'built', *options)
+    (benchmark / 'manifest.json').unlink()
+    (benchmark / 'progress.jsonl').unlink(missing_ok=True)
+    (benchmark / 'weather').mkdir()
+    (benchmark / 'fog').rename(benchmark / 'weather' / 'fog')
+    found = evaluate(config, checkpoint, tmp_path / 'found', *options)
+    assert {k: c.metrics for k, c in found.cells.items()} == {
+        k: c.metrics for k, c in built.cells.items()
+    }
+    assert found.cells['fog', 3].source == 'c, as downloaded'
+
+
+def test_a_metric_of_the_other_task_is_refused(config, checkpoint, capsys):
+    command = [str(config), str(checkpoint), '--metric', 'AP50']
+    assert test_robustness.main(command) == 2
+    assert 'top1, top5, which classification has' in capsys.readouterr().err

@@ -1,0 +1,54 @@
+"""Accuracy by hand, and against mmpretrain's own."""
+
+import pytest
+import torch
+from mmengine.registry import METRICS
+
+from adasap_det.robustness.evaluation.accuracy import ClassificationAccuracy, place
+
+
+def test_place_by_hand():
+    scores = torch.tensor([0.1, 0.5, 0.2, 0.5])
+    assert [place(scores, label) for label in range(4)] == [3, 0, 2, 1]
+
+
+def test_what_is_not_finite_is_never_right():
+    scores = torch.tensor([float('nan'), 0.1])
+    assert place(scores, 0) == 2
+    assert place(torch.full((3,), float('nan')), 0) == 3
+
+
+def evaluate(scores, labels, classes):
+    metric = ClassificationAccuracy(prefix='robustness')
+    metric.dataset_meta = {'classes': classes}
+    samples = [
+        dict(gt_label=torch.tensor([label]), pred_score=row)
+        for row, label in zip(scores, labels, strict=True)
+    ]
+    metric.process(None, samples)
+    return metric.evaluate(len(samples)), samples
+
+
+def test_by_class_by_hand():
+    scores = torch.tensor([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.6, 0.4, 0]])
+    found, _ = evaluate(scores, [0, 1, 1], ('cat', 'dog', 'cow'))
+    assert found['robustness/top1'] == pytest.approx(2 / 3)
+    assert found['robustness/per_class'] == {'top1': {'cat': 1.0, 'dog': 0.5, 'cow': None}}
+
+
+def test_equals_mmpretrain():
+    Accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy
+    torch.manual_seed(0)
+    scores, labels = torch.rand(200, 10), torch.randint(10, (200,)).tolist()
+    found, samples = evaluate(scores, labels, tuple('abcdefghij'))
+    theirs = Accuracy(topk=(1, 5))
+    theirs.process(None, samples)
+    expected = theirs.evaluate(200)
+    assert 100 * found['robustness/top1'] == pytest.approx(expected['accuracy/top1'], abs=1e-4)
+    assert 100 * found['robustness/top5'] == pytest.approx(expected['accuracy/top5'], abs=1e-4)
+
+
+def test_registered_and_refuses_pictures_of_many_classes():
+    metric = METRICS.build(dict(type='ClassificationAccuracy'))
+    with pytest.raises(ValueError, match='one gt_label each'):
+        metric.process(None, [dict(gt_label=torch.tensor([1, 2]), pred_score=torch.rand(3))])

@@ -1,0 +1,76 @@
+"""mCE by hand and against published numbers."""
+
+import pytest
+
+from adasap_det.robustness.cells import CLEAN, Cell
+from adasap_det.robustness.corruption_error import (
+    ALEXNET_CLEAN_ERROR,
+    ALEXNET_ERROR,
+    corruption_error,
+    corruption_error_of,
+)
+from adasap_det.robustness.corruptions import BENCHMARK, SEVERITIES
+
+
+def test_alexnet_is_the_unit():
+    found = corruption_error(ALEXNET_ERROR, clean_error=ALEXNET_CLEAN_ERROR)
+    assert found.mce == pytest.approx(1)
+    assert found.relative_mce == pytest.approx(1)
+    assert tuple(ALEXNET_ERROR) == tuple(BENCHMARK)
+
+
+# Top-1 accuracy and CE in per cent of torchvision's ResNet-50 (76.13 clean) as measured on
+# ImageNet-C and published by others.
+RESNET50 = {
+    'gaussian_noise': (29.29, 79.77),
+    'impulse_noise': (23.81, 82.58),
+    'defocus_blur': (38.75, 74.71),
+    'glass_blur': (26.79, 88.61),
+    'frost': (38.14, 74.84),
+    'fog': (45.83, 66.11),
+    'brightness': (68.02, 56.64),
+    'contrast': (39.06, 71.43),
+    'elastic_transform': (45.25, 84.75),
+}
+
+
+def test_published_corruption_errors_of_resnet50():
+    error = {name: 1 - RESNET50.get(name, (0, 0))[0] / 100 for name in BENCHMARK}
+    found = corruption_error(error)
+    for name, (_, ce) in RESNET50.items():
+        assert 100 * found.ce[name] == pytest.approx(ce, abs=0.02)
+    assert found.relative_mce is None
+
+
+def test_relative_by_hand():
+    error = {'fog': 0.5, 'snow': 0.3}
+    baseline = {'fog': 0.8, 'snow': 0.9}
+    found = corruption_error(error, clean_error=0.1, baseline=baseline, baseline_clean_error=0.4)
+    assert found.relative_ce == {'fog': pytest.approx(1.0), 'snow': pytest.approx(0.4)}
+    assert found.relative_mce == pytest.approx(0.7)
+    assert found.mce == pytest.approx((0.5 / 0.8 + 0.3 / 0.9) / 2)
+
+
+def test_from_the_cells_of_a_sweep():
+    def cell(key, value):
+        return Cell(*key, 'x', 10, {'top1': value}, {})
+
+    cells = {CLEAN: cell(CLEAN, 0.9)}
+    for name in BENCHMARK:
+        for severity in SEVERITIES:
+            cells[name, severity] = cell((name, severity), 1 - severity * 0.1)
+    found = corruption_error_of(cells)
+    assert found.ce['fog'] == pytest.approx(0.3 / ALEXNET_ERROR['fog'])
+    assert found.relative_ce['fog'] == pytest.approx(
+        0.2 / (ALEXNET_ERROR['fog'] - ALEXNET_CLEAN_ERROR)
+    )
+    del cells['fog', 3]
+    with pytest.raises(ValueError, match='fog 3'):
+        corruption_error_of(cells)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="'gaussian_noise' is missing"):
+        corruption_error({'fog': 0.5})
+    with pytest.raises(ValueError, match='error of fog is 50'):
+        corruption_error({**ALEXNET_ERROR, 'fog': 50})
