@@ -21,6 +21,8 @@ TEST = [
     'setuptools>=64',
     'wheel',
 ]
+# timm has the MobileNet-V1 that mmpretrain lacks.
+CLASSIFICATION = ['onedl-mmpretrain>=1.3', 'timm>=1.0']
 CLUSTER = ['distributed>=2024.1']
 LINT = ['ruff>=0.9', 'mypy>=1.14']
 
@@ -61,9 +63,10 @@ setup(
     extras_require={
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
+        'classification': CLASSIFICATION,
         'test': TEST,
         'cluster': CLUSTER,
-        'dev': [*ONEDL, 'onedl-mmpretrain>=1.3', *CLUSTER, *TEST, *LINT, 'pre-commit>=4'],
+        'dev': [*ONEDL, *CLASSIFICATION, *CLUSTER, *TEST, *LINT, 'pre-commit>=4'],
     },
     entry_points={
         'console_scripts': [

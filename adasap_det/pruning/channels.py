@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import partial
 
 import torch
 import torch_pruning as tp
@@ -125,7 +126,7 @@ def find_channel_groups(
         graph.build_dependency(
             shadow,
             example_inputs=example_input(shadow, input_size),
-            forward_fn=trace_forward,
+            forward_fn=partial(trace_forward, num_rois=None),
             verbose=False,
         )
         found = list(graph.get_all_groups())

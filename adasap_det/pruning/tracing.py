@@ -22,7 +22,7 @@ def example_input(model: nn.Module, input_size: tuple[int, int]) -> Tensor:
     return torch.rand(1, 3, *input_size, generator=generator).to(next(model.parameters()))
 
 
-def trace_forward(model: Any, inputs: Tensor, *, num_rois: int = TRACED_ROIS) -> Any:
+def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_ROIS) -> Any:
     """Raw outputs of all layers' last operators, before any decoding or NMS.
 
     One-stage detectors and classifiers have a ``mode='tensor'`` for this. Two-stage detectors
@@ -32,14 +32,29 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int = TRACED_ROIS) ->
     Args:
         model: A detector, a classifier, or any module called with one tensor.
         inputs: Shape ``(N, 3, H, W)``.
-        num_rois: Boxes per picture handed to the second stage.
+        num_rois: Boxes per picture handed to the second stage; with None it gets the sum of all
+            maps, pooled. Channels are related as in the real pass, and a tracer sees none of the
+            indexed writes of RoI extractors, which Torch-Pruning takes for a reshape whose groups
+            it never ends collecting (1.6.1).
     """
     roi_head = getattr(model, 'roi_head', None)
     if roi_head is not None and hasattr(model, 'rpn_head'):
         features = model.extract_feat(inputs)
         outputs = [model.rpn_head(features)]
-        rois = spread_rois(inputs, num_rois)
         stages = getattr(roi_head, 'num_stages', None)
+        if num_rois is None:
+            single = stages is None
+            extractors = [roi_head.bbox_roi_extractor] if single else roi_head.bbox_roi_extractor
+            heads = [roi_head.bbox_head] if single else roi_head.bbox_head
+            for extractor, head in zip(extractors, heads, strict=True):
+                size = extractor.roi_layers[0].output_size
+                levels = features[: extractor.num_inputs]
+                pooled = sum(nn.functional.adaptive_avg_pool2d(level, size) for level in levels)
+                if roi_head.with_shared_head:
+                    pooled = roi_head.shared_head(pooled)
+                outputs.append(head(pooled))
+            return outputs
+        rois = spread_rois(inputs, num_rois)
         if stages is None:
             outputs.append(_tensors(roi_head._bbox_forward(features, rois)))
         else:

@@ -39,15 +39,15 @@ def devkit(tmp_path_factory) -> Path:
     return root
 
 
-def short_run(name: str, devkit: Path, work_dir: Path) -> Runner:
-    """A run of an epoch of few pictures, from random weights, in batches of two."""
+def short_run(name: str, devkit: Path, work_dir: Path, *, batch: int = 2) -> Runner:
+    """A run of an epoch of four pictures, from random weights."""
     cfg = Config.fromfile(CONFIGS / name)
     cfg.work_dir = str(work_dir)
     cfg.load_from = None
     cfg.model.backbone.init_cfg = None
     cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = 1
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.batch_size, loader.num_workers = 2, 0
+        loader.batch_size, loader.num_workers = batch, 0
         relocate(loader.dataset, f'{devkit}/')
     for hook in cfg.custom_hooks:
         if hook.type == 'PruningHook':
@@ -82,10 +82,12 @@ def test_adasap_trains_and_prunes(family, devkit, tmp_path):
     if family.endswith('2012'):
         names = (devkit / 'VOC2007/ImageSets/Main/train.txt').read_text()
         (devkit / 'VOC2012/ImageSets/Main/train.txt').write_text(names * 2)
-    runner = short_run(f'{family}_adasap.py', devkit, tmp_path)
+    # Frozen batch norm lets the large ones train on single pictures, in half of the memory.
+    batch = 1 if '_fpn_' in family else 2
+    runner = short_run(f'{family}_adasap.py', devkit, tmp_path, batch=batch)
     dense = count_params(runner.model)
     runner.train()
-    assert runner.iter == 2
+    assert runner.iter == 4 / batch
     assert runner.optim_wrapper.stage == 'uniform'
     assert 0.2 * dense < count_params(runner.model) <= 0.4 * dense
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())

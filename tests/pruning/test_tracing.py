@@ -3,6 +3,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
+from adasap_det.compat import config_path
+from adasap_det.pruning import find_channel_groups
 from adasap_det.pruning.tracing import eval_mode, example_input, spread_rois, trace_forward
 
 from ..toy import ToyDetector
@@ -102,3 +104,27 @@ def test_every_stage_of_a_cascade_runs():
 def test_the_toy_runs():
     model = ToyDetector().eval()
     assert trace_forward(model, example_input(model, (6, 6))).shape == (1, 5, 6, 6)
+
+
+@pytest.mark.slow
+def test_a_two_stage_detector_is_analysed_with_its_second_stage():
+    """Torch-Pruning never ends on the indexed writes of RoI extractors."""
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+
+    register_all_modules()
+    cfg = Config.fromfile(config_path('faster_rcnn_r50_fpn_voc_adasap.py'))
+    cfg.model.backbone.init_cfg = None
+    model = MODELS.build(cfg.model).eval()
+    inputs = example_input(model, (96, 96))
+    pooled, real = (trace_forward(model, inputs, num_rois=n) for n in (None, 3))
+    assert [t.shape[1:] for t in pooled[1]] == [t.shape[1:] for t in real[1][:2]]
+    groups = {group.name: group for group in find_channel_groups(model, input_size=(96, 96)).groups}
+    hidden = groups['roi_head.bbox_head.shared_fcs.0']
+    assert hidden.size == 1024
+    neck = next(g for g in groups.values() if 'neck.fpn_convs.0.conv' in g.layers)
+    reads = {s.name: s for s in neck.consumers}['roi_head.bbox_head.shared_fcs.0.weight']
+    # 7x7 positions of each of the 256 channels, channel by channel, as flatten lays them out.
+    assert reads.positions.tolist() == list(range(256 * 49))
+    assert reads.channels.tolist() == [i // 49 for i in range(256 * 49)]

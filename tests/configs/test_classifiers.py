@@ -1,0 +1,131 @@
+"""The classifiers' recipes: twins, and networks that are pruned and reloaded."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from adasap_det.engine.shrink_on_load import mark_pruned
+from adasap_det.pruning import (
+    ParamsBudget,
+    count_params,
+    cut_channels,
+    find_channel_groups,
+    select_channels,
+)
+
+from .test_configs import CONFIGS, differing, strip_scope
+
+pytest.importorskip('mmpretrain')
+FAMILIES = (
+    'cifar10/resnet18_w8_cifar10',
+    'imagenet/resnet50_imagenet',
+    'imagenet/mobilenetv1_imagenet',
+    'imagenet/mobilenetv2_imagenet',
+    'imagenet/convnext_tiny_imagenet',
+    'imagenet/deit_small_imagenet',
+)
+PARAMETERS = {
+    'imagenet/resnet50_imagenet': 25_557_032,  # torchvision's
+    'imagenet/mobilenetv1_imagenet': 4_231_976,
+    'imagenet/mobilenetv2_imagenet': 3_504_872,  # torchvision's
+    'imagenet/convnext_tiny_imagenet': 28_589_128,  # torchvision's
+    'imagenet/deit_small_imagenet': 22_050_664,  # timm's
+}
+
+
+def load(name: str) -> Config:
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+def plain(name: str) -> dict:
+    return strip_scope(load(name).to_dict())
+
+
+def build(cfg: Config):
+    from mmpretrain.registry import MODELS
+
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return MODELS.build(cfg.model).eval()
+
+
+def test_every_config_is_one_of_three_twins():
+    found = {
+        path.relative_to(CONFIGS).with_suffix('').as_posix()
+        for folder in ('cifar10', 'imagenet')
+        for path in (CONFIGS / folder).glob('*.py')
+    }
+    assert found == {
+        f'{name}_{twin}' for name in FAMILIES for twin in ('dense', 'pruned', 'adasap')
+    }
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_twins_differ_in_what_adasap_changes(family):
+    dense, pruned, adasap = (plain(f'{family}_{twin}') for twin in ('dense', 'pruned', 'adasap'))
+    schedule = {'load_from', 'max_epochs', 'train_cfg', 'param_scheduler', 'optim_wrapper'}
+    allowed = schedule | {'default_hooks'} if family.startswith('cifar10') else set()
+    assert differing(dense, pruned) - allowed == {'custom_hooks'}
+    *hooks, added = pruned['custom_hooks']
+    assert hooks == dense.get('custom_hooks', [])
+    assert added['type'] == 'PruningHook'
+    assert differing(pruned, adasap) == {'optim_wrapper'}
+    own = {'type', 'form', 'rho_min', 'rho_max', 'rho', 'ungrouped'}
+    assert differing(pruned['optim_wrapper'], adasap['optim_wrapper']) - own == set()
+    assert adasap['optim_wrapper']['type'] == 'AdaSAPOptimWrapper'
+
+
+@pytest.mark.parametrize('family', FAMILIES[1:])
+def test_the_papers_schedule(family):
+    cfg = load(f'{family}_adasap')
+    wrapper, hook = cfg.optim_wrapper, cfg.custom_hooks[-1]
+    assert (wrapper.rho_min, wrapper.rho_max, wrapper.rho) == (0.01, 2.0, 2.0)
+    assert (hook.prune_begin, hook.prune_steps, hook.prune_interval) == (10, 30, 30)
+    if 'net' in family.split('/')[1][:9]:  # the paper's own networks
+        optimizer = cfg.optim_wrapper.optimizer
+        if optimizer.type == 'SGD':
+            assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
+                1.024,
+                0.875,
+                3.05e-5,
+            )
+            assert cfg.train_cfg.max_epochs == 90
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('family', PARAMETERS)
+def test_pruned_and_reloaded(family):
+    if 'mobilenetv1' in family:
+        pytest.importorskip('timm')
+    cfg = load(f'{family}_adasap')
+    hook = cfg.custom_hooks[-1]
+    model = build(cfg)
+    assert count_params(model) == PARAMETERS[family]
+    groups = find_channel_groups(
+        model, input_size=hook.input_size, exclude=list(hook.exclude)
+    ).groups
+    cost = ParamsBudget(keep=hook.budget.keep).cost_model(model, groups, input_size=hook.input_size)
+    generator = torch.Generator().manual_seed(0)
+    kept = select_channels(
+        groups,
+        [torch.rand(group.size, generator=generator) for group in groups],
+        cost,
+        limit=hook.budget.keep * cost.cost(),
+        round_to=hook.round_to,
+    )
+    cut_channels(model, groups, kept)
+    share = count_params(model) / PARAMETERS[family]
+    assert hook.budget.keep - 0.02 <= share <= hook.budget.keep
+    state = model.state_dict()
+    mark_pruned(state)
+    again = build(cfg)
+    again.load_state_dict(state)
+    inputs = torch.rand(1, 3, *hook.input_size, generator=generator)
+    with torch.inference_mode():
+        assert torch.equal(first(model(inputs)), first(again(inputs)))
+
+
+def first(output):
+    return output[0] if isinstance(output, (tuple, list)) else output
