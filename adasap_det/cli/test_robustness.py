@@ -60,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--benchmark',
         metavar='DIR',
-        help='benchmark that tools/make_voc_c.py built (default: corrupt on the fly)',
+        help='benchmark that tools/make_voc_c.py built, or ImageNet-C as published (default: '
+        'corrupt on the fly)',
     )
     parser.add_argument(
         '--corruptions',
