@@ -119,6 +119,12 @@ def _parser() -> argparse.ArgumentParser:
         default='4:2:0',
         help='of JPEG colour (default: %(default)s)',
     )
+    what.add_argument(
+        '--crop',
+        type=int,
+        metavar='SIDE',
+        help='corrupt the centre crop, as ImageNet-C of 224 pixels does (default: whole pictures)',
+    )
     what.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     what.add_argument(
         '--copy-annotations',
@@ -198,6 +204,7 @@ def _build(args: argparse.Namespace) -> int:
         quality=args.quality,
         subsampling=args.subsampling,
         seed=args.seed,
+        crop=args.crop,
     )
     if args.dask is not None and args.workers is not None:
         raise UsageError('give --workers or --dask, not both')

@@ -150,3 +150,33 @@ def test_a_metric_of_the_other_task_is_refused(config, checkpoint, capsys):
     command = [str(config), str(checkpoint), '--metric', 'AP50']
     assert test_robustness.main(command) == 2
     assert 'top1, top5, which classification has' in capsys.readouterr().err
+
+
+def test_a_benchmark_of_crops_is_not_resized_again(config, checkpoint, folders, tmp_path):
+    """On the fly the crop is corrupted too; clean pictures are cropped by the pipeline."""
+    benchmark = tmp_path / 'c'
+    source = ['--layout', 'folder', '--source', str(folders / 'test'), '--out', str(benchmark)]
+    build = [*source, '--crop', '40', '--format', 'png', '--workers', '0', *GRID]
+    assert make_voc_c.main(build) == 0
+    assert cv2.imread(str(benchmark / 'fog/1/bar/0.png')).shape == (40, 40, 3)
+    sized = tmp_path / 'sized.py'
+    steps = "[dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=46, edge='short'), \\\n"
+    steps += "dict(type='CenterCrop', crop_size=40), dict(type='PackInputs')]"
+    sized.write_text(
+        f'_base_ = {str(config)!r}\ntest_dataloader = dict(dataset=dict(pipeline={steps}))\n'
+    )
+    built = evaluate(
+        sized, checkpoint, tmp_path / 'built', '--benchmark', str(benchmark), '--pictures', '0'
+    )
+    fly = evaluate(sized, checkpoint, tmp_path / 'fly', '--pictures', '0')
+    assert built.cells[None, 0].metrics == fly.cells[None, 0].metrics
+    # Resized by PIL there and by OpenCV here: nearly the same pictures.
+    for key, cell in fly.cells.items():
+        assert abs(cell.metrics['top1'] - built.cells[key].metrics['top1']) <= 2 / 12
+
+
+def test_a_crop_of_pictures_with_boxes_is_refused(shapes, tmp_path, capsys):
+    source = ['--source', str(shapes), '--year', '2007', '--out', str(tmp_path / 'c')]
+    assert make_voc_c.main([*source, '--crop', '64', '--workers', '0']) == 2
+    assert "does not go with the layout 'voc'" in capsys.readouterr().err
+    assert not (tmp_path / 'c').exists()

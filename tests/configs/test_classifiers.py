@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 
 from adasap_det.engine.shrink_on_load import mark_pruned
 from adasap_det.pruning import (
@@ -56,6 +59,7 @@ def test_every_config_is_one_of_three_twins():
         path.relative_to(CONFIGS).with_suffix('').as_posix()
         for folder in ('cifar10', 'imagenet')
         for path in (CONFIGS / folder).glob('*.py')
+        if not path.stem.endswith('_v2')
     }
     assert found == {
         f'{name}_{twin}' for name in FAMILIES for twin in ('dense', 'pruned', 'adasap')
@@ -129,3 +133,21 @@ def test_pruned_and_reloaded(family):
 
 def first(output):
     return output[0] if isinstance(output, (tuple, list)) else output
+
+
+@pytest.mark.slow
+def test_imagenet_v2_is_read_by_class_number(tmp_path, monkeypatch):
+    """A checkpoint whose head answers 10 for everything is right in the folder 10 alone."""
+    for name in ('10', '2', '101'):
+        (tmp_path / 'v2' / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / 'v2' / name / '0.jpeg'), np.zeros((300, 260, 3), np.uint8))
+    monkeypatch.setenv('IMAGENETV2_ROOT', str(tmp_path / 'v2'))
+    cfg = load('imagenet/resnet50_imagenet_v2')
+    cfg.work_dir = str(tmp_path / 'run')
+    cfg.test_dataloader.num_workers = 0
+    runner = Runner.from_cfg(cfg)
+    runner.model.head.fc.bias.data[10] = 1e6
+    found = runner.test()
+    assert found['robustness/top1'] == pytest.approx(1 / 3)
+    assert found['robustness/per_class']['top1']['10'] == 1.0
+    assert found['robustness/per_class']['top1']['101'] == 0.0

@@ -70,6 +70,11 @@ def build_benchmark(
     options = make_options() if options is None else options
     if on_error not in ON_ERROR:
         raise BenchmarkError(f'on_error {on_error!r} is not one of {", ".join(ON_ERROR)}')
+    if options.crop is not None and source.layout != 'folder':
+        raise BenchmarkError(
+            f'crop cuts pictures but no boxes, so it does not go with the layout '
+            f'{source.layout!r}; leave it out, or read the pictures as an image folder'
+        )
     if subset is not None:
         source = choose_subset(source, subset, seed=options.seed)
     out = Path(out).absolute()

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.robustness.benchmark.pictures import MIN_SIDE
 from adasap_det.robustness.corruptions import (
     CORRUPTIONS_VERSION,
     check_corruptions,
@@ -32,6 +33,8 @@ class Options:
         quality: JPEG quality, 1 to 100; None for PNG.
         subsampling: Of the JPEG's colour, such as ``'4:2:0'``; None for PNG.
         seed: Of the corruptions and of the choice of a subset.
+        crop: Side of the centre crop that is corrupted, as ImageNet-C's of 224; None for the whole
+            picture.
     """
 
     corruptions: tuple[str, ...]
@@ -40,6 +43,7 @@ class Options:
     quality: int | None
     subsampling: str | None
     seed: int
+    crop: int | None = None
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
@@ -49,6 +53,8 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         """Plain data, as the manifest holds it."""
         data = asdict(self)
+        if self.crop is None:  # as benchmarks of before this option have it
+            del data['crop']
         return {**data, 'corruptions': [*self.corruptions], 'severities': [*self.severities]}
 
 
@@ -60,6 +66,7 @@ def make_options(
     quality: int = 95,
     subsampling: str = '4:2:0',
     seed: int = 0,
+    crop: int | None = None,
 ) -> Options:
     """Options that have been looked at.
 
@@ -80,6 +87,8 @@ def make_options(
         raise BenchmarkError(f'subsampling {subsampling!r} is not one of {", ".join(SUBSAMPLINGS)}')
     if seed < 0:
         raise BenchmarkError(f'seed is {seed}; give 0 or more')
+    if crop is not None and crop < MIN_SIDE:
+        raise BenchmarkError(f'crop is {crop}; the corruptions need {MIN_SIDE} pixels a side')
     jpeg = format == 'jpg'
     return Options(
         corruptions=names,
@@ -88,6 +97,7 @@ def make_options(
         quality=quality if jpeg else None,
         subsampling=subsampling if jpeg else None,
         seed=seed,
+        crop=crop,
     )
 
 

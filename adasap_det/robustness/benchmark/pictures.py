@@ -56,6 +56,29 @@ def decode(data: bytes) -> np.ndarray:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
+def centre_crop(rgb: np.ndarray, side: int) -> np.ndarray:
+    """The middle of the picture, its shorter side resized to 256 for a crop of 224 and so on.
+
+    As ImageNet-C was made: torchvision's ``Resize`` and ``CenterCrop`` of a PIL image, bilinear.
+
+    Args:
+        rgb: uint8, shape ``(H, W, 3)``.
+        side: Of the crop, in pixels.
+
+    Returns:
+        uint8, shape ``(side, side, 3)``.
+    """
+    height, width = rgb.shape[:2]
+    shorter = round(side * 256 / 224)
+    if height <= width:
+        size = (int(shorter * width / height), shorter)
+    else:
+        size = (shorter, int(shorter * height / width))
+    resized = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
+    top, left = (round((length - side) / 2) for length in resized.shape[:2])
+    return np.ascontiguousarray(resized[top : top + side, left : left + side])
+
+
 def encode(rgb: np.ndarray, *, format: str, quality: int | None, subsampling: str | None) -> bytes:
     """A file of the picture.
 

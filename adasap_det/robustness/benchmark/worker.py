@@ -16,7 +16,7 @@ import torch
 from adasap_det.robustness.benchmark.errors import BenchmarkError, PictureError
 from adasap_det.robustness.benchmark.files import TEMPORARY, Stamp, check_file, stamp, write_whole
 from adasap_det.robustness.benchmark.options import Options, software
-from adasap_det.robustness.benchmark.pictures import decode, encode
+from adasap_det.robustness.benchmark.pictures import centre_crop, decode, encode
 from adasap_det.robustness.corruptions import corrupt_severities
 
 Cell = tuple[str, int]
@@ -155,7 +155,10 @@ def _load(task: ImageTask) -> tuple[np.ndarray, str]:
         data = Path(task.source).read_bytes()
     except OSError as error:
         raise PictureError(f'the picture cannot be read ({error.strerror})') from None
-    return decode(data), hashlib.sha256(data).hexdigest()
+    image = decode(data)
+    if task.options.crop is not None:
+        image = centre_crop(image, task.options.crop)
+    return image, hashlib.sha256(data).hexdigest()
 
 
 def _corrupted(task: ImageTask, image: np.ndarray) -> Iterator[tuple[str, dict[int, np.ndarray]]]:

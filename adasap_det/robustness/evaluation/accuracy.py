@@ -17,6 +17,9 @@ _CLASSWISE = 'per_class'
 class ClassificationAccuracy(BaseMetric):
     """Accuracy as mmpretrain's ``Accuracy`` has it, but as fractions, and by class.
 
+    A picture with several true classes, as ObjectNet's, is right if any of them is found, and
+    counts for the first one.
+
     Args:
         collect_device, prefix: As in MMEngine.
 
@@ -33,17 +36,17 @@ class ClassificationAccuracy(BaseMetric):
         """Keep the true class of each picture and its place among the scores.
 
         Raises:
-            ValueError: If a picture has no single true class.
+            ValueError: If a picture has no true class.
         """
         for sample in data_samples:
-            truth = torch.as_tensor(sample['gt_label']).flatten() if 'gt_label' in sample else None
-            if truth is None or truth.numel() != 1:
+            truth = torch.as_tensor(sample.get('gt_label', [])).flatten().tolist()
+            if not truth:
                 raise ValueError(
-                    'the data samples need one gt_label each; multi-label data sets have no '
-                    'accuracy'
+                    'the data samples have no gt_label; the data set has to know the classes'
                 )
             scores = torch.as_tensor(sample['pred_score']).flatten().cpu()
-            self.results.append((int(truth), place(scores, int(truth)), scores.numel()))
+            best = min(place(scores, label) for label in truth)
+            self.results.append((truth[0], best, scores.numel()))
 
     def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, Any]:
         """Metrics over all pictures."""

@@ -37,3 +37,10 @@ def test_png_has_neither_quality_nor_subsampling():
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(BenchmarkError, match=message):
         make_options(**options)
+
+
+def test_a_crop_is_kept_and_no_crop_is_not_mentioned():
+    assert make_options(crop=224).to_json()['crop'] == 224
+    assert 'crop' not in make_options().to_json()
+    with pytest.raises(BenchmarkError, match='crop is 31; the corruptions need 32'):
+        make_options(crop=31)

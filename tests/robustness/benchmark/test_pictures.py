@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from mmdet.registry import TRANSFORMS
 from PIL import Image
+from torchvision import transforms
 
 from adasap_det.robustness.benchmark.errors import PictureError
-from adasap_det.robustness.benchmark.pictures import decode, encode, with_suffix
+from adasap_det.robustness.benchmark.pictures import centre_crop, decode, encode, with_suffix
 
+from ..corruptions.pictures import photograph
 from .trees import picture
 
 
@@ -135,3 +137,15 @@ def test_with_suffix():
     assert with_suffix('a.b/c.d.jpeg', 'png') == 'a.b/c.d.png'
     assert with_suffix('a.b/c.png', 'jpg') == 'a.b/c.jpg'
     assert with_suffix('a/c.png', 'png') == 'a/c.png'
+
+
+@pytest.mark.parametrize('size', [(375, 500), (500, 333), (64, 64), (257, 255), (1000, 401)])
+@pytest.mark.parametrize('side', [224, 96])
+def test_centre_crop_equals_torchvision(size, side):
+    """As ImageNet-C was made."""
+    image = photograph(*size)
+    reference = transforms.Compose(
+        [transforms.Resize(round(side * 256 / 224)), transforms.CenterCrop(side)]
+    )
+    expected = np.asarray(reference(Image.fromarray(image)))
+    assert np.array_equal(centre_crop(image, side), expected)

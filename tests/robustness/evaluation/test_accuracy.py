@@ -48,7 +48,17 @@ def test_equals_mmpretrain():
     assert 100 * found['robustness/top5'] == pytest.approx(expected['accuracy/top5'], abs=1e-4)
 
 
-def test_registered_and_refuses_pictures_of_many_classes():
+def test_any_of_several_true_classes_will_do():
     metric = METRICS.build(dict(type='ClassificationAccuracy'))
-    with pytest.raises(ValueError, match='one gt_label each'):
-        metric.process(None, [dict(gt_label=torch.tensor([1, 2]), pred_score=torch.rand(3))])
+    metric.dataset_meta = {'classes': tuple('abc')}
+    scores = torch.tensor([0.1, 0.7, 0.2])
+    for labels in ([0, 1], [0, 2]):
+        metric.process(None, [dict(gt_label=torch.tensor(labels), pred_score=scores)])
+    found = metric.evaluate(2)
+    assert found['robustness/top1'] == 0.5
+    assert found['robustness/per_class']['top1'] == {'a': 0.5, 'b': None, 'c': None}
+
+
+def test_pictures_without_a_class_are_refused():
+    with pytest.raises(ValueError, match='have no gt_label'):
+        ClassificationAccuracy().process(None, [dict(pred_score=torch.rand(3))])
