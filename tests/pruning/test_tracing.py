@@ -113,7 +113,7 @@ def test_a_two_stage_detector_is_analysed_with_its_second_stage():
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
 
-    register_all_modules()
+    register_all_modules(init_default_scope=False)
     cfg = Config.fromfile(config_path('faster_rcnn_r50_fpn_voc_adasap.py'))
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model).eval()

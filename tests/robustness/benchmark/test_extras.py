@@ -32,7 +32,7 @@ OPTIONS = make_options(corruptions=['contrast', 'shot_noise'], severities=[2, 4]
 JPEG = make_options(corruptions=['contrast', 'shot_noise'], severities=[2, 4])
 PIPELINE = [
     dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='mmdet.LoadAnnotations', with_bbox=True, box_type=None),
 ]
 IDS = ['000001', '000002', '000003']
 
