@@ -10,6 +10,8 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from .objectnet import objectnet_mapping
+
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm')
 
 
@@ -22,7 +24,8 @@ class MappedFolder(BaseDataset):
 
     Args:
         data_root: Folder of the folders.
-        mapping: ``'number'``: folders are called by their class number. Otherwise a JSON file, or a
+        mapping: ``'number'``: folders are called by their class number. ``'objectnet'``: as the
+            files in ``../mappings`` say, which ObjectNet brings. Otherwise a JSON file, or a
             dictionary, from folder to one class number or several, as ObjectNet's objects are
             several classes of ImageNet; a picture is right if it is found to be any of them.
             Folders that are not in it are left out.
@@ -95,6 +98,8 @@ class MappedFolder(BaseDataset):
     def _mapping(self) -> Mapping[str, int | Sequence[int]]:
         if isinstance(self.mapping, Mapping):
             return self.mapping
+        if self.mapping == 'objectnet':
+            return objectnet_mapping(Path(self.data_root).parent / 'mappings')
         try:
             loaded = json.loads(Path(self.mapping).read_text('utf-8'))
         except (OSError, ValueError) as error:

@@ -24,6 +24,7 @@ from .test_configs import CONFIGS, differing, strip_scope
 pytest.importorskip('mmpretrain')
 FAMILIES = (
     'cifar10/resnet18_w8_cifar10',
+    'cifar10/mobilenetv2_cifar10',
     'imagenet/resnet50_imagenet',
     'imagenet/mobilenetv1_imagenet',
     'imagenet/mobilenetv2_imagenet',
@@ -59,7 +60,7 @@ def test_every_config_is_one_of_three_twins():
         path.relative_to(CONFIGS).with_suffix('').as_posix()
         for folder in ('cifar10', 'imagenet')
         for path in (CONFIGS / folder).glob('*.py')
-        if not path.stem.endswith('_v2')
+        if not path.stem.endswith(('_v2', '_objectnet'))
     }
     assert found == {
         f'{name}_{twin}' for name in FAMILIES for twin in ('dense', 'pruned', 'adasap')
@@ -81,7 +82,7 @@ def test_twins_differ_in_what_adasap_changes(family):
     assert adasap['optim_wrapper']['type'] == 'AdaSAPOptimWrapper'
 
 
-@pytest.mark.parametrize('family', FAMILIES[1:])
+@pytest.mark.parametrize('family', [f for f in FAMILIES if f.startswith('imagenet')])
 def test_the_papers_schedule(family):
     cfg = load(f'{family}_adasap')
     wrapper, hook = cfg.optim_wrapper, cfg.custom_hooks[-1]
@@ -151,3 +152,9 @@ def test_imagenet_v2_is_read_by_class_number(tmp_path, monkeypatch):
     assert found['robustness/top1'] == pytest.approx(1 / 3)
     assert found['robustness/per_class']['top1']['10'] == 1.0
     assert found['robustness/per_class']['top1']['101'] == 0.0
+
+
+def test_objectnet_is_read_with_its_own_mapping(monkeypatch):
+    monkeypatch.setenv('OBJECTNET_ROOT', '/data/objectnet')
+    data = load('imagenet/resnet50_objectnet').test_dataloader.dataset
+    assert (data.mapping, data.data_root) == ('objectnet', '/data/objectnet/images')

@@ -1,0 +1,28 @@
+# MobileNetV2 from ImageNet weights on CIFAR-10 at 32 pixels, on a CPU.
+_base_ = [
+    'mmpretrain::_base_/models/mobilenet_v2_1x.py',
+    '../_base_/datasets/cifar10_folder.py',
+    '../_base_/adasap_cls_runtime.py',
+]
+# MOBILENETV2_WEIGHTS names a file where the network is out of reach.
+weights = '{{$MOBILENETV2_WEIGHTS:https://download.openmmlab.com/mmclassification/v0/mobilenet_v2/mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth}}'  # noqa: E501
+model = dict(
+    backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='backbone')),
+    head=dict(num_classes=10, topk=(1,)))
+
+max_epochs = 8
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=0.05, momentum=0.9, nesterov=True, weight_decay=1e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=150),
+    dict(type='CosineAnnealingLR', begin=0, end=max_epochs, T_max=max_epochs, by_epoch=True,
+         convert_to_iter_based=True, eta_min=0),
+]
+default_hooks = dict(
+    logger=dict(interval=20), checkpoint=dict(interval=max_epochs, max_keep_ckpts=2))
+custom_hooks = [dict(type='RandomStateHook')]
+auto_scale_lr = dict(base_batch_size=128)
