@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/adasap_cls_runtime.py',
 ]
 # MOBILENETV2_WEIGHTS names a file where the network is out of reach.
-weights = '{{$MOBILENETV2_WEIGHTS:https://download.openmmlab.com/mmclassification/v0/mobilenet_v2/mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth}}'  # noqa: E501
+weights = '{{$MOBILENETV2_WEIGHTS:https://download.openmmlab.com/mmclassification/v0/mobilenet_v2/mobilenet_v2_batch256_imagenet_20200708-3b2dc3af.pth}}'
 model = dict(
     backbone=dict(init_cfg=dict(type='Pretrained', checkpoint=weights, prefix='backbone')),
     head=dict(num_classes=10, topk=(1,)))
