@@ -4,16 +4,28 @@ from .budget import exponential_target, select_channels
 from .budget_types import MACsBudget, ParamsBudget
 from .channels import ChannelGroup, find_channel_groups
 from .cost import count_macs, count_params
-from .importance import Importance, MagnitudeImportance, TaylorImportance
+from .importance import (
+    FPGMImportance,
+    Importance,
+    LAMPImportance,
+    MagnitudeImportance,
+    NormScaleImportance,
+    RandomImportance,
+    TaylorImportance,
+)
 from .structure import describe, shrink
 from .surgery import cut_channels
 
 __all__ = [
     'ChannelGroup',
+    'FPGMImportance',
     'Importance',
+    'LAMPImportance',
     'MACsBudget',
     'MagnitudeImportance',
+    'NormScaleImportance',
     'ParamsBudget',
+    'RandomImportance',
     'TaylorImportance',
     'count_macs',
     'count_params',

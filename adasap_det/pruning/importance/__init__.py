@@ -1,0 +1,18 @@
+"""Criteria: what a channel is worth."""
+
+from .base import Importance
+from .fpgm import FPGMImportance
+from .magnitude import LAMPImportance, MagnitudeImportance
+from .norm_scale import NormScaleImportance
+from .random import RandomImportance
+from .taylor import TaylorImportance
+
+__all__ = [
+    'FPGMImportance',
+    'Importance',
+    'LAMPImportance',
+    'MagnitudeImportance',
+    'NormScaleImportance',
+    'RandomImportance',
+    'TaylorImportance',
+]

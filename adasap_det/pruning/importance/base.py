@@ -1,0 +1,117 @@
+"""Base of all criteria: one score, used for the radii and for the cut alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..channels import ChannelGroup, TensorSlice
+
+NORMALIZERS = ('mean', 'max', 'lamp', 'none')
+
+
+class Importance:
+    """Base of all criteria; a criterion says what one group's channels are worth.
+
+    Args:
+        normalize: Puts layers on one scale before channels of all layers are ranked together:
+            ``'mean'`` (default) or ``'max'`` divides by the group's own; ``'lamp'`` divides each
+            score by the sum of those in the group that are no smaller (Lee et al. 2021, arXiv
+            2010.07611); ``'none'`` does not, and then layers with small weights lose most.
+
+    Raises:
+        ValueError: If ``normalize`` is unknown.
+    """
+
+    needs_gradients = False
+    """Whether :meth:`observe` has to be called before every optimizer step."""
+
+    def __init__(self, *, normalize: str = 'mean') -> None:
+        if normalize not in NORMALIZERS:
+            raise ValueError(
+                f'importance.normalize must be one of {NORMALIZERS}, got {normalize!r}'
+            )
+        self.normalize = normalize
+
+    def scores(self, groups: Sequence[ChannelGroup], model: nn.Module) -> list[Tensor]:
+        """Score of every channel, a float32 tensor of shape ``(size,)`` a group.
+
+        Channels that must share their fate (parts of a grouped convolution) share their score.
+        """
+        tensors = dict(model.named_parameters(remove_duplicate=False))
+        scores = []
+        with torch.no_grad():
+            for group in groups:
+                score = self.channel_scores(group, tensors).float()
+                # Parts have one fate: one score, which counts once in the normalisation.
+                score = self._normalized(score.view(group.parts, -1).mean(0))
+                scores.append(score.repeat(group.parts))
+        return scores
+
+    def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
+        """Importance of the channels of one group, shape ``(group.size,)``, not negative.
+
+        Args:
+            group: The group.
+            tensors: All parameters of the model by name.
+        """
+        raise NotImplementedError
+
+    def observe(self, groups: Sequence[ChannelGroup], model: nn.Module) -> None:
+        """Take in the gradients of this step; called where ``needs_gradients`` is true."""
+
+    def keep(self, group: ChannelGroup, kept: Tensor) -> None:
+        """Forget the channels that were cut from ``group`` (described as before the cut)."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a resumed run needs, as tensors by name."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take up the state of an earlier run."""
+
+    def _normalized(self, score: Tensor) -> Tensor:
+        if self.normalize == 'none' or score.numel() == 0:
+            return score
+        if self.normalize == 'lamp':
+            ordered, order = score.sort(descending=True)
+            scale = torch.empty_like(score)
+            scale[order] = ordered.cumsum(0)
+            return score / scale.clamp_min(torch.finfo(score.dtype).tiny)
+        scale = score.mean() if self.normalize == 'mean' else score.max()
+        return score / scale if scale > 0 else score
+
+
+def mean_over_layers(
+    group: ChannelGroup,
+    tensors: Mapping[str, Tensor],
+    row_scores: Callable[[Tensor], Tensor],
+    *,
+    owners: Sequence[str] | None = None,
+) -> Tensor:
+    """Average of a score of filters over the layers that share the channels, shape ``(size,)``.
+
+    Args:
+        group: The group.
+        tensors: All parameters of the model by name.
+        row_scores: Gives a weight's rows, shape ``(rows, elements)`` in float32, a score each.
+        owners: Names of the layers that count; by default the convolutions and linear layers.
+    """
+    weights = {f'{owner}.weight' for owner in (group.layers if owners is None else owners)}
+    total = next(iter(tensors.values())).new_zeros(group.size, dtype=torch.float32)
+    count = torch.zeros_like(total)
+    for piece in group.own:
+        if piece.name in weights:
+            rows = tensors[piece.name].float().movedim(piece.dim, 0)
+            score = row_scores(rows.reshape(len(rows), -1))
+            add_at(total, piece, score)
+            add_at(count, piece, torch.ones_like(score))
+    return total / count.clamp_min(1)
+
+
+def add_at(total: Tensor, piece: TensorSlice, per_position: Tensor) -> None:
+    """Add the values of a slice's positions to the channels that they belong to, in place."""
+    index = piece.positions.to(per_position.device)
+    total.index_add_(0, piece.channels.to(total.device), per_position[index].to(total.device))

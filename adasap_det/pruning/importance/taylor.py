@@ -1,0 +1,91 @@
+"""First-order Taylor estimate of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adasap_det.registry import IMPORTANCES
+
+from ..channels import ChannelGroup
+from .base import Importance, add_at
+
+
+@IMPORTANCES.register_module()
+class TaylorImportance(Importance):
+    r"""First-order Taylor estimate of what the loss gains when a channel goes.
+
+    :math:`|\sum \theta g|` over the parameters that gate the channel, averaged over the steps
+    since the last cut: scale and shift of its norm layers where it has them (weights in front of
+    a norm layer have :math:`w \cdot g = 0`), else weights and biases.
+
+    Args:
+        squared: Average :math:`(\sum \theta g)^2` instead of the absolute value, as Molchanov et
+            al. do; a channel that matters now and then counts for more.
+        normalize: See :class:`Importance`. Default ``'none'``: the estimate is in units of the
+            loss, on one scale in all layers.
+
+    Source: Molchanov et al. 2019 (arXiv 1906.10771); on norm layers as in HALP
+        (arXiv 2110.10811).
+    """
+
+    needs_gradients = True
+
+    def __init__(self, *, squared: bool = False, normalize: str = 'none') -> None:
+        super().__init__(normalize=normalize)
+        self.squared = squared
+        self._sums: dict[str, Tensor] = {}
+        self._steps: dict[str, int] = {}
+
+    def observe(self, groups: Sequence[ChannelGroup], model: nn.Module) -> None:
+        tensors = dict(model.named_parameters(remove_duplicate=False))
+        for group in groups:
+            gain = self._gain(group, tensors)
+            if gain is None:
+                continue
+            if group.name in self._sums:
+                self._sums[group.name] += gain
+            else:
+                self._sums[group.name] = gain
+            self._steps[group.name] = self._steps.get(group.name, 0) + 1
+
+    def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
+        device = next(iter(tensors.values())).device
+        if group.name not in self._sums:
+            # Nothing known yet (first step, or frozen weights): no channel above another.
+            return torch.ones(group.size, device=device)
+        return self._sums[group.name].to(device) / self._steps[group.name]
+
+    def keep(self, group: ChannelGroup, kept: Tensor) -> None:
+        # The estimate belongs to the network as it was; after a cut it starts anew.
+        self._sums.clear()
+        self._steps.clear()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {f'sum/{k}': v.cpu() for k, v in self._sums.items()} | {
+            f'steps/{k}': torch.tensor(v) for k, v in self._steps.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self._sums = {k[4:]: v.clone() for k, v in state.items() if k.startswith('sum/')}
+        self._steps = {k[6:]: int(v) for k, v in state.items() if k.startswith('steps/')}
+
+    @torch.no_grad()
+    def _gain(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor | None:
+        owners = group.norms or group.layers
+        signed = None
+        for piece in group.own:
+            parameter = tensors.get(piece.name)  # buffers are not among the parameters
+            owner = piece.name.rpartition('.')[0]
+            if parameter is None or parameter.grad is None or owner not in owners:
+                continue
+            rows = (parameter.float() * parameter.grad.float()).transpose(0, piece.dim)
+            gain = rows.flatten(1).sum(1) if rows.dim() > 1 else rows
+            if signed is None:
+                signed = torch.zeros(group.size, device=gain.device)
+            add_at(signed, piece, gain)
+        if signed is None:
+            return None
+        return signed.square() if self.squared else signed.abs()
