@@ -28,13 +28,13 @@ def objectnet_mapping(mappings: Path) -> dict[str, list[int]]:
     """
     folders, objects, ids, labels = (_read(mappings / name) for name in FILES)
     numbers = {int(other): int(number) for number, other in ids.items()}
-    number_of = {label.strip(): numbers.get(i) for i, label in enumerate(labels)}
+    number_of = {x.strip(): numbers[i] for i, x in enumerate(labels) if i in numbers}
     mapping = {}
     for folder, name in folders.items():
         if name not in objects:  # an object that ImageNet does not know
             continue
         classes = [label.strip() for label in objects[name].split(';')]
-        unknown = [label for label in classes if number_of.get(label) is None]
+        unknown = [label for label in classes if label not in number_of]
         if unknown:
             raise ValueError(
                 f'{mappings / FILES[1]}: {unknown[0]!r} of {name!r} is no label of {FILES[3]}; '

@@ -16,10 +16,9 @@ from torch.optim import Optimizer
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.optim.optim_wrapper import SharpnessAwareMixin
 from adasap_det.optim.perturbation import Rows
-from adasap_det.pruning.budget import least_cost, select_channels
-from adasap_det.pruning.budget_types import Budget
+from adasap_det.pruning.budget_types import Budget, LayeredCost, check_reachable
 from adasap_det.pruning.channels import ChannelGroup, find_channel_groups
-from adasap_det.pruning.cost import CostModel, macs_cost, params_cost
+from adasap_det.pruning.cost import macs_cost, params_cost
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.surgery import cut_channels
 from adasap_det.pruning.tracing import eval_mode
@@ -43,9 +42,12 @@ class PruningHook(StructureHook):
 
     Args:
         budget (dict): What remains, ``dict(type='ParamsBudget', keep=0.4)`` for 40 % of the
-            dense model's parameters, or ``'MACsBudget'``.
+            dense model's parameters, ``'MACsBudget'`` or ``'LatencyBudget'``; ``at_most='3 M'``
+            or ``'8 ms'`` in place of ``keep`` for an amount.
         importance (dict): Score that sets the radii and chooses the cut:
-            ``dict(type='MagnitudeImportance')`` (default) or ``'TaylorImportance'``.
+            ``dict(type='MagnitudeImportance')`` (default), ``'TaylorImportance'``,
+            ``'NormScaleImportance'``, ``'FPGMImportance'``, ``'LAMPImportance'``,
+            ``'RandomImportance'`` or one's own.
         by_epoch (bool): Whether the two begins are epochs (default) or iterations.
         adaptive_begin (int): First epoch or iteration of the adaptive stage. Default 0.
         prune_begin (int): Epoch or iteration before which the first cut is made.
@@ -112,6 +114,7 @@ class PruningHook(StructureHook):
         self.score_interval = score_interval
 
         self.groups: list[ChannelGroup] = []
+        self._kept_whole: dict[str, str] = {}
         self._schedule: PruningSchedule | None = None
         self._dense: dict[str, float] = {}  # cost, params, macs of the dense model
         self._scores: list[Tensor] | None = None
@@ -173,7 +176,6 @@ class PruningHook(StructureHook):
             prune_begin=self.prune_begin,
             prune_steps=self.prune_steps,
             prune_interval=self.prune_interval,
-            keep=self.budget.keep,
             iters_per_epoch=len(runner.train_dataloader),
             max_iters=runner.max_iters,
             accumulative_counts=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
@@ -186,19 +188,20 @@ class PruningHook(StructureHook):
             bare_model(runner), input_size=self.input_size, exclude=self.exclude
         )
         self.groups = analysis.groups
+        self._kept_whole = analysis.kept_whole
 
     def _check_reachable(self, model: nn.Module) -> None:
-        cost = self.budget.cost_model(model, self.groups, input_size=self.input_size)
-        least = least_cost(self.groups, cost, round_to=self.round_to, min_keep=self.min_keep)
-        full = cost.cost()
-        if least > self.budget.keep * full:
-            raise ValueError(
-                f'PruningHook.budget.keep={self.budget.keep} cannot be reached: with the fewest '
-                f'channels allowed in every group, {least / full:.1%} of the '
-                f'{self.budget.unit} remain. Exclude fewer layers '
-                f'(exclude={list(self.exclude)}), lower min_keep={self.min_keep} or '
-                f'round_to={self.round_to}, or keep more'
+        try:
+            check_reachable(
+                self.budget,
+                self.budget.cost_model(model, self.groups, input_size=self.input_size),
+                self.groups,
+                round_to=self.round_to,
+                min_keep=self.min_keep,
+                kept_whole=self._kept_whole,
             )
+        except ValueError as error:
+            raise ValueError(f'PruningHook.{error}') from None
 
     # ------------------------------------------------------------------ training
 
@@ -228,11 +231,12 @@ class PruningHook(StructureHook):
         if self.evaluate_cut and cut == 0:
             self._evaluate(runner, 'before the cut')
         model = bare_model(runner)
-        kept = select_channels(
+        final = self.budget.limit(self._dense['cost'])
+        kept = self.budget.select(
             self.groups,
             self.importance.scores(self.groups, model),
             self.budget.cost_model(model, self.groups, input_size=self.input_size),
-            limit=self.schedule.share_after(cut) * self._dense['cost'],
+            limit=self.schedule.limit_after(cut, dense=self._dense['cost'], final=final),
             round_to=self.round_to,
             min_keep=self.min_keep,
             dense_sizes=self.dense_channels,
@@ -250,7 +254,14 @@ class PruningHook(StructureHook):
         self._scores = None
         rewrap(runner)
         self._tell_wrapper(runner)
-        self._log_size(runner, self._costs(model), f'Cut {cut + 1}/{self.prune_steps}')
+        costs = self._costs(model)
+        self._log_size(runner, costs, f'Cut {cut + 1}/{self.prune_steps}')
+        if cut == self.prune_steps - 1:
+            print_log(
+                f'Budget: asked for at most {self.budget.written(final)} {self.budget.unit}, '
+                f'reached {self.budget.written(costs["cost"].cost())}',
+                logger='current',
+            )
         if self.evaluate_cut and cut == self.prune_steps - 1:
             self._evaluate(runner, 'after the cut')
 
@@ -282,14 +293,14 @@ class PruningHook(StructureHook):
 
     # ------------------------------------------------------------------ what is told
 
-    def _costs(self, model: nn.Module) -> dict[str, CostModel]:
+    def _costs(self, model: nn.Module) -> dict[str, LayeredCost]:
         return {
             'cost': self.budget.cost_model(model, self.groups, input_size=self.input_size),
             'params': params_cost(model, self.groups),
             'macs': macs_cost(model, self.groups, input_size=self.input_size),
         }
 
-    def _log_size(self, runner: Runner, costs: Mapping[str, CostModel], event: str) -> None:
+    def _log_size(self, runner: Runner, costs: Mapping[str, LayeredCost], event: str) -> None:
         params, macs = costs['params'].cost(), costs['macs'].cost()
         channels = sum(group.size for group in self.groups)
         print_log(

@@ -17,14 +17,12 @@ class PruningSchedule:
         prune_begin: Iteration before which the first cut is made.
         prune_steps: Number of cuts.
         prune_interval: Iterations from one cut to the next.
-        keep: Share of the dense cost that remains after the last cut.
     """
 
     adaptive_begin: int
     prune_begin: int
     prune_steps: int
     prune_interval: int
-    keep: float
 
     @property
     def last_cut(self) -> int:
@@ -47,9 +45,9 @@ class PruningSchedule:
         steps = math.ceil((iteration - self.prune_begin) / self.prune_interval)
         return min(max(steps, 0), self.prune_steps)
 
-    def share_after(self, cut: int) -> float:
-        """Share of the dense cost aimed at by a cut, on the paper's exponential schedule."""
-        return exponential_target((cut + 1) / self.prune_steps, initial=1.0, final=self.keep)
+    def limit_after(self, cut: int, *, dense: float, final: float) -> float:
+        """Cost aimed at by a cut, falling exponentially from ``dense`` to ``final``."""
+        return exponential_target((cut + 1) / self.prune_steps, initial=dense, final=final)
 
 
 def make_schedule(
@@ -59,7 +57,6 @@ def make_schedule(
     prune_begin: int,
     prune_steps: int,
     prune_interval: int,
-    keep: float,
     iters_per_epoch: int,
     max_iters: int,
     accumulative_counts: int = 1,
@@ -68,7 +65,7 @@ def make_schedule(
 
     Args:
         by_epoch: Whether ``adaptive_begin`` and ``prune_begin`` are epochs or iterations.
-        adaptive_begin, prune_begin, prune_steps, prune_interval, keep: See
+        adaptive_begin, prune_begin, prune_steps, prune_interval: See
             :class:`PruningSchedule`; ``prune_interval`` is in iterations in any case.
         iters_per_epoch: Length of the training data loader.
         max_iters: Iterations of the whole training.
@@ -97,7 +94,6 @@ def make_schedule(
         prune_begin=first,
         prune_steps=prune_steps,
         prune_interval=_round_up(prune_interval, accumulative_counts),
-        keep=keep,
     )
     if schedule.last_cut >= max_iters:
         raise ValueError(

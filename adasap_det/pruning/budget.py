@@ -128,18 +128,6 @@ def select_channels(
     return {g.name: order[g.name][g.size - kept[g.name] :].sort().values for g in groups}
 
 
-def least_cost(groups: Sequence[Prunable], cost: Cost, *, round_to: int, min_keep: float) -> float:
-    """Cost with the fewest channels allowed in every group."""
-    return cost.cost(
-        {
-            g.name: channel_counts(
-                g.size, dense=g.size, parts=g.parts, round_to=round_to, min_keep=min_keep
-            )[-1]
-            for g in groups
-        }
-    )
-
-
 def _ascending(group: Prunable, score: Tensor) -> Tensor:
     """Channels from the least important up, those of one fate next to each other."""
     score = score.cpu()

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from .channels import ChannelGroup
+from .sizes import TensorSizes, size_with
 from .tracing import eval_mode, example_input, trace_forward
 
 COUNTED = (nn.modules.conv._ConvNd, nn.Linear)
-
-
-@dataclass(frozen=True)
-class _Term:
-    """One tensor: its cost is ``multiplier`` times the product of its dimensions' sizes.
-
-    Each dimension has a size that no group touches and, for each group along it, positions per
-    channel.
-    """
-
-    multiplier: float
-    dims: tuple[tuple[float, tuple[tuple[str, float], ...]], ...]
-
-    def cost(self, kept: Mapping[str, int]) -> float:
-        total = self.multiplier
-        for constant, groups in self.dims:
-            total *= constant + sum(per_channel * kept[name] for name, per_channel in groups)
-        return total
 
 
 class CostModel:
@@ -50,31 +33,23 @@ class CostModel:
         groups: Sequence[ChannelGroup],
         multipliers: Mapping[str, float],
     ) -> None:
-        along: dict[tuple[str, int], list[tuple[str, float]]] = {}
-        covered: dict[tuple[str, int], int] = {}
-        for group in groups:
-            for piece in group.slices:
-                key = piece.name, piece.dim
-                count = piece.positions.numel()
-                along.setdefault(key, []).append((group.name, count / group.size))
-                covered[key] = covered.get(key, 0) + count
-        self.full = {group.name: group.size for group in groups}
-        self._terms = []
-        for name, parameter in model.named_parameters():
-            if name in multipliers:
-                dims = tuple(
-                    (
-                        size - covered.get((name, dim), 0),
-                        tuple(along.get((name, dim), ())),
-                    )
-                    for dim, size in enumerate(parameter.shape)
-                )
-                self._terms.append(_Term(multipliers[name], dims))
+        sizes = TensorSizes(model, groups)
+        self.full = sizes.full
+        self._terms = {name: (m, sizes.dims(name)) for name, m in multipliers.items()}
 
     def cost(self, kept: Mapping[str, int] | None = None) -> float:
         """Cost with ``kept`` channels by group name; of the model as it is where ``None``."""
+        return sum(self.by_layer(kept).values())
+
+    def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
+        """The same by name of the layer."""
         kept = self.full if kept is None else kept
-        return sum(term.cost(kept) for term in self._terms)
+        layers: dict[str, float] = {}
+        for name, (multiplier, dims) in self._terms.items():
+            layer = name.rpartition('.')[0]
+            elements = math.prod(size_with(dim, kept) for dim in dims)
+            layers[layer] = layers.get(layer, 0.0) + multiplier * elements
+        return layers
 
 
 def params_cost(model: nn.Module, groups: Sequence[ChannelGroup]) -> CostModel:
@@ -129,11 +104,12 @@ def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, f
                 lambda m, i, o, name=name: record(name, i[0], o, m)  # type: ignore[misc]
             )
     with eval_mode(shadow), torch.no_grad():
-        trace_forward(shadow, example_input(shadow, input_size), num_rois=_num_proposals(model))
+        trace_forward(shadow, example_input(shadow, input_size), num_rois=num_proposals(model))
     return uses
 
 
-def _num_proposals(model: nn.Module) -> int:
+def num_proposals(model: nn.Module) -> int:
+    """Boxes that a two-stage detector's test configuration lets through to the second stage."""
     test_cfg = getattr(model, 'test_cfg', None) or {}
     rpn = test_cfg.get('rpn') if hasattr(test_cfg, 'get') else None
     return int(rpn.get('max_per_img', 1000)) if rpn else 1000

@@ -237,6 +237,20 @@ def test_channels_are_rounded(tmp_path):
     assert count_macs(runner.model, input_size=(6, 6)) <= 0.5 * dense
 
 
+def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_path):
+    dense = count_params(TinyNet())
+    models = []
+    for name, budget in (('share', {'keep': 0.5}), ('amount', {'at_most': dense / 2})):
+        hook = {**HOOK, 'budget': {'type': 'ParamsBudget', **budget}}
+        cfg = tiny_config(tmp_path / name, custom_hooks=[hook], log_level='INFO')
+        models.append(train(cfg).model)
+    share, amount = (dict(model.named_parameters()) for model in models)
+    assert all(torch.equal(share[name], amount[name]) for name in share)
+    (log,) = (tmp_path / 'amount').rglob('*.log')
+    asked, reached = (f'{n / 1000:.4g} k' for n in (dense / 2, count_params(models[1])))
+    assert f'Budget: asked for at most {asked} parameters, reached {reached}' in log.read_text()
+
+
 @pytest.mark.parametrize(
     ('change', 'words'),
     [

@@ -8,7 +8,6 @@ OPTIONS = {
     'prune_begin': 2,
     'prune_steps': 3,
     'prune_interval': 4,
-    'keep': 0.125,
     'iters_per_epoch': 10,
     'max_iters': 100,
 }
@@ -30,7 +29,9 @@ def test_iterations_stay_iterations():
 
 def test_share_falls_exponentially():
     schedule = make_schedule(**OPTIONS)
-    assert [schedule.share_after(k) for k in range(3)] == pytest.approx([0.5, 0.25, 0.125])
+    assert [schedule.limit_after(k, dense=16.0, final=2.0) for k in range(3)] == pytest.approx(
+        [8.0, 4.0, 2.0]
+    )
 
 
 def test_cuts_wait_for_accumulated_steps():

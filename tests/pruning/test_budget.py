@@ -7,7 +7,6 @@ import torch
 from adasap_det.pruning.budget import (
     channel_counts,
     exponential_target,
-    least_cost,
     select_channels,
 )
 
@@ -132,7 +131,6 @@ def test_ties_are_broken_the_same_way_every_time():
 def test_an_unreachable_limit_says_the_least():
     groups = [Group('a', 4), Group('b', 4)]
     cost = Product('a', 'b')
-    assert least_cost(groups, cost, round_to=1, min_keep=0.5) == 3 * 2 + 2 * 2 + 2 * 2
     with pytest.raises(ValueError, match=r'cost of 5.*it is 14'):
         select_channels(groups, [torch.ones(4)] * 2, cost, limit=5.0, min_keep=0.5)
 
