@@ -13,6 +13,7 @@ from .importance import (
     RandomImportance,
     TaylorImportance,
 )
+from .latency import LatencyBudget
 from .structure import describe, shrink
 from .surgery import cut_channels
 
@@ -21,6 +22,7 @@ __all__ = [
     'FPGMImportance',
     'Importance',
     'LAMPImportance',
+    'LatencyBudget',
     'MACsBudget',
     'MagnitudeImportance',
     'NormScaleImportance',

@@ -93,7 +93,7 @@ def select_channels(
     Raises:
         ValueError: If even the fewest channels allowed cost more than ``limit``.
     """
-    order = {g.name: _ascending(g, s) for g, s in zip(groups, scores, strict=True)}
+    order = {g.name: ascending_channels(g, s) for g, s in zip(groups, scores, strict=True)}
     steps: list[tuple[float, str, int]] = []  # (mean score, group, channels left)
     for group, score in zip(groups, scores, strict=True):
         dense = (dense_sizes or {}).get(group.name, group.size)
@@ -128,7 +128,7 @@ def select_channels(
     return {g.name: order[g.name][g.size - kept[g.name] :].sort().values for g in groups}
 
 
-def _ascending(group: Prunable, score: Tensor) -> Tensor:
+def ascending_channels(group: Prunable, score: Tensor) -> Tensor:
     """Channels from the least important up, those of one fate next to each other."""
     score = score.cpu()
     per_part = group.size // group.parts

@@ -1,0 +1,123 @@
+"""Predicted latency as a function of how many channels each group keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..sizes import Along, size_with
+from .grid import Grid
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What the layers' own times leave of a whole network.
+
+    Attributes:
+        fixed: Milliseconds in any case.
+        per_element: Milliseconds per element that a layer puts out, for norms, activations and
+            pooling.
+        scale: Time of a layer in the network through its time alone.
+    """
+
+    fixed: float = 0.0
+    per_element: float = 0.0
+    scale: float = 1.0
+
+
+def fit_rest(
+    times: tuple[float, float], layers: tuple[float, float], elements: tuple[float, float]
+) -> Rest:
+    """The rest that explains two measured networks, a wide and a narrow one.
+
+    Args:
+        times: Milliseconds of each network.
+        layers: Milliseconds of its layers by themselves.
+        elements: Elements that its layers put out.
+    """
+    (wide, narrow), (own, less), (many, few) = times, layers, elements
+    if many > few:
+        slope = ((wide - own) - (narrow - less)) / (many - few)
+        fixed = wide - own - slope * many
+        if slope >= 0 and fixed >= 0:
+            return Rest(fixed, slope)
+    # Layers are faster in the network than alone: their times are scaled.
+    scale = (wide - narrow) / (own - less) if own > less and wide > narrow else wide / own
+    fixed = wide - scale * own
+    return Rest(fixed, 0.0, scale) if fixed >= 0 else Rest(0.0, 0.0, wide / own)
+
+
+@dataclass(frozen=True)
+class LatencyTerm:
+    """One call of a layer.
+
+    Attributes:
+        layer: Its name.
+        grid: Its measured times.
+        inputs, outputs: All its channels: what no group touches, and what each group adds.
+        depthwise: Whether it is a depthwise convolution, whose inputs are its outputs.
+        positions: Positions of the output.
+    """
+
+    layer: str
+    grid: Grid
+    inputs: tuple[float, Along]
+    outputs: tuple[float, Along]
+    depthwise: bool
+    positions: float
+
+    def channels(self, kept: Mapping[str, int]) -> tuple[float, float]:
+        """Input and output channels, as the grid counts them."""
+        if self.depthwise:
+            return size_with(self.outputs, kept), 1.0
+        return size_with(self.inputs, kept), size_with(self.outputs, kept)
+
+    def elements(self, kept: Mapping[str, int]) -> float:
+        """Elements of the output."""
+        return self.positions * size_with(self.outputs, kept)
+
+
+class LatencyCost:
+    """Milliseconds of a forward pass: the layers' own, and the rest.
+
+    Args:
+        terms: All calls of layers.
+        full: Channels of each group now.
+        rest: What the layers do not account for.
+    """
+
+    def __init__(self, terms: list[LatencyTerm], full: Mapping[str, int], rest: Rest) -> None:
+        self._terms = terms
+        self.full = dict(full)
+        self.rest = rest
+        self._of_group: dict[str, list[LatencyTerm]] = {name: [] for name in full}
+        for term in terms:
+            for name in {n for _, along in (term.inputs, term.outputs) for n, _ in along}:
+                self._of_group[name].append(term)
+
+    def cost(self, kept: Mapping[str, int] | None = None) -> float:
+        """Milliseconds with ``kept`` channels by group name; as it is where ``None``."""
+        return sum(self.by_layer(kept).values()) + self.rest.fixed
+
+    def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
+        """The same by layer, without what is there in any case."""
+        kept = self.full if kept is None else kept
+        layers: dict[str, float] = {}
+        for term in self._terms:
+            layers[term.layer] = layers.get(term.layer, 0.0) + self._term(term, kept)
+        return layers
+
+    def of_group(self, name: str, kept: Mapping[str, int]) -> float:
+        """Milliseconds of the layers that a group's channels go into or come out of."""
+        return sum(self._term(term, kept) for term in self._of_group[name])
+
+    def layers_alone(self) -> tuple[float, float]:
+        """Milliseconds of the layers by themselves, and elements that they put out."""
+        return (
+            sum(term.grid.at(*term.channels(self.full)) for term in self._terms),
+            sum(term.elements(self.full) for term in self._terms),
+        )
+
+    def _term(self, term: LatencyTerm, kept: Mapping[str, int]) -> float:
+        own = self.rest.scale * term.grid.at(*term.channels(kept))
+        return own + self.rest.per_element * term.elements(kept)

@@ -1,0 +1,183 @@
+"""The latency of a model: its layers' times out of a table, measured where they are missing."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..channels import ChannelGroup
+from ..cost import num_proposals
+from ..sizes import Along, TensorSizes
+from ..surgery import cut_channels
+from ..tracing import example_input, trace_forward
+from .cost import LatencyCost, LatencyTerm, Rest, fit_rest
+from .grid import VECTOR, Grid, points
+from .layers import LayerCall, layer_calls
+from .table import QUANTILE, LatencyTable, LayerRequest
+from .timing import time_calls
+
+Side = tuple[float, Along]
+
+
+def latency_cost(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    table: LatencyTable,
+    *,
+    input_size: tuple[int, int],
+    batch_size: int = 1,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    measure: bool = True,
+    quiet: bool = False,
+) -> LatencyCost:
+    """Cost model of the latency; adds to ``table`` what it has to measure.
+
+    Args:
+        model: The model that ``groups`` were found in; it is not touched.
+        groups: Its channel groups.
+        table: Times of the device.
+        input_size: Height and width in pixels.
+        batch_size: Pictures at a time.
+        dtype: Of the forward pass.
+        device: Where to measure.
+        measure: Whether what is missing may be measured.
+        quiet: No progress bar.
+
+    Raises:
+        ValueError: If the table lacks a layer and must not measure it.
+    """
+    device = device or torch.device('cpu')
+    calls = layer_calls(model, input_size=input_size, batch_size=batch_size, dtype=dtype)
+    sizes = TensorSizes(model, groups)
+    modules = dict(model.named_modules())
+    requests = [_request(call, modules[call.name], sizes) for call in calls]
+    network = _digest(calls)
+    wholes = _Networks(model, groups, input_size, batch_size, dtype, device)
+    if measure:
+        # Before and after the layers: times minutes apart are not disturbed by the same thing.
+        times = [wholes.time()] if network not in table.rest else []
+        table.measure(requests, device=device, quiet=quiet)
+        times += [wholes.time()] if network not in table.rest else []
+    terms = []
+    for call, request in zip(calls, requests, strict=True):
+        grid = table.find(request.kind, request.inputs, request.outputs)
+        if grid is None:
+            raise ValueError(
+                f'the latency table of {table.device["device"]} has no times of {call.name} '
+                f'({request.kind.key}, {request.inputs[-1]} to {request.outputs[-1]} channels); '
+                f'build it there with the same config, batch size and input size'
+            )
+        terms.append(_term(call, sizes, grid))
+    if network not in table.rest:
+        if not measure:
+            raise ValueError(
+                f'the latency table of {table.device["device"]} knows all layers of this network '
+                f'but not the network; build it there with the same config'
+            )
+        wide, narrow = (
+            LatencyCost(terms, kept, Rest()).layers_alone() for kept in (sizes.full, wholes.half)
+        )
+        table.rest[network] = fit_rest(
+            (min(w for w, _ in times), min(n for _, n in times)),
+            (wide[0], narrow[0]),
+            (wide[1], narrow[1]),
+        )
+    return LatencyCost(terms, sizes.full, table.rest[network])
+
+
+def _request(call: LayerCall, module: Any, sizes: TensorSizes) -> LayerRequest:
+    inputs, outputs = _sides(call, sizes)
+    kind = call.kind
+    count = module.in_features if kind.operator == 'linear' else module.in_channels
+    produced = module.out_features if kind.operator == 'linear' else module.out_channels
+    if kind.groups == 'depthwise':
+        return LayerRequest(kind, points(produced, prunable=bool(outputs[1])), (1,))
+    multiple = int(kind.groups)
+    return LayerRequest(
+        kind,
+        points(count, prunable=bool(inputs[1]), multiple=multiple),
+        points(produced, prunable=bool(outputs[1]), multiple=multiple),
+    )
+
+
+def _sides(call: LayerCall, sizes: TensorSizes) -> tuple[Side, Side]:
+    """Input and output channels of a layer as functions of the groups."""
+    first, second = sizes.dims(f'{call.name}.weight')[:2]
+    inputs, outputs = (first, second) if 'transpose' in call.kind.operator else (second, first)
+    groups = 1 if call.kind.groups == 'depthwise' else int(call.kind.groups)
+    if groups > 1:  # filters see one group only; the table counts all inputs
+        if 'transpose' in call.kind.operator:
+            outputs = outputs[0] * groups, tuple((n, c * groups) for n, c in outputs[1])
+        else:
+            inputs = inputs[0] * groups, tuple((n, c * groups) for n, c in inputs[1])
+    return inputs, outputs
+
+
+def _term(call: LayerCall, sizes: TensorSizes, grid: Grid) -> LatencyTerm:
+    inputs, outputs = _sides(call, sizes)
+    depthwise = call.kind.groups == 'depthwise'
+    return LatencyTerm(call.name, grid, inputs, outputs, depthwise, call.outputs)
+
+
+def _digest(calls: Sequence[LayerCall]) -> str:
+    """A network, whatever its numbers of channels."""
+    text = '\n'.join(f'{call.name} {call.kind.key}' for call in calls)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _Networks:
+    """A network and its narrow half, to see what the layers' own times leave of a whole."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        input_size: tuple[int, int],
+        batch_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self._model, self._groups = model, groups
+        self._picture = (input_size, batch_size, dtype, device)
+        self._channels = {group.name: _half(group) for group in groups}
+        self.half = {name: len(channels) for name, channels in self._channels.items()}
+
+    def time(self) -> tuple[float, float]:
+        """Milliseconds of both, in turns."""
+        input_size, batch_size, dtype, device = self._picture
+        narrow = copy.deepcopy(self._model)
+        cut_channels(narrow, self._groups, self._channels)
+        networks = {'wide': copy.deepcopy(self._model), 'narrow': narrow}
+        picture = example_input(self._model, input_size).to(device=device, dtype=dtype)
+        picture = picture.expand(batch_size, -1, -1, -1).contiguous()
+        rois = num_proposals(self._model)
+        for network in networks.values():
+            network.to(device=device, dtype=dtype).eval()
+        times = time_calls(
+            {
+                name: partial(trace_forward, network, picture, num_rois=rois)
+                for name, network in networks.items()
+            },
+            device=device,
+            rounds=7,
+            seconds=3.0,
+            most=40,
+            quantile=QUANTILE,
+        )
+        return times['wide'], times['narrow']
+
+
+def _half(group: ChannelGroup) -> torch.Tensor:
+    """About half of the channels of each part, in numbers that kernels like."""
+    part = group.size // group.parts
+    step = VECTOR if part >= 2 * VECTOR else 1
+    stay = max(step, part // 2 // step * step)
+    channels = torch.arange(group.size)
+    return channels[channels % part < stay]

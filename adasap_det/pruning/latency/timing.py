@@ -1,0 +1,55 @@
+"""Time of a call, on a machine that does other things too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+
+
+def time_calls(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    device: torch.device,
+    warm_up: int = 2,
+    rounds: int = 4,
+    seconds: float = 0.02,
+    most: int = 200,
+    quantile: float = 0.5,
+) -> dict[str, float]:
+    """Median time (or another quantile) of each call, in milliseconds.
+
+    The calls take turns, so that whatever else the machine does slows all of them alike.
+
+    Args:
+        calls: What to time, by name.
+        device: Waited for before and after each call where it is a GPU.
+        warm_up: Calls before the first that counts.
+        rounds: Least number of times that each is timed.
+        seconds: Least time to go on for.
+        most: Rounds after which it ends in any case.
+        quantile: Which time is reported; low ones shut out what else the machine does.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    with torch.inference_mode():
+        for call in calls.values():
+            for _ in range(warm_up):
+                call()
+        begin = time.perf_counter()
+        done = 0
+        while done < rounds or (time.perf_counter() - begin < seconds and done < most):
+            for name, call in calls.items():
+                _wait(device)
+                start = time.perf_counter()
+                call()
+                _wait(device)
+                times[name].append(1e3 * (time.perf_counter() - start))
+            done += 1
+    return {name: float(np.quantile(values, quantile)) for name, values in times.items()}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
