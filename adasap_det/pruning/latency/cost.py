@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
 
 from ..sizes import Along, size_with
 from .grid import Grid
+
+FIRST_WEIGHT = 3.0
+
+FIXED = 'what no channel changes'
 
 
 @dataclass(frozen=True)
@@ -25,26 +32,24 @@ class Rest:
     scale: float = 1.0
 
 
-def fit_rest(
-    times: tuple[float, float], layers: tuple[float, float], elements: tuple[float, float]
-) -> Rest:
-    """The rest that explains two measured networks, a wide and a narrow one.
+def fit_rest(times: Sequence[float], layers: Sequence[float], elements: Sequence[float]) -> Rest:
+    """The rest that explains some measured networks best: least squares of relative errors.
+
+    Nothing of it is negative. The first network, the one to be pruned, counts most.
 
     Args:
         times: Milliseconds of each network.
         layers: Milliseconds of its layers by themselves.
         elements: Elements that its layers put out.
     """
-    (wide, narrow), (own, less), (many, few) = times, layers, elements
-    if many > few:
-        slope = ((wide - own) - (narrow - less)) / (many - few)
-        fixed = wide - own - slope * many
-        if slope >= 0 and fixed >= 0:
-            return Rest(fixed, slope)
-    # Layers are faster in the network than alone: their times are scaled.
-    scale = (wide - narrow) / (own - less) if own > less and wide > narrow else wide / own
-    fixed = wide - scale * own
-    return Rest(fixed, 0.0, scale) if fixed >= 0 else Rest(0.0, 0.0, wide / own)
+    measured = np.asarray(times, dtype=float)
+    million = 1e-6 * np.asarray(elements, dtype=float)
+    explained = np.stack([np.ones_like(measured), million, np.asarray(layers, dtype=float)], axis=1)
+    weights = np.ones_like(measured)
+    weights[0] = FIRST_WEIGHT
+    rows = explained * (weights / measured)[:, None]
+    (fixed, per_million, scale), _ = nnls(rows, weights)
+    return Rest(float(fixed), 1e-6 * float(per_million), float(scale))
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,12 @@ class LatencyCost:
 
     def cost(self, kept: Mapping[str, int] | None = None) -> float:
         """Milliseconds with ``kept`` channels by group name; as it is where ``None``."""
-        return sum(self.by_layer(kept).values()) + self.rest.fixed
+        return sum(self.by_layer(kept).values())
 
     def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
-        """The same by layer, without what is there in any case."""
+        """The same by layer; what is there in any case under a name of its own."""
         kept = self.full if kept is None else kept
-        layers: dict[str, float] = {}
+        layers = {FIXED: self.rest.fixed}
         for term in self._terms:
             layers[term.layer] = layers.get(term.layer, 0.0) + self._term(term, kept)
         return layers

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Sequence
 from functools import partial
+from random import Random
 from typing import Any
 
 import torch
@@ -21,6 +22,10 @@ from .grid import VECTOR, Grid, points
 from .layers import LayerCall, layer_calls
 from .table import QUANTILE, LatencyTable, LayerRequest
 from .timing import time_calls
+
+WIDTHS = (1.0, 0.75, 0.5, 0.25)
+MIXED = 2
+"""Networks measured whole: of equal widths, and of a width by group drawn at random."""
 
 Side = tuple[float, Along]
 
@@ -81,13 +86,11 @@ def latency_cost(
                 f'the latency table of {table.device["device"]} knows all layers of this network '
                 f'but not the network; build it there with the same config'
             )
-        wide, narrow = (
-            LatencyCost(terms, kept, Rest()).layers_alone() for kept in (sizes.full, wholes.half)
+        layers, elements = zip(
+            *(LatencyCost(terms, kept, Rest()).layers_alone() for kept in wholes.kept), strict=True
         )
         table.rest[network] = fit_rest(
-            (min(w for w, _ in times), min(n for _, n in times)),
-            (wide[0], narrow[0]),
-            (wide[1], narrow[1]),
+            [min(pair) for pair in zip(*times, strict=True)], layers, elements
         )
     return LatencyCost(terms, sizes.full, table.rest[network])
 
@@ -133,7 +136,7 @@ def _digest(calls: Sequence[LayerCall]) -> str:
 
 
 class _Networks:
-    """A network and its narrow half, to see what the layers' own times leave of a whole."""
+    """A network at several widths, to see what the layers' own times leave of a whole."""
 
     def __init__(
         self,
@@ -146,38 +149,40 @@ class _Networks:
     ) -> None:
         self._model, self._groups = model, groups
         self._picture = (input_size, batch_size, dtype, device)
-        self._channels = {group.name: _half(group) for group in groups}
-        self.half = {name: len(channels) for name, channels in self._channels.items()}
+        random = Random(0)
+        shares = [{g.name: width for g in groups} for width in WIDTHS]
+        shares += [{g.name: random.choice(WIDTHS) for g in groups} for _ in range(MIXED)]
+        self._channels = [{g.name: _narrow(g, share[g.name]) for g in groups} for share in shares]
+        self.kept = [{n: len(channels) for n, channels in cut.items()} for cut in self._channels]
 
-    def time(self) -> tuple[float, float]:
-        """Milliseconds of both, in turns."""
+    def time(self) -> list[float]:
+        """Milliseconds of each, in turns."""
         input_size, batch_size, dtype, device = self._picture
-        narrow = copy.deepcopy(self._model)
-        cut_channels(narrow, self._groups, self._channels)
-        networks = {'wide': copy.deepcopy(self._model), 'narrow': narrow}
         picture = example_input(self._model, input_size).to(device=device, dtype=dtype)
         picture = picture.expand(batch_size, -1, -1, -1).contiguous()
         rois = num_proposals(self._model)
-        for network in networks.values():
-            network.to(device=device, dtype=dtype).eval()
+        networks = []
+        for channels in self._channels:
+            network = copy.deepcopy(self._model)
+            cut_channels(network, self._groups, channels)
+            networks.append(network.to(device=device, dtype=dtype).eval())
         times = time_calls(
             {
-                name: partial(trace_forward, network, picture, num_rois=rois)
-                for name, network in networks.items()
+                str(index): partial(trace_forward, network, picture, num_rois=rois)
+                for index, network in enumerate(networks)
             },
             device=device,
-            rounds=7,
-            seconds=3.0,
+            seconds=5.0,
             most=40,
             quantile=QUANTILE,
         )
-        return times['wide'], times['narrow']
+        return list(times.values())
 
 
-def _half(group: ChannelGroup) -> torch.Tensor:
-    """About half of the channels of each part, in numbers that kernels like."""
+def _narrow(group: ChannelGroup, share: float) -> torch.Tensor:
+    """A share of the channels of each part, in numbers that kernels like."""
     part = group.size // group.parts
     step = VECTOR if part >= 2 * VECTOR else 1
-    stay = max(step, part // 2 // step * step)
+    stay = part if share == 1 else max(step, int(part * share) // step * step)
     channels = torch.arange(group.size)
     return channels[channels % part < stay]
