@@ -69,7 +69,11 @@ def select_by_knapsack(
             if cost.cost(now) <= limit:
                 break
             now = _solve(items, cost, now, limit)
-        now = _fill(items, cost, _trim(items, cost, now, limit), limit)
+        # The way there may have given up what the end would keep: all channels once more, with
+        # the costs at the end.
+        again = _solve(items, cost, now, limit, among={item.name: item.size for item in items})
+        found = [_fill(items, cost, _trim(items, cost, n, limit), limit) for n in (now, again)]
+        now = max(found, key=lambda kept: sum(i.value(kept[i.name], 0) for i in items))
     return {item.name: item.best(now[item.name]) for item in items}
 
 
@@ -98,9 +102,15 @@ class _Steps:
 
 
 def _solve(
-    items: Sequence[_Steps], cost: GroupedCost, now: Mapping[str, int], target: float
+    items: Sequence[_Steps],
+    cost: GroupedCost,
+    now: Mapping[str, int],
+    target: float,
+    *,
+    among: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """One knapsack: which steps stay, with the costs at ``now`` and no more channels than there."""
+    """One knapsack: which steps stay, with the costs at ``now``; at most ``among`` or ``now``."""
+    among = now if among is None else among
     values: list[float] = []
     costs: list[float] = []
     rows: list[int] = []
@@ -108,9 +118,9 @@ def _solve(
     capacity = target - cost.cost(now)
     steps: list[tuple[_Steps, int]] = []
     for item in items:
-        allowed = [count for count in item.counts if count <= now[item.name]]
+        allowed = [count for count in item.counts if count <= among[item.name]]
         curve = [cost.of_group(item.name, {**now, item.name: count}) for count in allowed]
-        capacity += curve[-1] - curve[0]
+        capacity += curve[allowed.index(now[item.name])] - curve[0]
         for j, (less, more) in enumerate(itertools.pairwise(allowed)):
             values.append(item.value(more, less))
             costs.append(curve[j + 1] - curve[j])

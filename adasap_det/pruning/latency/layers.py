@@ -116,8 +116,8 @@ def describe_call(
     transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
     depthwise = module.groups == module.in_channels == module.out_channels > 1
     padding = module.padding
-    if isinstance(padding, str):  # 'same' or 'valid'
-        padding = tuple(p // 2 for p in module._reversed_padding_repeated_twice[::2])
+    if isinstance(padding, str):  # 'same' or 'valid': left and right of each side, last side first
+        padding = tuple(reversed(module._reversed_padding_repeated_twice[::2]))
     operator = f'conv{"_transpose" if transposed else ""}{len(module.kernel_size)}d'
     kind = LayerKind(
         operator=operator,

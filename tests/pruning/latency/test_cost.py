@@ -1,0 +1,56 @@
+import pytest
+
+from adasap_det.pruning.latency.cost import FIXED, LatencyCost, LatencyTerm, Rest, fit_rest
+from adasap_det.pruning.latency.grid import Grid
+
+PRODUCT = Grid((0, 10), (0, 10), ((0.0, 0.0), (0.0, 100.0)))  # inputs times outputs
+ALONG = Grid((0, 10), (1,), ((0.0,), (20.0,)))  # twice the channels
+
+
+@pytest.fixture
+def cost():
+    """A picture of 3 channels into a; a over itself depthwise; a and two fixed channels into b."""
+    a, b = (0.0, (('a', 1.0),)), (0.0, (('b', 1.0),))
+    terms = [
+        LatencyTerm('first', PRODUCT, (3.0, ()), a, False, 5.0),
+        LatencyTerm('depth', ALONG, a, a, True, 5.0),
+        LatencyTerm('last', PRODUCT, (2.0, (('a', 1.0),)), b, False, 1.0),
+    ]
+    return LatencyCost(terms, {'a': 8, 'b': 4}, Rest(fixed=7.0, per_element=0.5, scale=2.0))
+
+
+def test_by_hand(cost):
+    kept = {'a': 4, 'b': 2}
+    expected = {
+        'first': 2 * 3 * 4 + 0.5 * 5 * 4,
+        'depth': 2 * 2 * 4 + 0.5 * 5 * 4,
+        'last': 2 * (2 + 4) * 2 + 0.5 * 1 * 2,
+        FIXED: 7.0,
+    }
+    assert cost.by_layer(kept) == pytest.approx(expected)
+    assert cost.cost(kept) == pytest.approx(sum(expected.values()))
+    assert cost.cost() == cost.cost({'a': 8, 'b': 4})
+
+
+def test_what_a_group_changes_is_in_its_own_part(cost):
+    """The marginal cost of a group, all layers on both sides of it counted."""
+    for less in ({'a': 3, 'b': 4}, {'a': 8, 'b': 1}):
+        (name,) = (n for n in less if less[n] != cost.full[n])
+        assert cost.of_group(name, cost.full) - cost.of_group(name, less) == pytest.approx(
+            cost.cost() - cost.cost(less)
+        )
+
+
+def test_the_rest_is_found_again():
+    layers, elements = [10.0, 6.0, 3.0, 4.0], [8e6, 7e6, 2e6, 1e6]
+    times = [1.5 + 2e-7 * e + 0.9 * ms for e, ms in zip(elements, layers, strict=True)]
+    rest = fit_rest(times, layers, elements)
+    assert (rest.fixed, rest.per_element, rest.scale) == pytest.approx((1.5, 2e-7, 0.9))
+
+
+def test_no_part_of_the_rest_is_negative():
+    """Faster than its layers: scaled, not paid back."""
+    rest = fit_rest([5.0, 2.5], [10.0, 5.0], [1e6, 1e5])
+    assert rest.scale == pytest.approx(0.5)
+    assert rest.fixed == pytest.approx(0, abs=1e-9)
+    assert rest.per_element == pytest.approx(0, abs=1e-9)
