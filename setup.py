@@ -72,6 +72,7 @@ setup(
         'console_scripts': [
             'adasap-train = adasap_det.cli.train:main',
             'adasap-test = adasap_det.cli.test:main',
+            'adasap-prune = adasap_det.cli.prune:main',
             'adasap-make-voc-c = adasap_det.cli.make_voc_c:main',
             'adasap-test-robustness = adasap_det.cli.test_robustness:main',
             'adasap-robustness-report = adasap_det.cli.robustness_report:main',

@@ -1,0 +1,94 @@
+"""adasap-prune: one-shot pruning of a trained detector."""
+
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from adasap_det.cli import prune, train
+from adasap_det.cli.test import main as run_test
+from adasap_det.engine.load import load_model
+from adasap_det.pruning import count_macs
+
+
+SIZE = ['--input-size', '96', '96']
+
+
+@pytest.fixture
+def trained(config, tmp_path):
+    assert train.main([str(config), '--work-dir', str(tmp_path / 'run')]) == 0
+    return config, tmp_path / 'run' / 'iter_2.pth'
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ([], ['--keep or --at-most', '--sensitivity']),
+        (['--keep', '1.5'], ['budget.keep', '1.5']),
+        (['--at-most', '3 ells'], ['budget.at_most', '3 ells']),
+        (['--keep', '0.5', '--importance', 'Magic'], ['Magic', 'TaylorImportance']),
+        (['--keep', '0.5', '--round-to', '0'], ['--round-to']),
+        (['--keep', '0.5', '--min-keep', '1'], ['--min-keep', '1.0']),
+        (['--keep', '0.5'], ["checkpoint 'none.pth' does not exist"]),
+    ],
+)
+def test_usage_errors_are_one_line(config, capsys, options, words):
+    assert prune.main([str(config), 'none.pth', *options]) == 2
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1
+    for word in words:
+        assert word in err
+
+
+@pytest.mark.slow
+def test_prunes_tests_and_fine_tunes(trained, tmp_path, capsys):
+    config, checkpoint = trained
+    out = tmp_path / 'pruned'
+    options = ['--keep', '0.6', '--by', 'macs', '--importance', 'TaylorImportance']
+    assert prune.main([str(config), str(checkpoint), *options, *SIZE, '--batches', '2', '--round-to', '2',
+                       '--out', str(out)]) == 0  # fmt: skip
+    written = capsys.readouterr().out.split()
+    assert written[-2:] == [str(out / 'iter_2_pruned.pth'), str(out / 'iter_2_pruned.py')]
+    dense, _ = load_model(Config.fromfile(config), checkpoint)
+    small, _ = load_model(Config.fromfile(config), out / 'iter_2_pruned.pth')
+    size = (96, 96)
+    share = count_macs(small, input_size=size) / count_macs(dense, input_size=size)
+    assert 0.55 < share <= 0.6
+    assert run_test([written[-1], written[-2], '--work-dir', str(tmp_path / 'test')]) == 0
+    assert train.main([written[-1], '--work-dir', str(tmp_path / 'tuned')]) == 0
+    tuned = torch.load(tmp_path / 'tuned' / 'iter_2.pth', weights_only=True)
+    shapes = {name: tensor.shape for name, tensor in tuned['state_dict'].items()}
+    assert shapes == {name: tensor.shape for name, tensor in small.state_dict().items()}
+
+
+@pytest.mark.slow
+def test_an_unreachable_budget_names_layers_and_writes_nothing(trained, tmp_path, capsys):
+    config, checkpoint = trained
+    out = tmp_path / 'pruned'
+    assert (
+        prune.main([str(config), str(checkpoint), '--keep', '0.001', '--out', str(out), *SIZE]) == 2
+    )
+    assert 'cannot be reached' in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_config_without_a_size_needs_the_option(trained, capsys):
+    config, checkpoint = trained
+    assert prune.main([str(config), str(checkpoint), '--keep', '0.5']) == 2
+    assert 'give --input-size H W' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_sensitivity(trained, tmp_path):
+    config, checkpoint = trained
+    out = tmp_path / 'seen'
+    assert prune.main([str(config), str(checkpoint), '--sensitivity', *SIZE, '--batches', '1',
+                       '--round-to', '16', '--out', str(out)]) == 0  # fmt: skip
+    found = json.loads((out / 'sensitivity.json').read_text())
+    assert found['loss'] > 0
+    groups = {row['group'] for row in found['groups']}
+    assert len(groups) > 5
+    assert {row['value'] for row in found['groups']} != {found['loss']}
+    assert (out / 'sensitivity.svg').stat().st_size > 1000

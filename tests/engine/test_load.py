@@ -1,0 +1,48 @@
+import pytest
+import torch
+from mmengine.config import Config
+
+from adasap_det.engine.load import load_model, save_pruned
+from adasap_det.pruning import (
+    MagnitudeImportance,
+    ParamsBudget,
+    count_params,
+    find_channel_groups,
+)
+from adasap_det.pruning.one_shot import prune_once
+
+from ..hooks.runs import TinyNet
+
+SIZE = (6, 6)
+
+
+@pytest.fixture
+def cfg():
+    return Config(dict(model=dict(type='TinyNet'), default_scope='mmengine'))
+
+
+def test_dense_and_pruned_checkpoints(cfg, tmp_path):
+    trained = TinyNet()
+    torch.save({'state_dict': trained.state_dict(), 'meta': {'dataset_meta': {'classes': 'ab'}}},
+               tmp_path / 'dense.pth')  # fmt: skip
+    model, meta = load_model(cfg, tmp_path / 'dense.pth')
+    assert not model.training
+    assert all(torch.equal(t, trained.state_dict()[n]) for n, t in model.state_dict().items())
+    result = prune_once(
+        model, find_channel_groups(model, input_size=SIZE), importance=MagnitudeImportance(),
+        budget=ParamsBudget(keep=0.5), input_size=SIZE,
+    )  # fmt: skip
+    save_pruned(tmp_path / 'pruned.pth', model, meta=meta, structure=result.structure)
+    again, meta = load_model(cfg, tmp_path / 'pruned.pth')
+    assert count_params(again) == result.reached
+    assert all(torch.equal(t, model.state_dict()[n]) for n, t in again.state_dict().items())
+    assert meta['adasap_det'] == result.structure
+    assert again.dataset_meta == {'classes': 'ab'}
+    torch.load(tmp_path / 'pruned.pth', weights_only=True)
+    assert not list(tmp_path.glob('*.tmp'))
+
+
+def test_a_checkpoint_of_another_model_is_refused(cfg, tmp_path):
+    torch.save({'state_dict': {'other.weight': torch.zeros(2)}}, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'other\.pth lacks .* is this the config'):
+        load_model(cfg, tmp_path / 'other.pth')
