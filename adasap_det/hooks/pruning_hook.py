@@ -20,6 +20,7 @@ from adasap_det.pruning.budget_types import Budget, LayeredCost, check_reachable
 from adasap_det.pruning.channels import ChannelGroup, find_channel_groups
 from adasap_det.pruning.cost import macs_cost, params_cost
 from adasap_det.pruning.importance import Importance
+from adasap_det.pruning.latency import LatencyBudget
 from adasap_det.pruning.surgery import cut_channels
 from adasap_det.pruning.tracing import eval_mode
 from adasap_det.registry import BUDGETS, IMPORTANCES
@@ -303,10 +304,18 @@ class PruningHook(StructureHook):
     def _log_size(self, runner: Runner, costs: Mapping[str, LayeredCost], event: str) -> None:
         params, macs = costs['params'].cost(), costs['macs'].cost()
         channels = sum(group.size for group in self.groups)
+        latency = ''
+        if isinstance(self.budget, LatencyBudget):
+            predicted = costs['cost'].cost()
+            latency = (
+                f', predicted latency {self.budget.written(predicted)} '
+                f'({predicted / self._dense["cost"]:.1%})'
+            )
+            runner.message_hub.update_scalar('train/latency_ms', predicted)
         print_log(
             f'{event}: {channels} prunable channels in {len(self.groups)} groups; '
             f'parameters {params / 1e6:.3f} M ({params / self._dense["params"]:.1%} of dense), '
-            f'MACs {macs / 1e9:.3f} G ({macs / self._dense["macs"]:.1%})',
+            f'MACs {macs / 1e9:.3f} G ({macs / self._dense["macs"]:.1%}){latency}',
             logger='current',
         )
         runner.message_hub.update_scalar('train/params_M', params / 1e6)

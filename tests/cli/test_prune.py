@@ -11,7 +11,6 @@ from adasap_det.cli.test import main as run_test
 from adasap_det.engine.load import load_model
 from adasap_det.pruning import count_macs
 
-
 SIZE = ['--input-size', '96', '96']
 
 
@@ -45,8 +44,8 @@ def test_usage_errors_are_one_line(config, capsys, options, words):
 def test_prunes_tests_and_fine_tunes(trained, tmp_path, capsys):
     config, checkpoint = trained
     out = tmp_path / 'pruned'
-    options = ['--keep', '0.6', '--by', 'macs', '--importance', 'TaylorImportance']
-    assert prune.main([str(config), str(checkpoint), *options, *SIZE, '--batches', '2', '--round-to', '2',
+    options = ['--keep', '0.6', '--by', 'macs', '--importance', 'TaylorImportance', *SIZE]
+    assert prune.main([str(config), str(checkpoint), *options, '--batches', '2', '--round-to', '2',
                        '--out', str(out)]) == 0  # fmt: skip
     written = capsys.readouterr().out.split()
     assert written[-2:] == [str(out / 'iter_2_pruned.pth'), str(out / 'iter_2_pruned.py')]

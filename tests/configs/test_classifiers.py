@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from adasap_det.engine.shrink_on_load import mark_pruned
+from adasap_det.hooks import PruningHook
 from adasap_det.pruning import (
     ParamsBudget,
     count_params,
@@ -31,6 +32,11 @@ FAMILIES = (
     'imagenet/convnext_tiny_imagenet',
     'imagenet/deit_small_imagenet',
 )
+BY_LATENCY = {
+    f'imagenet/{network}_imagenet_latency_{twin}'
+    for network in ('resnet50', 'mobilenetv1', 'mobilenetv2')
+    for twin in ('pruned', 'adasap')
+}
 PARAMETERS = {
     'imagenet/resnet50_imagenet': 25_557_032,  # torchvision's
     'imagenet/mobilenetv1_imagenet': 4_231_976,
@@ -62,9 +68,19 @@ def test_every_config_is_one_of_three_twins():
         for path in (CONFIGS / folder).glob('*.py')
         if not path.stem.endswith(('_v2', '_objectnet'))
     }
-    assert found == {
-        f'{name}_{twin}' for name in FAMILIES for twin in ('dense', 'pruned', 'adasap')
-    }
+    twins = {f'{name}_{twin}' for name in FAMILIES for twin in ('dense', 'pruned', 'adasap')}
+    assert found == twins | set(BY_LATENCY)
+
+
+@pytest.mark.parametrize('name', sorted(BY_LATENCY))
+def test_by_latency_differs_in_budget_and_importance(name):
+    by_params, by_latency = plain(name.replace('_latency', '')), plain(name)
+    assert differing(by_params, by_latency) == {'custom_hooks'}
+    (before,), (after,) = by_params['custom_hooks'], by_latency['custom_hooks']
+    assert differing(before, after) - {'importance'} == {'budget'}
+    assert after['importance'] == {'type': 'TaylorImportance'}
+    assert after['budget'] == {'type': 'LatencyBudget', 'keep': 0.5, 'batch_size': 256}
+    PruningHook(**{key: value for key, value in after.items() if key != 'type'})
 
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -28,7 +28,8 @@ FAMILIES = (
     'faster_rcnn_r50_fpn_voc',
 )
 TWINS = ('dense', 'pruned', 'adasap')
-NAMES = [f'{family}_{twin}.py' for family in FAMILIES for twin in TWINS]
+BY_LATENCY = ['ssd_voc_latency_pruned.py', 'ssd_voc_latency_adasap.py']
+NAMES = [f'{family}_{twin}.py' for family in FAMILIES for twin in TWINS] + BY_LATENCY
 PIECES = [path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / '_base_').rglob('*.py')]
 INPUT_SIZES = {
     'ssd_voc': (512, 512),
@@ -70,7 +71,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
-def test_every_config_is_one_of_three_twins():
+def test_every_config_is_one_of_three_twins_or_by_latency():
     assert sorted(path.name for path in CONFIGS.glob('*.py')) == sorted(NAMES)
 
 
@@ -107,6 +108,17 @@ def test_adasap_is_pruned_with_another_optim_wrapper(family):
     assert differing(pruned['optim_wrapper'], adasap['optim_wrapper']) == own
     assert adasap['optim_wrapper']['type'] == 'AdaSAPOptimWrapper'
     assert adasap['optim_wrapper']['form'] == 'asam'
+
+
+@pytest.mark.parametrize('twin', ['pruned', 'adasap'])
+def test_by_latency_differs_in_budget_and_importance(twin):
+    by_params, by_latency = plain(f'ssd_voc_{twin}.py'), plain(f'ssd_voc_latency_{twin}.py')
+    assert differing(by_params, by_latency) == {'custom_hooks'}
+    *hooks, before = by_params['custom_hooks']
+    assert by_latency['custom_hooks'][:-1] == hooks
+    after = by_latency['custom_hooks'][-1]
+    assert differing(before, after) == {'budget', 'importance'}
+    assert after['budget'] == {'type': 'LatencyBudget', 'keep': 0.5}
 
 
 @pytest.mark.parametrize('family', [f for f in FAMILIES if f != 'ssdlite_mobilenetv2_voc2012'])

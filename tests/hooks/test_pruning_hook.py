@@ -1,6 +1,7 @@
 import copy
 import json
 import logging
+import re
 
 import pytest
 import torch
@@ -249,6 +250,20 @@ def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_pat
     (log,) = (tmp_path / 'amount').rglob('*.log')
     asked, reached = (f'{n / 1000:.4g} k' for n in (dense / 2, count_params(models[1])))
     assert f'Budget: asked for at most {asked} parameters, reached {reached}' in log.read_text()
+
+
+def test_a_latency_budget_is_met_and_told(tmp_path):
+    """Measured for real, so that only what must hold on any machine is asserted."""
+    table = tmp_path / 'table.json'
+    hook = {**HOOK, 'budget': {'type': 'LatencyBudget', 'keep': 0.9, 'table': str(table)}}
+    runner = train(tiny_config(tmp_path / 'run', custom_hooks=[hook], log_level='INFO'))
+    (log,) = (tmp_path / 'run').rglob('*.log')
+    lines = re.findall(r'predicted latency .*?\(([\d.]+)%\)', log.read_text())
+    assert lines[0] == '100.0'
+    assert float(lines[-1]) <= 90.0
+    assert len(lines) == 1 + HOOK['prune_steps']
+    assert count_params(runner.model) < count_params(TinyNet())
+    assert table.is_file()
 
 
 @pytest.mark.parametrize(
