@@ -23,6 +23,7 @@ TEST = [
 ]
 # timm has the MobileNet-V1 that mmpretrain lacks.
 CLASSIFICATION = ['onedl-mmpretrain>=1.3', 'timm>=1.0']
+DEPLOY = ['onnx>=1.16', 'onnxruntime>=1.17']
 CLUSTER = ['distributed>=2024.1']
 LINT = ['ruff>=0.9', 'mypy>=1.14']
 
@@ -65,14 +66,17 @@ setup(
         'openmmlab': OPENMMLAB,
         'classification': CLASSIFICATION,
         'test': TEST,
+        'deploy': DEPLOY,
         'cluster': CLUSTER,
-        'dev': [*ONEDL, *CLASSIFICATION, *CLUSTER, *TEST, *LINT, 'pre-commit>=4'],
+        'dev': [*ONEDL, *CLASSIFICATION, *DEPLOY, *CLUSTER, *TEST, *LINT, 'pre-commit>=4'],
     },
     entry_points={
         'console_scripts': [
             'adasap-train = adasap_det.cli.train:main',
             'adasap-test = adasap_det.cli.test:main',
             'adasap-prune = adasap_det.cli.prune:main',
+            'adasap-export = adasap_det.cli.export:main',
+            'adasap-benchmark = adasap_det.cli.benchmark:main',
             'adasap-make-voc-c = adasap_det.cli.make_voc_c:main',
             'adasap-test-robustness = adasap_det.cli.test_robustness:main',
             'adasap-robustness-report = adasap_det.cli.robustness_report:main',

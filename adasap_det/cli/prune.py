@@ -26,7 +26,7 @@ from adasap_det.cli.common import (
     require_checkpoint,
     type_name,
 )
-from adasap_det.engine.input_size import pipeline_input_size
+from adasap_det.engine.input_size import config_input_size
 from adasap_det.engine.load import load_model, save_pruned
 from adasap_det.engine.losses import batch_losses, mean_loss, some_batches
 from adasap_det.engine.preflight import check_data
@@ -130,7 +130,7 @@ def _prune(args: argparse.Namespace) -> None:
         check_data(cfg, stages=('train',))
     try:
         model, meta = load_model(cfg, args.checkpoint)
-        size = _input_size(args, cfg)
+        size = config_input_size(cfg, args.input_size)
         analysis = find_channel_groups(model, input_size=size, exclude=args.exclude)
         batches = some_batches(cfg, args.batches) if batches_needed else []
         if importance.needs_gradients:
@@ -159,20 +159,6 @@ def _prune(args: argparse.Namespace) -> None:
     pruned_config(cfg, checkpoint).dump(config)
     console.print(_table(dense, model, size, budget, result))
     print(f'{checkpoint}\n{config}')
-
-
-def _input_size(args: argparse.Namespace, cfg: Config) -> tuple[int, int]:
-    """Of the command line, else of the config's own pruning, else of its training pipeline."""
-    given = [args.input_size, *(h.get('input_size') for h in cfg.get('custom_hooks') or [])]
-    for size in given:
-        if size is not None:
-            return int(size[0]), int(size[1])
-    try:
-        return pipeline_input_size(cfg)
-    except ValueError:
-        raise UsageError(
-            'the config does not tell the size of its pictures; give --input-size H W'
-        ) from None
 
 
 def _importance(kind: str) -> Importance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -30,3 +30,27 @@ def pipeline_input_size(cfg: Mapping[str, Any]) -> tuple[int, int]:
         'PruningHook.input_size is not set, and no Resize in train_dataloader tells the size that '
         'MACs are counted at; set input_size=(height, width)'
     )
+
+
+def config_input_size(
+    cfg: Mapping[str, Any], given: Sequence[int] | None = None
+) -> tuple[int, int]:
+    """Height and width that a tool works at.
+
+    Args:
+        cfg: Whole config.
+        given: Of the command line, first in line; then comes the config's own pruning, then its
+            training pipeline.
+
+    Raises:
+        ValueError: If none tells.
+    """
+    for size in (given, *(hook.get('input_size') for hook in cfg.get('custom_hooks') or [])):
+        if size is not None:
+            return int(size[0]), int(size[1])
+    try:
+        return pipeline_input_size(cfg)
+    except ValueError:
+        raise ValueError(
+            'the config does not tell the size of its pictures; give --input-size H W'
+        ) from None

@@ -1,0 +1,169 @@
+"""``adasap-benchmark``: latency and throughput of checkpoints, in alternation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from adasap_det.cli.common import (
+    UsageError,
+    add_common_options,
+    load_config,
+    report_usage_errors,
+    require_checkpoint,
+)
+from adasap_det.deploy import make_graph
+from adasap_det.deploy.onnx_export import sample
+from adasap_det.deploy.variants import VARIANTS, runnable
+from adasap_det.engine.input_size import config_input_size
+from adasap_det.engine.load import load_model
+from adasap_det.pruning import count_macs, count_params
+from adasap_det.pruning.latency.device import device_identity
+from adasap_det.pruning.latency.timing import time_calls
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = _parser().parse_args(argv)
+    return report_usage_errors('adasap-benchmark', lambda: _benchmark(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='adasap-benchmark',
+        description='Time checkpoints of one config, dense beside pruned, taking turns. The '
+        'network with its normalisation is timed, without decoding and NMS.',
+    )
+    parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
+    parser.add_argument('checkpoints', nargs='+', help='files; the first is what others relate to')
+    parser.add_argument(
+        '--variants', nargs='+', choices=VARIANTS, default=['eager', 'onnxruntime'],
+        help='ways to run them (default: eager onnxruntime)',
+    )  # fmt: skip
+    parser.add_argument(
+        '--batch-sizes', nargs='+', type=int, default=[1], metavar='N', help='pictures at a time'
+    )
+    parser.add_argument(
+        '--input-size', nargs=2, type=int, metavar=('H', 'W'), help="pixels (default: the config's)"
+    )
+    parser.add_argument('--seconds', type=float, default=10.0, help='for each way of running (10)')
+    parser.add_argument('--device', default='cpu', help='cpu (default) or cuda, for PyTorch')
+    parser.add_argument('--out', metavar='FILE.json', help='write the numbers too')
+    add_common_options(parser)
+    parser.set_defaults(work_dir='')
+    return parser
+
+
+def _benchmark(args: argparse.Namespace) -> None:
+    if min(args.batch_sizes) < 1:
+        raise UsageError('--batch-sizes must be at least 1')
+    cfg = load_config(args)
+    for checkpoint in args.checkpoints:
+        require_checkpoint(checkpoint)
+    device = torch.device(args.device)
+    if device.type == 'cuda' and not torch.cuda.is_available():
+        raise UsageError('--device cuda: PyTorch finds no GPU')
+    try:
+        size = config_input_size(cfg, args.input_size)
+        models = {path: load_model(cfg, path)[0] for path in args.checkpoints}
+        graphs = {path: make_graph(model, nms=False) for path, model in models.items()}
+    except ValueError as error:
+        raise UsageError(error) from None
+    rows = [
+        row
+        for variant in args.variants
+        for batch in args.batch_sizes
+        for row in measure(graphs, variant, batch, size, device=device, seconds=args.seconds)
+    ]
+    for row in rows:
+        model = models[row['checkpoint']]
+        row |= {'params': count_params(model), 'macs': count_macs(model, input_size=size)}
+    Console(width=120).print(_table(rows, size, device))
+    if args.out:
+        path = Path(args.out)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f'{path.name}.tmp')
+        content = {'input_size': size, **device_identity(device), 'rows': rows}
+        temporary.write_text(json.dumps(content, indent=1), 'utf-8')
+        temporary.replace(path)
+
+
+def measure(
+    graphs: dict[str, nn.Module],
+    variant: str,
+    batch_size: int,
+    size: tuple[int, int],
+    *,
+    device: torch.device,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """Median time of each network, all of them run in one way, in turns.
+
+    Returns:
+        A row a network: ``ms`` a batch, ``pictures_per_second``, ``speedup`` over the first; or
+        ``problem``, where this way of running does not work.
+    """
+    images = sample(size, batch_size)
+    calls: dict[str, Callable[[], object]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            for name, graph in graphs.items():
+                calls[name] = runnable(graph, variant, images, device=device)
+            times = time_calls(calls, device=device, rounds=5, seconds=seconds, most=1000)
+        except (RuntimeError, ImportError) as error:
+            problem = str(error).splitlines()[0]
+            return [
+                {'checkpoint': n, 'variant': variant, 'batch_size': batch_size, 'problem': problem}
+                for n in graphs
+            ]
+    first = next(iter(times.values()))
+    return [
+        {
+            'checkpoint': name,
+            'variant': variant,
+            'batch_size': batch_size,
+            'ms': ms,
+            'pictures_per_second': 1e3 * batch_size / ms,
+            'speedup': first / ms,
+        }
+        for name, ms in times.items()
+    ]
+
+
+def _table(rows: Sequence[dict[str, Any]], size: Any, device: torch.device) -> Table:
+    identity = device_identity(device)
+    table = Table(
+        title=f'{size[0]} x {size[1]} pixels, {identity["device"]}, threads {identity["threads"]}'
+    )
+    heads = ('checkpoint', 'run', 'batch', 'parameters', 'MACs', 'ms', 'pictures/s', 'speed-up')
+    for head in heads:
+        table.add_column(head, justify='left' if head in heads[:2] else 'right', overflow='fold')
+    for row in rows:
+        start = [str(row['checkpoint']), str(row['variant']), str(row['batch_size'])]
+        counts = [f'{row["params"] / 1e6:.2f} M', f'{row["macs"] / 1e9:.2f} G']
+        if 'problem' in row:
+            table.add_row(*start, *counts, row['problem'])
+            continue
+        table.add_row(
+            *start,
+            *counts,
+            f'{row["ms"]:.1f}',
+            f'{row["pictures_per_second"]:.1f}',
+            f'{row["speedup"]:.2f} x',
+        )
+    return table
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""``adasap-export``: a dense or pruned checkpoint as an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from adasap_det.cli.common import (
+    UsageError,
+    add_common_options,
+    load_config,
+    report_usage_errors,
+    require_checkpoint,
+)
+from adasap_det.deploy import export_onnx, make_graph
+from adasap_det.deploy.onnx_export import (
+    OPSET,
+    largest_difference,
+    onnx_outputs,
+    onnx_session,
+    sample,
+)
+from adasap_det.engine.input_size import config_input_size
+from adasap_det.engine.load import load_model
+
+TOLERANCE = 1e-3
+DETECTIONS = ('boxes', 'scores', 'labels')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    args = _parser().parse_args(argv)
+    return report_usage_errors('adasap-export', lambda: _export(args))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='adasap-export',
+        description='Write a dense or a pruned checkpoint as an ONNX file, and check it against '
+        'PyTorch in onnxruntime. Its input is pixels, 0 to 255, in the order of channels that the '
+        'config loads; the normalisation is part of the graph.',
+    )
+    parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('output', help='ONNX file to write')
+    parser.add_argument(
+        '--nms',
+        action='store_true',
+        help='decode and suppress boxes in the graph',
+    )
+    parser.add_argument(
+        '--input-size', nargs=2, type=int, metavar=('H', 'W'), help="pixels (default: the config's)"
+    )
+    parser.add_argument('--opset', type=int, default=OPSET, help=f'operator set ({OPSET})')
+    parser.add_argument(
+        '--dynamic-batch', action='store_true', help='leave the number of pictures open'
+    )
+    parser.add_argument('--image', metavar='FILE', help='picture to check with (default: noise)')
+    add_common_options(parser)
+    parser.set_defaults(work_dir='')
+    return parser
+
+
+def _export(args: argparse.Namespace) -> None:
+    if args.nms and args.dynamic_batch:
+        raise UsageError('--nms is for one picture at a time; leave out --dynamic-batch')
+    if args.opset < OPSET:
+        raise UsageError(f'--opset must be at least {OPSET}, got {args.opset}')
+    cfg = load_config(args)
+    require_checkpoint(args.checkpoint)
+    try:
+        model, meta = load_model(cfg, args.checkpoint)
+        size = config_input_size(cfg, args.input_size)
+        graph = make_graph(model, nms=args.nms)
+    except ValueError as error:
+        raise UsageError(error) from None
+    path = Path(args.output)
+    names = export_onnx(
+        graph,
+        path,
+        input_size=size,
+        opset=args.opset,
+        dynamic_batch=args.dynamic_batch,
+        names=DETECTIONS if args.nms else None,
+    )
+    picture = sample(size) if args.image is None else read_picture(args.image, size)
+    difference = check(graph, path, picture)
+    describe(path, cfg, meta, size, names)
+    print(f'{path}: largest difference from PyTorch {difference:.2g}')
+    if not difference <= TOLERANCE:
+        raise UsageError(
+            f'{path} differs from PyTorch by {difference:.2g}, more than {TOLERANCE:g}; do not '
+            f'deploy it'
+        )
+
+
+def check(graph: nn.Module, path: Path, picture: Tensor) -> float:
+    """Largest difference between PyTorch and onnxruntime on a picture."""
+    with torch.no_grad():
+        ours = graph(picture)
+    return largest_difference(ours, onnx_outputs(onnx_session(path), picture))
+
+
+def read_picture(file: str, size: tuple[int, int]) -> Tensor:
+    """Pixels of a picture, resized to height and width, shape ``(1, 3, H, W)``, BGR.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    import cv2
+
+    picture = cv2.imread(file)
+    if picture is None:
+        raise UsageError(f'--image {file!r} cannot be read as a picture')
+    picture = cv2.resize(picture, size[::-1])
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+
+
+def describe(
+    path: Path, cfg: Config, meta: dict[str, Any], size: tuple[int, int], names: Sequence[str]
+) -> None:
+    """Write beside the file what a user of it must know."""
+    content = {
+        'input': {
+            'name': 'images',
+            'shape': ['batch', 3, *size],
+            'values': '0 to 255, float32, channels as cv2.imread gives them (BGR)',
+        },
+        'outputs': list(names),
+        'classes': list((meta.get('dataset_meta') or {}).get('classes') or []),
+    }
+    temporary = path.with_suffix('.json.tmp')
+    temporary.write_text(json.dumps(content, indent=1), 'utf-8')
+    temporary.replace(path.with_suffix('.json'))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""adasap-export: ONNX files that are checked before they are trusted."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from adasap_det.cli import export
+from adasap_det.deploy.onnx_export import onnx_outputs, onnx_session
+
+from ..deploy.lively import make_lively
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+
+
+@pytest.fixture
+def checkpoint(config, tmp_path):
+    init_default_scope('mmdet')
+    model = MODELS.build(Config.fromfile(config).model)
+    make_lively(model, (96, 96))
+    path = tmp_path / 'random.pth'
+    meta = {'dataset_meta': {'classes': ('circle', 'square')}}
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize('options', [[], ['--nms'], ['--dynamic-batch']])
+def test_the_file_and_what_its_user_must_know(config, checkpoint, tmp_path, capsys, options):
+    cv2.imwrite(
+        str(tmp_path / 'photo.png'),
+        np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8),
+    )
+    out = tmp_path / 'net.onnx'
+    size = ['--input-size', '96', '128', '--image', str(tmp_path / 'photo.png')]
+    assert export.main([str(config), checkpoint, str(out), *size, *options]) == 0
+    assert 'largest difference from PyTorch' in capsys.readouterr().out
+    known = json.loads((tmp_path / 'net.json').read_text())
+    assert known['classes'] == ['circle', 'square']
+    assert known['input']['shape'] == ['batch', 3, 96, 128]
+    found = onnx_outputs(onnx_session(out), torch.zeros(1, 3, 96, 128))
+    assert len(found) == len(known['outputs'])
+    if options == ['--nms']:
+        assert known['outputs'] == ['boxes', 'scores', 'labels']
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--nms', '--dynamic-batch'], ['--nms is for one picture']),
+        (['--opset', '11'], ['--opset must be at least 17']),
+        ([], ['give --input-size H W']),
+        (['--input-size', '96', '96', '--image', 'none.jpg'], ["'none.jpg' cannot be read"]),
+    ],
+)
+def test_usage_errors_are_one_line(config, checkpoint, tmp_path, capsys, options, words):
+    assert export.main([str(config), checkpoint, str(tmp_path / 'net.onnx'), *options]) == 2
+    err = capsys.readouterr().err
+    for word in words:
+        assert word in err.splitlines()[-1]
+
+
+def test_a_file_that_differs_is_not_passed_off(config, checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(export, 'check', lambda *_: 0.5)
+    options = ['--input-size', '96', '96']
+    assert export.main([str(config), checkpoint, str(tmp_path / 'net.onnx'), *options]) == 2
+    assert 'differs from PyTorch by 0.5' in capsys.readouterr().err
