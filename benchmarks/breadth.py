@@ -1,0 +1,252 @@
+"""Which networks can be pruned: cut, train a step, reload and predict each, and print the table.
+
+python benchmarks/breadth.py                    # all, as Markdown: docs/supported.md
+python benchmarks/breadth.py --only RetinaNet
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner.checkpoint import load_state_dict
+from mmengine.utils import get_installed_path
+from torch import nn
+
+from adasap_det.engine.shrink_on_load import mark_pruned
+from adasap_det.pruning import (
+    MagnitudeImportance,
+    ParamsBudget,
+    count_macs,
+    count_params,
+    find_channel_groups,
+)
+from adasap_det.pruning.one_shot import prune_once
+
+ROOT = Path(__file__).resolve().parents[1]
+DETECTORS = {
+    'SSD300-VGG16': 'configs/ssd300_vgg16_voc_dense.py',
+    'SSD512-VGG16': 'mmdet::pascal_voc/ssd512_voc0712.py',
+    'SSD512-ResNet-50': 'configs/ssd_voc_dense.py',
+    'SSDLite-MobileNetV2': 'configs/ssdlite_mobilenetv2_voc_dense.py',
+    'RetinaNet-R50-FPN': 'configs/retinanet_r50_fpn_voc_dense.py',
+    'RetinaNet-R18-FPN': 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py',
+    'RetinaNet-R101-FPN': 'mmdet::retinanet/retinanet_r101_fpn_1x_coco.py',
+    'RetinaNet-ResNeXt-101': 'mmdet::retinanet/retinanet_x101-32x4d_fpn_1x_coco.py',
+    'RetinaNet-RegNetX-800MF': 'mmdet::regnet/retinanet_regnetx-800MF_fpn_1x_coco.py',
+    'RetinaNet-Swin-T': 'mmdet::swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py',
+    'Faster R-CNN-R50-FPN': 'configs/faster_rcnn_r50_fpn_voc_dense.py',
+    'Cascade R-CNN-R50-FPN': 'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
+    'FCOS-R50-FPN (group norm)': 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
+    'ATSS-R50-FPN': 'mmdet::atss/atss_r50_fpn_1x_coco.py',
+    'YOLOX-tiny (CSPDarknet)': 'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py',
+    'RTMDet-tiny (CSPNeXt)': 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
+    'DETR-R50': 'mmdet::detr/detr_r50_8xb2-150e_coco.py',
+}
+CLASSIFIERS = {
+    'ResNet-18': 'mmpretrain::resnet/resnet18_8xb32_in1k.py',
+    'ResNet-50': 'mmpretrain::resnet/resnet50_8xb32_in1k.py',
+    'ResNeXt-50': 'mmpretrain::resnext/resnext50-32x4d_8xb32_in1k.py',
+    'RegNetX-400MF': 'mmpretrain::regnet/regnetx-400mf_8xb128_in1k.py',
+    'MobileNetV2': 'mmpretrain::mobilenet_v2/mobilenet-v2_8xb32_in1k.py',
+    'VGG-16 (batch norm)': 'mmpretrain::vgg/vgg16bn_8xb32_in1k.py',
+    'ConvNeXt-T': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
+    'Swin-T': 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
+}
+KEEP = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of pruning one network.
+
+    Attributes:
+        seconds: Time of the analysis.
+        groups: Number of channel groups that can be cut.
+        whole: Reasons why others stay whole.
+        params, macs: Before and after.
+        problem: Why it does not work, where it doesn't.
+    """
+
+    seconds: float = 0.0
+    groups: int = 0
+    whole: tuple[str, ...] = ()
+    params: tuple[int, int] = (0, 0)
+    macs: tuple[int, int] = (0, 0)
+    problem: str | None = None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Try all and print a row each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--only', help='networks whose name contains this')
+    args = parser.parse_args(argv)
+    print('| network | pixels | channel groups | parameters | MACs | analysis | notes |')
+    print('| --- | --- | --- | --- | --- | --- | --- |', flush=True)
+    for name, config in (DETECTORS | CLASSIFIERS).items():
+        if args.only is None or args.only in name:
+            print(row(name, config, try_out(config)), flush=True)
+    return 0
+
+
+def row(name: str, config: str, found: Outcome) -> str:
+    """A line of the table."""
+    size = 'x'.join(map(str, size_of(config)))
+    if found.problem:
+        return f'| {name} | {size} | | | | {found.seconds:.1f} s | refused: {found.problem} |'
+    params = ' to '.join(f'{n / 1e6:.2f}' for n in found.params)
+    macs = ' to '.join(f'{n / 1e9:.2f}' for n in found.macs)
+    notes = '; '.join(dict.fromkeys(found.whole)) or ''
+    return (
+        f'| {name} | {size} | {found.groups} | {params} M | {macs} G | {found.seconds:.1f} s | '
+        f'{notes} |'
+    )
+
+
+def try_out(config: str) -> Outcome:
+    """Prune to half of the parameters, train a step, reload and predict."""
+    cfg = read(config)
+    scope, size = cfg.default_scope, size_of(config)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        model = MODELS.build(cfg.model)
+        start = time.perf_counter()
+        try:
+            analysis = find_channel_groups(model, input_size=size)
+        except (ValueError, NotImplementedError, RuntimeError, AttributeError) as error:
+            problem = str(error).splitlines()[0][:160]
+            return Outcome(seconds=time.perf_counter() - start, problem=problem)
+        seconds = time.perf_counter() - start
+        params, macs = count_params(model), count_macs(model, input_size=size)
+        try:
+            prune_once(
+                model, analysis, importance=MagnitudeImportance(),
+                budget=ParamsBudget(keep=KEEP), input_size=size, round_to=8,
+            )  # fmt: skip
+        except ValueError as error:
+            return Outcome(seconds, len(analysis.groups), problem=str(error)[:160])
+        train_a_step(model, scope, size)
+        again = MODELS.build(cfg.model)
+        reload(model, again)
+        same_predictions(model, again, scope, size)
+        whole = tuple(why for why in analysis.kept_whole.values() if 'is an output of' not in why)
+        return Outcome(
+            seconds,
+            len(analysis.groups),
+            whole,
+            (params, count_params(model)),
+            (macs, count_macs(model, input_size=size)),
+        )
+
+
+def read(config: str) -> Config:
+    """A config of ours or of an OpenMMLab package, without addresses of pretrained weights."""
+    package, _, name = config.rpartition('::')
+    path = Path(get_installed_path(package)) / '.mim' / 'configs' / name if package else ROOT / name
+    cfg = Config.fromfile(path)
+    for node in _nodes(cfg.model):
+        if isinstance(node, dict):
+            node.pop('init_cfg', None)
+            node.pop('pretrained', None)
+    return cfg
+
+
+def size_of(config: str) -> tuple[int, int]:
+    """Pixels that a network is tried with: small, but its own where that is fixed."""
+    if 'mmpretrain' in config:
+        return 224, 224
+    for name, side in (('ssd512', 512), ('ssd_voc', 512), ('ssd300', 300)):
+        if name in config:
+            return side, side
+    return 320, 320
+
+
+def train_a_step(model: Any, scope: str, size: tuple[int, int]) -> None:
+    """One step of SGD on pictures of noise."""
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    inputs, samples = pictures(scope, size)
+    losses = model.loss(inputs, samples)
+    loss, _ = model.parse_losses(losses)
+    loss.backward()
+    if not any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters()):
+        raise AssertionError('no gradient reached a parameter')
+    optimizer.step()
+
+
+def reload(model: nn.Module, again: nn.Module) -> None:
+    """Save, and load into the network as the config builds it."""
+    state = model.state_dict()
+    mark_pruned(state)
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    load_state_dict(again, torch.load(buffer, weights_only=True), strict=True)
+
+
+def same_predictions(model: Any, again: Any, scope: str, size: tuple[int, int]) -> None:
+    """Both predict, and the same."""
+    found = []
+    for network in (model, again):
+        network.eval()
+        inputs, samples = pictures(scope, size)
+        with torch.no_grad():
+            result = network.predict(inputs, samples)[0]
+        found.append(result.pred_score if scope == 'mmpretrain' else result.pred_instances.scores)
+    torch.testing.assert_close(*found)
+
+
+def pictures(scope: str, size: tuple[int, int]) -> tuple[torch.Tensor, list[Any]]:
+    """Two pictures of noise with annotations."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 3, *size, generator=generator)
+    samples = []
+    for _ in range(2):
+        if scope == 'mmpretrain':
+            from mmpretrain.structures import DataSample
+
+            samples.append(DataSample().set_gt_label(1))
+            continue
+        from mmdet.structures import DetDataSample
+        from mmengine.structures import InstanceData
+
+        sample = DetDataSample(
+            metainfo={
+                'img_shape': size,
+                'ori_shape': size,
+                'pad_shape': size,
+                'batch_input_shape': size,
+                'scale_factor': (1.0, 1.0),
+            }
+        )
+        boxes = torch.tensor([[20.0, 30.0, 120.0, 150.0], [100.0, 60.0, 280.0, 260.0]])
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 1]))
+        sample.ignored_instances = InstanceData(
+            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
+        )
+        samples.append(copy.deepcopy(sample))
+    return inputs, samples
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    yield node
+    children = node.values() if isinstance(node, dict) else node
+    if isinstance(node, (dict, list, tuple)):
+        for child in children:
+            yield from _nodes(child)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
