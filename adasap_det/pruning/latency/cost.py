@@ -24,32 +24,47 @@ class Rest:
         fixed: Milliseconds in any case.
         per_element: Milliseconds per element that a layer puts out, for norms, activations and
             pooling.
+        per_weight: Milliseconds per weight, which a layer alone finds in the cache.
         scale: Time of a layer in the network through its time alone.
     """
 
     fixed: float = 0.0
     per_element: float = 0.0
+    per_weight: float = 0.0
     scale: float = 1.0
 
 
-def fit_rest(times: Sequence[float], layers: Sequence[float], elements: Sequence[float]) -> Rest:
+@dataclass(frozen=True)
+class Alone:
+    """The layers of a network by themselves.
+
+    Attributes:
+        ms: Their times, from the table.
+        elements: Elements that they put out.
+        weights: Weights that they read, a shared layer's once a call.
+    """
+
+    ms: float
+    elements: float
+    weights: float
+
+
+def fit_rest(times: Sequence[float], layers: Sequence[Alone]) -> Rest:
     """The rest that explains some measured networks best: least squares of relative errors.
 
     Nothing of it is negative. The first network, the one to be pruned, counts most.
 
     Args:
         times: Milliseconds of each network.
-        layers: Milliseconds of its layers by themselves.
-        elements: Elements that its layers put out.
+        layers: What its layers are by themselves.
     """
     measured = np.asarray(times, dtype=float)
-    million = 1e-6 * np.asarray(elements, dtype=float)
-    explained = np.stack([np.ones_like(measured), million, np.asarray(layers, dtype=float)], axis=1)
+    explained = np.array([[1.0, 1e-6 * a.elements, 1e-6 * a.weights, a.ms] for a in layers])
     weights = np.ones_like(measured)
     weights[0] = FIRST_WEIGHT
     rows = explained * (weights / measured)[:, None]
-    (fixed, per_million, scale), _ = nnls(rows, weights)
-    return Rest(float(fixed), 1e-6 * float(per_million), float(scale))
+    (fixed, elements, read, scale), _ = nnls(rows, weights)
+    return Rest(float(fixed), 1e-6 * float(elements), 1e-6 * float(read), float(scale))
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class LatencyTerm:
         inputs, outputs: All its channels: what no group touches, and what each group adds.
         depthwise: Whether it is a depthwise convolution, whose inputs are its outputs.
         positions: Positions of the output.
+        kernel: Weights for one output channel, and one input channel unless depthwise.
     """
 
     layer: str
@@ -70,6 +86,7 @@ class LatencyTerm:
     outputs: tuple[float, Along]
     depthwise: bool
     positions: float
+    kernel: float
 
     def channels(self, kept: Mapping[str, int]) -> tuple[float, float]:
         """Input and output channels, as the grid counts them."""
@@ -80,6 +97,11 @@ class LatencyTerm:
     def elements(self, kept: Mapping[str, int]) -> float:
         """Elements of the output."""
         return self.positions * size_with(self.outputs, kept)
+
+    def weights(self, kept: Mapping[str, int]) -> float:
+        """Weights that the call reads."""
+        inputs, outputs = self.channels(kept)
+        return self.kernel * inputs * outputs
 
 
 class LatencyCost:
@@ -116,13 +138,18 @@ class LatencyCost:
         """Milliseconds of the layers that a group's channels go into or come out of."""
         return sum(self._term(term, kept) for term in self._of_group[name])
 
-    def layers_alone(self) -> tuple[float, float]:
-        """Milliseconds of the layers by themselves, and elements that they put out."""
-        return (
+    def layers_alone(self) -> Alone:
+        """What the layers are by themselves."""
+        return Alone(
             sum(term.grid.at(*term.channels(self.full)) for term in self._terms),
             sum(term.elements(self.full) for term in self._terms),
+            sum(term.weights(self.full) for term in self._terms),
         )
 
     def _term(self, term: LatencyTerm, kept: Mapping[str, int]) -> float:
         own = self.rest.scale * term.grid.at(*term.channels(kept))
-        return own + self.rest.per_element * term.elements(kept)
+        return (
+            own
+            + self.rest.per_element * term.elements(kept)
+            + self.rest.per_weight * term.weights(kept)
+        )

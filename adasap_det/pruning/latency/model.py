@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Sequence
 from functools import partial
 from random import Random
@@ -20,11 +21,11 @@ from ..tracing import example_input, trace_forward
 from .cost import LatencyCost, LatencyTerm, Rest, fit_rest
 from .grid import VECTOR, Grid, points
 from .layers import LayerCall, layer_calls
-from .table import QUANTILE, LatencyTable, LayerRequest
+from .table import LatencyTable, LayerRequest
 from .timing import time_calls
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
-MIXED = 2
+MIXED = 3
 """Networks measured whole: of equal widths, and of a width by group drawn at random."""
 
 Side = tuple[float, Along]
@@ -86,12 +87,9 @@ def latency_cost(
                 f'the latency table of {table.device["device"]} knows all layers of this network '
                 f'but not the network; build it there with the same config'
             )
-        layers, elements = zip(
-            *(LatencyCost(terms, kept, Rest()).layers_alone() for kept in wholes.kept), strict=True
-        )
-        table.rest[network] = fit_rest(
-            [min(pair) for pair in zip(*times, strict=True)], layers, elements
-        )
+        layers = [LatencyCost(terms, kept, Rest()).layers_alone() for kept in wholes.kept]
+        best = [min(visits) for visits in zip(*times, strict=True)]
+        table.rest[network] = fit_rest(best, layers)
     return LatencyCost(terms, sizes.full, table.rest[network])
 
 
@@ -126,7 +124,8 @@ def _sides(call: LayerCall, sizes: TensorSizes) -> tuple[Side, Side]:
 def _term(call: LayerCall, sizes: TensorSizes, grid: Grid) -> LatencyTerm:
     inputs, outputs = _sides(call, sizes)
     depthwise = call.kind.groups == 'depthwise'
-    return LatencyTerm(call.name, grid, inputs, outputs, depthwise, call.outputs)
+    kernel = math.prod(call.kind.kernel) / (1 if depthwise else int(call.kind.groups))
+    return LatencyTerm(call.name, grid, inputs, outputs, depthwise, call.outputs, kernel)
 
 
 def _digest(calls: Sequence[LayerCall]) -> str:
@@ -156,7 +155,7 @@ class _Networks:
         self.kept = [{n: len(channels) for n, channels in cut.items()} for cut in self._channels]
 
     def time(self) -> list[float]:
-        """Milliseconds of each, in turns."""
+        """Median milliseconds of each, in turns: what a user will measure."""
         input_size, batch_size, dtype, device = self._picture
         picture = example_input(self._model, input_size).to(device=device, dtype=dtype)
         picture = picture.expand(batch_size, -1, -1, -1).contiguous()
@@ -174,7 +173,6 @@ class _Networks:
             device=device,
             seconds=5.0,
             most=40,
-            quantile=QUANTILE,
         )
         return list(times.values())
 

@@ -1,6 +1,6 @@
 import pytest
 
-from adasap_det.pruning.latency.cost import FIXED, LatencyCost, LatencyTerm, Rest, fit_rest
+from adasap_det.pruning.latency.cost import FIXED, Alone, LatencyCost, LatencyTerm, Rest, fit_rest
 from adasap_det.pruning.latency.grid import Grid
 
 PRODUCT = Grid((0, 10), (0, 10), ((0.0, 0.0), (0.0, 100.0)))  # inputs times outputs
@@ -12,19 +12,21 @@ def cost():
     """A picture of 3 channels into a; a over itself depthwise; a and two fixed channels into b."""
     a, b = (0.0, (('a', 1.0),)), (0.0, (('b', 1.0),))
     terms = [
-        LatencyTerm('first', PRODUCT, (3.0, ()), a, False, 5.0),
-        LatencyTerm('depth', ALONG, a, a, True, 5.0),
-        LatencyTerm('last', PRODUCT, (2.0, (('a', 1.0),)), b, False, 1.0),
+        LatencyTerm('first', PRODUCT, (3.0, ()), a, False, 5.0, 9.0),
+        LatencyTerm('depth', ALONG, a, a, True, 5.0, 9.0),
+        LatencyTerm('last', PRODUCT, (2.0, (('a', 1.0),)), b, False, 1.0, 1.0),
     ]
-    return LatencyCost(terms, {'a': 8, 'b': 4}, Rest(fixed=7.0, per_element=0.5, scale=2.0))
+    return LatencyCost(
+        terms, {'a': 8, 'b': 4}, Rest(fixed=7.0, per_element=0.5, per_weight=0.25, scale=2.0)
+    )
 
 
 def test_by_hand(cost):
     kept = {'a': 4, 'b': 2}
     expected = {
-        'first': 2 * 3 * 4 + 0.5 * 5 * 4,
-        'depth': 2 * 2 * 4 + 0.5 * 5 * 4,
-        'last': 2 * (2 + 4) * 2 + 0.5 * 1 * 2,
+        'first': 2 * 3 * 4 + 0.5 * 5 * 4 + 0.25 * 9 * 3 * 4,
+        'depth': 2 * 2 * 4 + 0.5 * 5 * 4 + 0.25 * 9 * 4,
+        'last': 2 * (2 + 4) * 2 + 0.5 * 1 * 2 + 0.25 * (2 + 4) * 2,
         FIXED: 7.0,
     }
     assert cost.by_layer(kept) == pytest.approx(expected)
@@ -42,15 +44,22 @@ def test_what_a_group_changes_is_in_its_own_part(cost):
 
 
 def test_the_rest_is_found_again():
-    layers, elements = [10.0, 6.0, 3.0, 4.0], [8e6, 7e6, 2e6, 1e6]
-    times = [1.5 + 2e-7 * e + 0.9 * ms for e, ms in zip(elements, layers, strict=True)]
-    rest = fit_rest(times, layers, elements)
-    assert (rest.fixed, rest.per_element, rest.scale) == pytest.approx((1.5, 2e-7, 0.9))
+    layers = [
+        Alone(10.0, 8e6, 5e6),
+        Alone(6.0, 7e6, 1e6),
+        Alone(3.0, 2e6, 2e6),
+        Alone(4.0, 1e6, 1e5),
+        Alone(5.0, 5e6, 4e6),
+    ]
+    times = [1.5 + 2e-7 * a.elements + 3e-7 * a.weights + 0.9 * a.ms for a in layers]
+    rest = fit_rest(times, layers)
+    found = rest.fixed, rest.per_element, rest.per_weight, rest.scale
+    assert found == pytest.approx((1.5, 2e-7, 3e-7, 0.9))
 
 
 def test_no_part_of_the_rest_is_negative():
     """Faster than its layers: scaled, not paid back."""
-    rest = fit_rest([5.0, 2.5], [10.0, 5.0], [1e6, 1e5])
+    rest = fit_rest([5.0, 2.5], [Alone(10.0, 1e6, 1e6), Alone(5.0, 1e5, 1e4)])
     assert rest.scale == pytest.approx(0.5)
-    assert rest.fixed == pytest.approx(0, abs=1e-9)
-    assert rest.per_element == pytest.approx(0, abs=1e-9)
+    for part in (rest.fixed, rest.per_element, rest.per_weight):
+        assert part == pytest.approx(0, abs=1e-9)
