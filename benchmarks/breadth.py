@@ -74,7 +74,7 @@ class Outcome:
     Attributes:
         seconds: Time of the analysis.
         groups: Number of channel groups that can be cut.
-        whole: Reasons why others stay whole.
+        whole: Others, and why they stay whole.
         params, macs: Before and after.
         problem: Why it does not work, where it doesn't.
     """
@@ -107,7 +107,7 @@ def row(name: str, config: str, found: Outcome) -> str:
         return f'| {name} | {size} | | | | {found.seconds:.1f} s | refused: {found.problem} |'
     params = ' to '.join(f'{n / 1e6:.2f}' for n in found.params)
     macs = ' to '.join(f'{n / 1e9:.2f}' for n in found.macs)
-    notes = '; '.join(dict.fromkeys(found.whole)) or ''
+    notes = f'{len(found.whole)} groups stay whole: {found.whole[0][:90]}' if found.whole else ''
     return (
         f'| {name} | {size} | {found.groups} | {params} M | {macs} G | {found.seconds:.1f} s | '
         f'{notes} |'
@@ -141,7 +141,11 @@ def try_out(config: str) -> Outcome:
         again = MODELS.build(cfg.model)
         reload(model, again)
         same_predictions(model, again, scope, size)
-        whole = tuple(why for why in analysis.kept_whole.values() if 'is an output of' not in why)
+        whole = tuple(
+            f'{name}, {why}'
+            for name, why in analysis.kept_whole.items()
+            if 'is an output of' not in why
+        )
         return Outcome(
             seconds,
             len(analysis.groups),

@@ -61,6 +61,21 @@ def channel_counts(
     return [size, *range((size - 1) // step * step, least - 1, -step)]
 
 
+def possible_counts(
+    group: Prunable, *, dense: int | None = None, round_to: int, min_keep: float
+) -> list[int]:
+    """:func:`channel_counts` of a group, without those too few for all its segments."""
+    counts = channel_counts(
+        group.size,
+        dense=group.size if dense is None else dense,
+        parts=group.parts,
+        round_to=round_to,
+        min_keep=min_keep,
+    )
+    least = group.parts * len(getattr(group, 'segments', ()))
+    return [count for count in counts if count >= least] or [group.size]
+
+
 def select_channels(
     groups: Sequence[Prunable],
     scores: Sequence[Tensor],
@@ -97,9 +112,7 @@ def select_channels(
     steps: list[tuple[float, str, int]] = []  # (mean score, group, channels left)
     for group, score in zip(groups, scores, strict=True):
         dense = (dense_sizes or {}).get(group.name, group.size)
-        counts = channel_counts(
-            group.size, dense=dense, parts=group.parts, round_to=round_to, min_keep=min_keep
-        )
+        counts = possible_counts(group, dense=dense, round_to=round_to, min_keep=min_keep)
         # Cumulative sums of the ascending scores give every step's mean at once.
         total = torch.cat([torch.zeros(1), score.cpu()[order[group.name]].double().cumsum(0)])
         worst = -math.inf
@@ -129,9 +142,16 @@ def select_channels(
 
 
 def ascending_channels(group: Prunable, score: Tensor) -> Tensor:
-    """Channels from the least important up, those of one fate next to each other."""
+    """Channels from the least important up, those of one fate next to each other.
+
+    The best channel of each segment comes last, so that all segments outlive the rest.
+    """
     score = score.cpu()
     per_part = group.size // group.parts
     first = torch.sort(score[:per_part], stable=True).indices
+    best = [seg[score[seg].argmax()] % per_part for seg in getattr(group, 'segments', ())]
+    if best:
+        last = torch.isin(first, torch.stack(best))
+        first = torch.cat([first[~last], first[last]])
     offsets = torch.arange(group.parts) * per_part
     return (first[:, None] + offsets).flatten()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adasap_det.registry import BUDGETS
 
-from .budget import Cost, Prunable, channel_counts, select_channels
+from .budget import Cost, Prunable, possible_counts, select_channels
 from .channels import ChannelGroup
 from .cost import macs_cost, params_cost
 from .quantity import COUNTS, format_quantity, parse_quantity
@@ -168,12 +168,7 @@ def fewest_channels(
     groups: Sequence[Prunable], *, round_to: int, min_keep: float
 ) -> dict[str, int]:
     """Fewest channels allowed in every group, by its name."""
-    return {
-        g.name: channel_counts(
-            g.size, dense=g.size, parts=g.parts, round_to=round_to, min_keep=min_keep
-        )[-1]
-        for g in groups
-    }
+    return {g.name: possible_counts(g, round_to=round_to, min_keep=min_keep)[-1] for g in groups}
 
 
 def _because(layer: str, kept_whole: Mapping[str, str]) -> str:

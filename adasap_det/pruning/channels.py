@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 import torch_pruning as tp
@@ -73,6 +73,20 @@ class ChannelGroup:
     def slices(self) -> tuple[TensorSlice, ...]:
         """All slices, those that compute the channels and those that read them."""
         return self.own + self.consumers
+
+    @cached_property
+    def segments(self) -> tuple[Tensor, ...]:
+        """Sets of channels that make up a tensor which has not all of them.
+
+        Behind a concat several layers share a group, or one layer reads a part of it; of each set
+        one channel has to stay, or that layer would have none.
+        """
+        found = {}
+        for piece in self.slices:
+            channels = piece.channels.unique()
+            if 0 < channels.numel() < self.size:
+                found[channels.numpy().tobytes()] = channels
+        return tuple(found.values())
 
 
 @dataclass

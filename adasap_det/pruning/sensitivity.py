@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .budget import ascending_channels, channel_counts
+from .budget import ascending_channels, possible_counts
 from .channels import ChannelGroup
 from .importance import Importance
 from .surgery import cut_channels
@@ -54,9 +54,7 @@ def sensitivity(
     """
     scores = importance.scores(groups, model)
     for group, score in zip(groups, scores, strict=True):
-        counts = channel_counts(
-            group.size, dense=group.size, parts=group.parts, round_to=round_to, min_keep=0.0
-        )
+        counts = possible_counts(group, round_to=round_to, min_keep=0.0)
         order = ascending_channels(group, score)
         for count in dict.fromkeys(_nearest(counts, share * group.size) for share in shares):
             narrow = copy.deepcopy(model)

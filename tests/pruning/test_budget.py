@@ -140,3 +140,20 @@ def test_never_empty():
     scores = [torch.zeros(4), torch.ones(4)]
     kept = select_channels(groups, scores, Product('a', 'b'), limit=6.0)
     assert {n: c.numel() for n, c in kept.items()} == {'a': 1, 'b': 1}
+
+
+@dataclass(frozen=True)
+class Segmented(Group):
+    segments: tuple = ()
+
+
+def test_every_segment_keeps_its_best_channel():
+    """Channels 0 to 2 are one layer's, all worth less than the rest: one of them stays."""
+    group = Segmented('a', 6, segments=(torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])))
+    score = torch.tensor([0.1, 0.3, 0.2, 5.0, 6.0, 7.0])
+    kept = select_channels([group], [score], Product('a'), limit=4.0)
+    assert kept['a'].tolist() == [1, 5]
+    kept = select_channels([group], [score], Product('a'), limit=9.0)
+    assert kept['a'].tolist() == [1, 4, 5]
+    with pytest.raises(ValueError, match='fewest channels allowed it is 4'):
+        select_channels([group], [score], Product('a'), limit=3.0)

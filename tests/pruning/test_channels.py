@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning import cut_channels, find_channel_groups, select_channels
 from adasap_det.pruning.channels import matches, without_channels
+from adasap_det.pruning.cost import params_cost
 
 from ..toy import FlattenNet, GroupedNet, GroupNormNet, SharedHeadNet, ToyDetector, toy_batch
 
@@ -414,3 +415,33 @@ def test_groups_after_a_cut_equal_a_fresh_analysis(net):
                 assert getattr(actual, field) == getattr(expected, field)
     if net is ToyDetector:
         model(**toy_batch(0), mode='loss')
+
+
+class ConcatUnderAdd(nn.Module):
+    """Two layers side by side are added to a third: one group, of which each has a half."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+        self.whole = nn.Conv2d(3, 8, 1)
+        self.out = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        return self.out(torch.cat([self.left(x), self.right(x)], 1) + self.whole(x))
+
+
+def test_segments_are_the_shares_of_layers_in_a_group():
+    (group,) = find_channel_groups(ConcatUnderAdd(), input_size=(6, 6)).groups
+    assert sorted(segment.tolist() for segment in group.segments) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_no_layer_is_left_without_channels():
+    """All of 'left' is worth less than any of 'right'; one of it stays all the same."""
+    model = ConcatUnderAdd()
+    groups = find_channel_groups(model, input_size=(6, 6)).groups
+    score = torch.tensor([0.1, 0.4, 0.3, 0.2, 5.0, 6.0, 7.0, 8.0])
+    cost = params_cost(model, groups)
+    kept = select_channels(groups, [score], cost, limit=0.5 * cost.cost())
+    cut_channels(model, groups, kept)
+    assert model.left.out_channels == 1
+    assert model(torch.rand(1, 3, 6, 6)).shape == (1, 2, 6, 6)

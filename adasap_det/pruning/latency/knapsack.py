@@ -12,7 +12,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
-from ..budget import Cost, Prunable, ascending_channels, channel_counts
+from ..budget import Cost, Prunable, ascending_channels, possible_counts
 
 ROUNDS = 6
 """Knapsacks on the way to the limit; the costs of a step are those at the last one's solution."""
@@ -85,9 +85,9 @@ class _Steps:
     ) -> None:
         self.name = group.name
         self.size = group.size
-        self.counts = channel_counts(
-            group.size, dense=dense, parts=group.parts, round_to=round_to, min_keep=min_keep
-        )[::-1]
+        self.counts = possible_counts(group, dense=dense, round_to=round_to, min_keep=min_keep)[
+            ::-1
+        ]
         self._order = ascending_channels(group, score)
         ordered = score.cpu().double()[self._order.flip(0)]
         self._sums = torch.cat([torch.zeros(1, dtype=torch.double), ordered.cumsum(0)])

@@ -88,8 +88,8 @@ def latency_cost(
                 f'but not the network; build it there with the same config'
             )
         layers = [LatencyCost(terms, kept, Rest()).layers_alone() for kept in wholes.kept]
-        best = [min(visits) for visits in zip(*times, strict=True)]
-        table.rest[network] = fit_rest(best, layers)
+        typical = [sum(visits) / len(visits) for visits in zip(*times, strict=True)]
+        table.rest[network] = fit_rest(typical, layers)
     return LatencyCost(terms, sizes.full, table.rest[network])
 
 
