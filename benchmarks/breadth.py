@@ -121,7 +121,7 @@ def try_out(config: str) -> Outcome:
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        model = MODELS.build(cfg.model)
+        model = MODELS.build(copy.deepcopy(cfg.model))
         start = time.perf_counter()
         try:
             analysis = find_channel_groups(model, input_size=size)
@@ -138,7 +138,7 @@ def try_out(config: str) -> Outcome:
         except ValueError as error:
             return Outcome(seconds, len(analysis.groups), problem=str(error)[:160])
         train_a_step(model, scope, size)
-        again = MODELS.build(cfg.model)
+        again = MODELS.build(copy.deepcopy(cfg.model))
         reload(model, again)
         same_predictions(model, again, scope, size)
         whole = tuple(

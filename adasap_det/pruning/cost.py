@@ -72,6 +72,8 @@ def count_params(model: nn.Module) -> int:
 def count_macs(model: nn.Module, *, input_size: tuple[int, int]) -> int:
     """Multiply-accumulates of one picture in convolutions and linear layers.
 
+    Of detection transformers those of backbone and neck.
+
     Args:
         model: Detector, classifier or plain module.
         input_size: Height and width in pixels.

@@ -27,7 +27,8 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
 
     One-stage detectors and classifiers have a ``mode='tensor'`` for this. Two-stage detectors
     would go through NMS there and may be left without proposals, so that the second stage never
-    runs; they get ``num_rois`` fixed boxes of all sizes instead.
+    runs; they get ``num_rois`` fixed boxes of all sizes instead. Of detection transformers (DETR
+    and its kin) backbone and neck are shown.
 
     Args:
         model: A detector, a classifier, or any module called with one tensor.
@@ -61,6 +62,9 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
             for stage in range(stages):
                 outputs.append(_tensors(roi_head._bbox_forward(stage, features, rois)))
         return outputs
+    if hasattr(model, 'pre_transformer'):
+        # Detection transformers need annotations for masks; their queries and heads stay whole.
+        return model.extract_feat(inputs)
     if isinstance(model, BaseModel):
         return model(inputs, mode='tensor')
     return model(inputs)

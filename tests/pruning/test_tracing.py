@@ -128,3 +128,27 @@ def test_a_two_stage_detector_is_analysed_with_its_second_stage():
     # 7x7 positions of each of the 256 channels, channel by channel, as flatten lays them out.
     assert reads.positions.tolist() == list(range(256 * 49))
     assert reads.channels.tolist() == [i // 49 for i in range(256 * 49)]
+
+
+def test_of_a_detection_transformer_backbone_and_neck_are_shown():
+    """Its forward pass wants annotations; what the transformer reads stays whole."""
+
+    class Transformer(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+            self.neck = nn.Conv2d(8, 4, 1)
+            self.decoder = nn.Linear(4, 4)
+
+        def pre_transformer(self):
+            raise AssertionError
+
+        def extract_feat(self, inputs):
+            return (self.neck(self.backbone(inputs)),)
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            raise AssertionError
+
+    analysis = find_channel_groups(Transformer(), input_size=(8, 8))
+    assert [group.layers for group in analysis.groups] == [('backbone.0',)]
+    assert 'neck' in analysis.kept_whole
