@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import Runner, set_random_seed
 from torch import Tensor, nn
 
 
@@ -20,7 +20,7 @@ def some_batches(cfg: Config, count: int, *, seed: int = 0) -> list[Any]:
         seed: Of the order and of random augmentation.
     """
     loader_cfg = {**cfg.train_dataloader, 'num_workers': 0, 'persistent_workers': False}
-    torch.manual_seed(seed)
+    set_random_seed(seed)  # augmentation draws from Python's and NumPy's generators too
     loader = Runner.build_dataloader(loader_cfg, seed=seed)
     return [batch for _, batch in zip(range(count), loader, strict=False)]
 
