@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class Budget:
 
     unit = ''
     units: Mapping[str, float] = COUNTS
+    select: Callable[..., dict[str, Tensor]] = staticmethod(select_channels)
+    """Chooses the channels that stay; see :func:`~adasap_det.pruning.select_channels`."""
 
     def __init__(self, *, keep: float | None = None, at_most: float | str | None = None) -> None:
         if (keep is None) == (at_most is None):
@@ -73,28 +75,6 @@ class Budget:
     ) -> LayeredCost:
         """The cost that this budget limits."""
         raise NotImplementedError
-
-    def select(
-        self,
-        groups: Sequence[Prunable],
-        scores: Sequence[Tensor],
-        cost: Cost,
-        *,
-        limit: float,
-        round_to: int = 1,
-        min_keep: float = 0.0,
-        dense_sizes: Mapping[str, int] | None = None,
-    ) -> dict[str, Tensor]:
-        """Channels that stay, by group name; see :func:`~adasap_det.pruning.select_channels`."""
-        return select_channels(
-            groups,
-            scores,
-            cost,
-            limit=limit,
-            round_to=round_to,
-            min_keep=min_keep,
-            dense_sizes=dense_sizes,
-        )
 
 
 @BUDGETS.register_module()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from torch import nn
 
 from adasap_det.registry import BUDGETS
 
-from ..budget import Prunable
 from ..budget_types import Budget
 from ..channels import ChannelGroup
 from ..quantity import MILLISECONDS
 from .cost import LatencyCost
-from .knapsack import GroupedCost, select_by_knapsack
+from .knapsack import select_by_knapsack
 from .model import latency_cost
 from .table import LatencyTable, open_table
 
@@ -48,6 +47,7 @@ class LatencyBudget(Budget):
 
     unit = 'latency'
     units = MILLISECONDS
+    select = staticmethod(select_by_knapsack)
 
     def __init__(
         self,
@@ -101,27 +101,6 @@ class LatencyBudget(Budget):
         broadcast_object_list(shared)
         assert shared[0] is not None
         return shared[0]
-
-    def select(
-        self,
-        groups: Sequence[Prunable],
-        scores: Sequence[Tensor],
-        cost: GroupedCost,  # type: ignore[override]
-        *,
-        limit: float,
-        round_to: int = 1,
-        min_keep: float = 0.0,
-        dense_sizes: Mapping[str, int] | None = None,
-    ) -> dict[str, Tensor]:
-        return select_by_knapsack(
-            groups,
-            scores,
-            cost,
-            limit=limit,
-            round_to=round_to,
-            min_keep=min_keep,
-            dense_sizes=dense_sizes,
-        )
 
     def _open(self, device: torch.device) -> tuple[LatencyTable, Path]:
         table, path = open_table(self.path, device=device, any_device=self.any_device)
