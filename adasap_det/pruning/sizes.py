@@ -42,13 +42,6 @@ class TensorSizes:
         """Of each dimension of a parameter: what no group touches, and what each group adds."""
         return self._dims[name]
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._dims
-
-    def groups_of(self, name: str) -> set[str]:
-        """Groups that a parameter's shape depends on."""
-        return {group for _, along in self._dims[name] for group, _ in along}
-
 
 def size_with(dim: tuple[float, Along], kept: Mapping[str, int]) -> float:
     """Size of one dimension with ``kept`` channels by group name."""
