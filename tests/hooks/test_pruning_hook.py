@@ -14,6 +14,7 @@ from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.pruning import count_macs, count_params, find_channel_groups
 from adasap_det.pruning.structure import META_KEY
 
+from ..pruning.latency.known import install
 from .runs import HOOK, WRAPPER, TinyNet, tiny_config, train
 
 
@@ -252,15 +253,15 @@ def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_pat
     assert f'Budget: asked for at most {asked} parameters, reached {reached}' in log.read_text()
 
 
-def test_a_latency_budget_is_met_and_told(tmp_path):
-    """Measured for real, so that only what must hold on any machine is asserted."""
+def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
+    install(monkeypatch.setattr)
     table = tmp_path / 'table.json'
-    hook = {**HOOK, 'budget': {'type': 'LatencyBudget', 'keep': 0.9, 'table': str(table)}}
+    hook = {**HOOK, 'budget': {'type': 'LatencyBudget', 'keep': 0.7, 'table': str(table)}}
     runner = train(tiny_config(tmp_path / 'run', custom_hooks=[hook], log_level='INFO'))
     (log,) = (tmp_path / 'run').rglob('*.log')
     lines = re.findall(r'predicted latency .*?\(([\d.]+)%\)', log.read_text())
     assert lines[0] == '100.0'
-    assert float(lines[-1]) <= 90.0
+    assert 60 < float(lines[-1]) <= 70
     assert len(lines) == 1 + HOOK['prune_steps']
     assert count_params(runner.model) < count_params(TinyNet())
     assert table.is_file()
