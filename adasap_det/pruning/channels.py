@@ -57,8 +57,8 @@ class ChannelGroup:
         consumers: Slices that read them: input channels of the layers that follow.
         layers: Names of the convolutions and linear layers that compute the channels.
         norms: Names of the norm layers over them.
-        parts: Grouped convolutions and group norms demand that each of ``parts`` equal parts of
-            the channels loses the same ones; 1 where they don't.
+        parts: Grouped convolutions, group norms and concats demand that each of ``parts`` equal
+            parts of the channels loses the same ones; 1 where none is there.
     """
 
     name: str
@@ -283,7 +283,7 @@ def _to_channel_group(
             target[tensor_name, dim, piece.positions[:1].item()] = piece
     if size % parts:
         raise _KeptWholeError(f'{size} channels do not divide into {parts} parts')
-    return ChannelGroup(
+    group = ChannelGroup(
         name=root,
         size=size,
         own=tuple(own.values()),
@@ -292,6 +292,19 @@ def _to_channel_group(
         norms=tuple(dict.fromkeys(norms)),
         parts=parts,
     )
+    return replace(group, parts=math.lcm(parts, _equal_shares(group)))
+
+
+def _equal_shares(group: ChannelGroup) -> int:
+    """Number of layers that the group's channels are an equal share of each, side by side.
+
+    They lose the same channels, so that their sizes are rounded and their costs foretold; where
+    shares differ, the cost of a cut is that of cutting all of them alike.
+    """
+    shares = sorted(group.segments, key=lambda channels: int(channels[0]))
+    if not shares or {s.numel() for s in shares} != {group.size // len(shares)}:
+        return 1
+    return len(shares) if torch.equal(torch.cat(shares), torch.arange(group.size)) else 1
 
 
 def _channels_of(module: nn.Module, produces: bool) -> int:

@@ -5,7 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from adasap_det.pruning import cut_channels, find_channel_groups, select_channels
+from adasap_det.pruning import (
+    count_params,
+    cut_channels,
+    find_channel_groups,
+    select_channels,
+)
 from adasap_det.pruning.channels import matches, without_channels
 from adasap_det.pruning.cost import params_cost
 
@@ -418,28 +423,43 @@ def test_groups_after_a_cut_equal_a_fresh_analysis(net):
 
 
 class ConcatUnderAdd(nn.Module):
-    """Two layers side by side are added to a third: one group, of which each has a half."""
+    """Two layers side by side are added to a third: one group, of which each has a share."""
 
-    def __init__(self):
+    def __init__(self, left=4):
         super().__init__()
-        self.left, self.right = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
-        self.whole = nn.Conv2d(3, 8, 1)
-        self.out = nn.Conv2d(8, 2, 1)
+        self.left, self.right = nn.Conv2d(3, left, 1), nn.Conv2d(3, 4, 1)
+        self.whole = nn.Conv2d(3, left + 4, 1)
+        self.out = nn.Conv2d(left + 4, 2, 1)
 
     def forward(self, x):
         return self.out(torch.cat([self.left(x), self.right(x)], 1) + self.whole(x))
 
 
 def test_segments_are_the_shares_of_layers_in_a_group():
-    (group,) = find_channel_groups(ConcatUnderAdd(), input_size=(6, 6)).groups
-    assert sorted(segment.tolist() for segment in group.segments) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    (group,) = find_channel_groups(ConcatUnderAdd(3), input_size=(6, 6)).groups
+    assert sorted(segment.tolist() for segment in group.segments) == [[0, 1, 2], [3, 4, 5, 6]]
+    assert group.parts == 1
+
+
+def test_equal_shares_lose_the_same_channels_and_the_cost_is_foretold():
+    model = ConcatUnderAdd()
+    groups = find_channel_groups(model, input_size=(6, 6)).groups
+    assert groups[0].parts == 2
+    cost = params_cost(model, groups)
+    score = torch.tensor([1.0, 4.0, 3.0, 2.0]).repeat(2)
+    kept = select_channels(groups, [score], cost, limit=0.6 * cost.cost(), round_to=2)
+    foretold = cost.cost({name: len(channels) for name, channels in kept.items()})
+    assert kept[groups[0].name].tolist() == [1, 2, 5, 6]
+    cut_channels(model, groups, kept)
+    assert foretold == count_params(model)
+    assert model.left.out_channels == model.right.out_channels == 2
 
 
 def test_no_layer_is_left_without_channels():
     """All of 'left' is worth less than any of 'right'; one of it stays all the same."""
-    model = ConcatUnderAdd()
+    model = ConcatUnderAdd(3)
     groups = find_channel_groups(model, input_size=(6, 6)).groups
-    score = torch.tensor([0.1, 0.4, 0.3, 0.2, 5.0, 6.0, 7.0, 8.0])
+    score = torch.tensor([0.1, 0.4, 0.3, 5.0, 6.0, 7.0, 8.0])
     cost = params_cost(model, groups)
     kept = select_channels(groups, [score], cost, limit=0.5 * cost.cost())
     cut_channels(model, groups, kept)
