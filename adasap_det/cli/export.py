@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,9 @@ def _export(args: argparse.Namespace) -> None:
         raise UsageError('--nms is for one picture at a time; leave out --dynamic-batch')
     if args.opset < OPSET:
         raise UsageError(f'--opset must be at least {OPSET}, got {args.opset}')
+    for package in ('onnx', 'onnxruntime'):
+        if find_spec(package) is None:
+            raise UsageError(f"{package} is not installed: pip install 'adasap-det[deploy]'")
     cfg = load_config(args)
     require_checkpoint(args.checkpoint)
     try:

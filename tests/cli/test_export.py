@@ -69,3 +69,9 @@ def test_a_file_that_differs_is_not_passed_off(config, checkpoint, tmp_path, cap
     options = ['--input-size', '96', '96']
     assert export.main([str(config), checkpoint, str(tmp_path / 'net.onnx'), *options]) == 2
     assert 'differs from PyTorch by 0.5' in capsys.readouterr().err
+
+
+def test_missing_packages_are_named_with_the_remedy(config, monkeypatch, capsys):
+    monkeypatch.setattr(export, 'find_spec', lambda name: None)
+    assert export.main([str(config), 'none.pth', 'net.onnx']) == 2
+    assert "onnx is not installed: pip install 'adasap-det[deploy]'" in capsys.readouterr().err
