@@ -20,7 +20,7 @@ from tests.hooks.runs import tiny_config
 torch.cuda.set_device = lambda index: None  # MMEngine calls it for every backend
 folder, resume = sys.argv[1], len(sys.argv) > 2
 rank = os.environ['RANK']
-cfg = tiny_config(folder + '/work', resume=resume)
+cfg = tiny_config(os.path.join(folder, 'run'), resume=resume)
 cfg.launcher = 'pytorch'
 cfg.env_cfg = dict(dist_cfg=dict(backend='gloo'))
 # MMEngine's default wrapper is for one GPU a process.
@@ -39,7 +39,7 @@ if '--latency' in sys.argv:
     if rank != '0':  # must not be asked
         del table_file._time
 if resume:
-    cfg.load_from = folder + '/work/epoch_3.pth'
+    cfg.load_from = os.path.join(cfg.work_dir, 'epoch_3.pth')
 runner = Runner.from_cfg(cfg)
 runner.train()
 name = 'resumed' if resume else 'rank'
