@@ -30,6 +30,7 @@ from adasap_det.engine.load import load_model
 from adasap_det.pruning import count_macs, count_params
 from adasap_det.pruning.latency.device import device_identity
 from adasap_det.pruning.latency.timing import time_calls
+from adasap_det.whole_file import whole_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,12 +91,9 @@ def _benchmark(args: argparse.Namespace) -> None:
         row |= {'params': count_params(model), 'macs': count_macs(model, input_size=size)}
     Console(width=120).print(_table(rows, size, device))
     if args.out:
-        path = Path(args.out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f'{path.name}.tmp')
         content = {'input_size': size, **device_identity(device), 'rows': rows}
-        temporary.write_text(json.dumps(content, indent=1), 'utf-8')
-        temporary.replace(path)
+        with whole_file(Path(args.out)) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), 'utf-8')
 
 
 def measure(

@@ -31,6 +31,7 @@ from adasap_det.deploy.onnx_export import (
 )
 from adasap_det.engine.input_size import config_input_size
 from adasap_det.engine.load import load_model
+from adasap_det.whole_file import whole_file
 
 TOLERANCE = 1e-3
 DETECTIONS = ('boxes', 'scores', 'labels')
@@ -141,9 +142,8 @@ def describe(
         'outputs': list(names),
         'classes': list((meta.get('dataset_meta') or {}).get('classes') or []),
     }
-    temporary = path.with_suffix('.json.tmp')
-    temporary.write_text(json.dumps(content, indent=1), 'utf-8')
-    temporary.replace(path.with_suffix('.json'))
+    with whole_file(path.with_suffix('.json')) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), 'utf-8')
 
 
 if __name__ == '__main__':

@@ -38,6 +38,7 @@ from adasap_det.pruning.sensitivity import SHARES, Sensitivity, sensitivity
 from adasap_det.pruning.sensitivity_plot import plot_sensitivity
 from adasap_det.pruning.structure import META_KEY
 from adasap_det.registry import BUDGETS, IMPORTANCES
+from adasap_det.whole_file import whole_file
 
 _BUDGETS = {'params': 'ParamsBudget', 'macs': 'MACsBudget', 'latency': 'LatencyBudget'}
 
@@ -220,11 +221,9 @@ def _write_sensitivity(
             console=console,
         )
     )
-    out.mkdir(parents=True, exist_ok=True)
     content = {'loss': whole, 'groups': [dataclasses.asdict(row) for row in found]}
-    temporary = out / '.sensitivity.json'
-    temporary.write_text(json.dumps(content, indent=1), 'utf-8')
-    temporary.replace(out / 'sensitivity.json')
+    with whole_file(out / 'sensitivity.json') as temporary:
+        temporary.write_text(json.dumps(content, indent=1), 'utf-8')
     plot_sensitivity(found, out / 'sensitivity.svg', whole=whole)
     print(f'{out / "sensitivity.json"}\n{out / "sensitivity.svg"}')
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from adasap_det.whole_file import whole_file
+
 OPSET = 17
 
 
@@ -51,9 +53,7 @@ def export_onnx(
         axes = {name: {0: 'batch'} for name in ('images', *outputs)}
     elif names is not None:
         axes = {name: {0: 'detections'} for name in names}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.tmp')
-    with warnings.catch_warnings():
+    with whole_file(path) as temporary, warnings.catch_warnings():
         # Shapes are meant to be constants, and the exporter of traces is meant.
         warnings.simplefilter('ignore')
         options: dict[str, Any] = {'dynamo': False} if _has_dynamo() else {}
@@ -67,7 +67,6 @@ def export_onnx(
             opset_version=opset,
             **options,
         )
-    temporary.replace(path)
     return outputs
 
 

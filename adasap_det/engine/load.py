@@ -12,6 +12,7 @@ from mmengine.runner.checkpoint import _load_checkpoint, load_state_dict
 from torch import nn
 
 from adasap_det.pruning.structure import META_KEY, shrink
+from adasap_det.whole_file import whole_file
 
 from .shrink_on_load import mark_pruned
 
@@ -63,7 +64,5 @@ def save_pruned(
     state = model.state_dict()
     mark_pruned(state)
     kept = {key: meta[key] for key in ('dataset_meta', 'cfg', 'mmengine_version') if key in meta}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'{path.name}.tmp')
-    torch.save({'state_dict': state, 'meta': {**kept, META_KEY: structure}}, temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        torch.save({'state_dict': state, 'meta': {**kept, META_KEY: structure}}, temporary)

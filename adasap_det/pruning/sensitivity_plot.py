@@ -8,6 +8,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from adasap_det.whole_file import whole_file
+
 from .sensitivity import Sensitivity
 
 _ROW = 0.22
@@ -46,6 +48,5 @@ def plot_sensitivity(
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     figure.colorbar(points, ax=axes, label='share of channels left', fraction=0.04)
-    temporary = path.with_name(f'.{path.name}')
-    figure.savefig(temporary, format=path.suffix.lstrip('.'))
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lstrip('.'))

@@ -14,6 +14,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from adasap_det.whole_file import whole_file
+
 from .cost import Rest
 from .device import device_identity
 from .grid import Grid, monotone
@@ -85,7 +87,6 @@ class LatencyTable:
 
     def save(self, path: Path) -> None:
         """Write the table as JSON; what others have added to the file meanwhile stays."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
             self.merge(LatencyTable.load(path, device=self.device))
         content = {
@@ -97,9 +98,8 @@ class LatencyTable:
             },
             'rest': {key: asdict(rest) for key, rest in self.rest.items()},
         }
-        temporary = path.with_name(f'{path.name}.{os.getpid()}.tmp')
-        temporary.write_text(json.dumps(content, indent=1), 'utf-8')
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), 'utf-8')
 
     def merge(self, other: LatencyTable) -> None:
         """Add what only ``other`` has."""
