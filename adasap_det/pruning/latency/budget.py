@@ -72,7 +72,7 @@ class LatencyBudget(Budget):
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.path = None if table is None else Path(table)
         self.any_device = any_device
-        self._table: LatencyTable | None = None
+        self._tables: dict[torch.device, tuple[LatencyTable, Path]] = {}
 
     def cost_model(
         self, model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
@@ -103,8 +103,7 @@ class LatencyBudget(Budget):
         return shared[0]
 
     def _open(self, device: torch.device) -> tuple[LatencyTable, Path]:
-        table, path = open_table(self.path, device=device, any_device=self.any_device)
-        if self._table is not None:
-            table.merge(self._table)
-        self._table = table
-        return table, path
+        """The table of a device, read once: every cut asks for its cost anew."""
+        if device not in self._tables:
+            self._tables[device] = open_table(self.path, device=device, any_device=self.any_device)
+        return self._tables[device]
