@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
-from torch import nn
+from torch import Tensor, nn
 
 from adasap_det.registry import BUDGETS
 
@@ -19,6 +21,12 @@ from .cost import LatencyCost
 from .knapsack import select_by_knapsack
 from .model import latency_cost
 from .table import LatencyTable, open_table
+from .wholes import Forward, time_left
+
+CHECKS = 3
+"""Times at most that a choice is timed and, where that was not as predicted, made again."""
+
+TOLERANCE = 0.02
 
 
 @BUDGETS.register_module()
@@ -26,8 +34,10 @@ class LatencyBudget(Budget):
     """Limits the time of a forward pass on the device at hand.
 
     The layers' times are measured once, over their numbers of channels, and kept on disk. What
-    is cut solves a knapsack of importance and latency, HALP's. Decoding and NMS are not counted.
-    Set ``round_to`` to 8 or more: kernels work on so many channels at a time.
+    is cut solves a knapsack of importance and latency, HALP's. What it chose is timed beside the
+    model as it is; where the prediction was off, it is corrected and the knapsack solved again.
+    Decoding and NMS are not counted. Set ``round_to`` to 8 or more: kernels work on so many
+    channels at a time.
 
     Args:
         keep, at_most: See :class:`Budget`; units of ``at_most``: ``s``, ``ms`` (default), ``us``.
@@ -37,6 +47,7 @@ class LatencyBudget(Budget):
         table: JSON file that keeps the times, by default one a device under ``~/.cache``.
         any_device: Take times of another device out of ``table``, to prune on this machine for
             that one; nothing is measured then.
+        check: Whether to time what was chosen.
 
     Raises:
         ValueError: If an option is out of range; later, if ``table`` is of another device, or
@@ -47,7 +58,6 @@ class LatencyBudget(Budget):
 
     unit = 'latency'
     units = MILLISECONDS
-    select = staticmethod(select_by_knapsack)
 
     def __init__(
         self,
@@ -59,6 +69,7 @@ class LatencyBudget(Budget):
         dtype: str = 'float32',
         table: str | None = None,
         any_device: bool = False,
+        check: bool = True,
     ) -> None:
         super().__init__(keep=keep, at_most=at_most)
         if batch_size < 1:
@@ -72,6 +83,8 @@ class LatencyBudget(Budget):
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.path = None if table is None else Path(table)
         self.any_device = any_device
+        self.check = check and not any_device
+        self._measured: tuple[nn.Module, Forward] | None = None
         self._tables: dict[torch.device, tuple[LatencyTable, Path]] = {}
 
     def cost_model(
@@ -79,31 +92,77 @@ class LatencyBudget(Budget):
     ) -> LatencyCost:
         own = next(model.parameters()).device
         device = own if self.device is None else torch.device(self.device)
+        forward = Forward(input_size, self.batch_size, self.dtype, device)
         cost = None
         if is_main_process():
-            table, path = self._open(device)
-            known = sum(map(len, table.grids.values())), len(table.rest)
-            cost = latency_cost(
-                model,
-                groups,
-                table,
-                input_size=input_size,
-                batch_size=self.batch_size,
-                dtype=self.dtype,
-                device=device,
-                measure=not self.any_device,
-            )
-            if (sum(map(len, table.grids.values())), len(table.rest)) != known:
-                table.save(path)
+            table, _ = self._open(device)
+            known = sum(map(len, table.grids.values())), len(table.networks)
+            cost = latency_cost(model, groups, table, forward=forward, measure=not self.any_device)
+            if (sum(map(len, table.grids.values())), len(table.networks)) != known:
+                path = self._save(device)
                 print_log(f'Layers were timed; their times are kept in {path}', logger='current')
         # Ranks that measured for themselves would cut differently.
-        shared = [cost]
-        broadcast_object_list(shared)
-        assert shared[0] is not None
-        return shared[0]
+        cost = _of_the_main_process(cost)
+        self._measured = model, forward
+        return cost
+
+    def select(
+        self,
+        groups: Sequence[ChannelGroup],
+        scores: Sequence[Tensor],
+        cost: LatencyCost,
+        *,
+        limit: float,
+        **options: Any,
+    ) -> dict[str, Tensor]:
+        """The knapsack's choice for the model that the last ``cost_model`` was made of.
+
+        Where the time measured is off, ``cost`` learns it. See
+        :func:`~adasap_det.pruning.select_channels`.
+        """
+        kept = select_by_knapsack(groups, scores, cost, limit=limit, **options)
+        if not self.check or self._measured is None:
+            return kept
+        model, forward = self._measured
+        learned = False
+        for attempt in range(1, CHECKS + 1):
+            counts = {name: len(channels) for name, channels in kept.items()}
+            if counts == cost.full:
+                break
+            # As a share of the model's own time at the same moment: the machine's speed drifts.
+            share = time_left(model, groups, kept, forward) if is_main_process() else None
+            predicted, measured = cost.cost(counts), _of_the_main_process(share) * cost.cost()
+            print_log(
+                f'Chosen for {self.written(limit)}: predicted {self.written(predicted)}, '
+                f'measured {self.written(measured)}',
+                logger='current',
+            )
+            cost.learn(counts, measured)
+            learned = True
+            if abs(measured / predicted - 1) <= TOLERANCE or attempt == CHECKS:
+                break
+            try:
+                kept = select_by_knapsack(groups, scores, cost, limit=limit, **options)
+            except ValueError as error:  # too late to refuse: training has begun
+                print_log(f'As measured, {error}', logger='current', level=logging.WARNING)
+                break
+        if learned and is_main_process():
+            self._save(forward.device)
+        return kept
+
+    def _save(self, device: torch.device) -> Path:
+        table, path = self._open(device)
+        table.save(path)
+        return path
 
     def _open(self, device: torch.device) -> tuple[LatencyTable, Path]:
         """The table of a device, read once: every cut asks for its cost anew."""
         if device not in self._tables:
             self._tables[device] = open_table(self.path, device=device, any_device=self.any_device)
         return self._tables[device]
+
+
+def _of_the_main_process(value: Any) -> Any:
+    shared = [value]
+    broadcast_object_list(shared)
+    return shared[0]

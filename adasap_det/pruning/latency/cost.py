@@ -11,7 +11,11 @@ from scipy.optimize import nnls
 from ..sizes import Along, size_with
 from .grid import Grid
 
-FIRST_WEIGHT = 3.0
+ASKED_WEIGHT = 3.0
+"""Of the network to be pruned and of those chosen: these are what is asked for."""
+
+MOST_LEARNED = 8
+"""Networks chosen that are remembered."""
 
 FIXED = 'what no channel changes'
 
@@ -49,22 +53,39 @@ class Alone:
     weights: float
 
 
-def fit_rest(times: Sequence[float], layers: Sequence[Alone]) -> Rest:
-    """The rest that explains some measured networks best: least squares of relative errors.
+@dataclass(frozen=True)
+class Measured:
+    """A whole network that was timed.
 
-    Nothing of it is negative. The first network, the one to be pruned, counts most.
-
-    Args:
-        times: Milliseconds of each network.
-        layers: What its layers are by themselves.
+    Attributes:
+        ms: Its time.
+        alone: What its layers are by themselves.
+        weight: How much it counts.
     """
-    measured = np.asarray(times, dtype=float)
-    explained = np.array([[1.0, 1e-6 * a.elements, 1e-6 * a.weights, a.ms] for a in layers])
-    weights = np.ones_like(measured)
-    weights[0] = FIRST_WEIGHT
-    rows = explained * (weights / measured)[:, None]
-    (fixed, elements, read, scale), _ = nnls(rows, weights)
-    return Rest(float(fixed), 1e-6 * float(elements), 1e-6 * float(read), float(scale))
+
+    ms: float
+    alone: Alone
+    weight: float = 1.0
+
+
+def fit_rest(networks: Sequence[Measured]) -> Rest:
+    """The rest that explains some networks best: least squares of relative errors, then scaled.
+
+    Nothing of it is negative. The first network, the one to be pruned, is explained exactly:
+    budgets are shares of its time.
+    """
+    measured = np.array([network.ms for network in networks])
+    explained = np.array(
+        [
+            [1.0, 1e-6 * a.elements, 1e-6 * a.weights, a.ms]
+            for a in (network.alone for network in networks)
+        ]
+    )
+    weights = np.array([network.weight for network in networks])
+    found, _ = nnls(explained * (weights / measured)[:, None], weights)
+    found = found * measured[0] / (explained[0] @ found)
+    fixed, elements, read, scale = map(float, found)
+    return Rest(fixed, 1e-6 * elements, 1e-6 * read, scale)
 
 
 @dataclass(frozen=True)
@@ -110,13 +131,20 @@ class LatencyCost:
     Args:
         terms: All calls of layers.
         full: Channels of each group now.
-        rest: What the layers do not account for.
+        networks: Timed networks, the first of them the one that was to be pruned. What is learned
+            is added to this very list, so that a table that it came from knows it too.
     """
 
-    def __init__(self, terms: list[LatencyTerm], full: Mapping[str, int], rest: Rest) -> None:
+    def __init__(
+        self,
+        terms: list[LatencyTerm],
+        full: Mapping[str, int],
+        networks: list[Measured] | None = None,
+    ) -> None:
         self._terms = terms
         self.full = dict(full)
-        self.rest = rest
+        self.networks = [] if networks is None else networks
+        self.rest = fit_rest(networks) if networks else Rest()
         self._of_group: dict[str, list[LatencyTerm]] = {name: [] for name in full}
         for term in terms:
             for name in {n for _, along in (term.inputs, term.outputs) for n, _ in along}:
@@ -138,13 +166,22 @@ class LatencyCost:
         """Milliseconds of the layers that a group's channels go into or come out of."""
         return sum(self._term(term, kept) for term in self._of_group[name])
 
-    def layers_alone(self) -> Alone:
+    def layers_alone(self, kept: Mapping[str, int] | None = None) -> Alone:
         """What the layers are by themselves."""
+        kept = self.full if kept is None else kept
         return Alone(
-            sum(term.grid.at(*term.channels(self.full)) for term in self._terms),
-            sum(term.elements(self.full) for term in self._terms),
-            sum(term.weights(self.full) for term in self._terms),
+            sum(term.grid.at(*term.channels(kept)) for term in self._terms),
+            sum(term.elements(kept) for term in self._terms),
+            sum(term.weights(kept) for term in self._terms),
         )
+
+    def learn(self, kept: Mapping[str, int], ms: float) -> None:
+        """Correct the rest by the time of a network that was cut to ``kept``."""
+        self.networks.append(Measured(ms, self.layers_alone(kept), ASKED_WEIGHT))
+        chosen = [network for network in self.networks[1:] if network.weight == ASKED_WEIGHT]
+        if len(chosen) > MOST_LEARNED:
+            self.networks.remove(chosen[0])
+        self.rest = fit_rest(self.networks)
 
     def _term(self, term: LatencyTerm, kept: Mapping[str, int]) -> float:
         own = self.rest.scale * term.grid.at(*term.channels(kept))

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 from collections.abc import Sequence
-from functools import partial
-from random import Random
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..channels import ChannelGroup
-from ..cost import num_proposals
 from ..sizes import Along, TensorSizes
-from ..surgery import cut_channels
-from ..tracing import example_input, trace_forward
-from .cost import LatencyCost, LatencyTerm, Rest, fit_rest
-from .grid import VECTOR, Grid, points
+from .cost import LatencyCost, LatencyTerm, Measured
+from .grid import Grid, points
 from .layers import LayerCall, layer_calls
 from .table import LatencyTable, LayerRequest
-from .timing import time_calls
-
-WIDTHS = (1.0, 0.75, 0.5, 0.25)
-MIXED = 3
-"""Networks measured whole: of equal widths, and of a width by group drawn at random."""
+from .wholes import Forward, WidthSeries
 
 Side = tuple[float, Along]
 
@@ -36,10 +25,7 @@ def latency_cost(
     groups: Sequence[ChannelGroup],
     table: LatencyTable,
     *,
-    input_size: tuple[int, int],
-    batch_size: int = 1,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | None = None,
+    forward: Forward,
     measure: bool = True,
     quiet: bool = False,
 ) -> LatencyCost:
@@ -49,28 +35,29 @@ def latency_cost(
         model: The model that ``groups`` were found in; it is not touched.
         groups: Its channel groups.
         table: Times of the device.
-        input_size: Height and width in pixels.
-        batch_size: Pictures at a time.
-        dtype: Of the forward pass.
-        device: Where to measure.
+        forward: The pass whose time counts.
         measure: Whether what is missing may be measured.
         quiet: No progress bar.
 
     Raises:
         ValueError: If the table lacks a layer and must not measure it.
     """
-    device = device or torch.device('cpu')
-    calls = layer_calls(model, input_size=input_size, batch_size=batch_size, dtype=dtype)
+    calls = layer_calls(
+        model,
+        input_size=forward.input_size,
+        batch_size=forward.batch_size,
+        dtype=forward.dtype,
+    )
     sizes = TensorSizes(model, groups)
     modules = dict(model.named_modules())
     requests = [_request(call, modules[call.name], sizes) for call in calls]
     network = _digest(calls)
-    wholes = _Networks(model, groups, input_size, batch_size, dtype, device)
+    wholes = WidthSeries(model, groups)
     if measure:
         # Before and after the layers: times minutes apart are not disturbed by the same thing.
-        times = [wholes.time()] if network not in table.rest else []
-        table.measure(requests, device=device, quiet=quiet)
-        times += [wholes.time()] if network not in table.rest else []
+        times = [wholes.time(forward)] if network not in table.networks else []
+        table.measure(requests, device=forward.device, quiet=quiet)
+        times += [wholes.time(forward)] if network not in table.networks else []
     terms = []
     for call, request in zip(calls, requests, strict=True):
         grid = table.find(request.kind, request.inputs, request.outputs)
@@ -81,16 +68,18 @@ def latency_cost(
                 f'build it there with the same config, batch size and input size'
             )
         terms.append(_term(call, sizes, grid))
-    if network not in table.rest:
+    if network not in table.networks:
         if not measure:
             raise ValueError(
                 f'the latency table of {table.device["device"]} knows all layers of this network '
                 f'but not the network; build it there with the same config'
             )
-        layers = [LatencyCost(terms, kept, Rest()).layers_alone() for kept in wholes.kept]
         typical = [sum(visits) / len(visits) for visits in zip(*times, strict=True)]
-        table.rest[network] = fit_rest(typical, layers)
-    return LatencyCost(terms, sizes.full, table.rest[network])
+        table.networks[network] = [
+            Measured(ms, LatencyCost(terms, kept).layers_alone(), weight)
+            for ms, kept, weight in zip(typical, wholes.kept, wholes.weights, strict=True)
+        ]
+    return LatencyCost(terms, sizes.full, table.networks[network])
 
 
 def _request(call: LayerCall, module: Any, sizes: TensorSizes) -> LayerRequest:
@@ -132,55 +121,3 @@ def _digest(calls: Sequence[LayerCall]) -> str:
     """A network, whatever its numbers of channels."""
     text = '\n'.join(f'{call.name} {call.kind.key}' for call in calls)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class _Networks:
-    """A network at several widths, to see what the layers' own times leave of a whole."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        groups: Sequence[ChannelGroup],
-        input_size: tuple[int, int],
-        batch_size: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        self._model, self._groups = model, groups
-        self._picture = (input_size, batch_size, dtype, device)
-        random = Random(0)
-        shares = [{g.name: width for g in groups} for width in WIDTHS]
-        shares += [{g.name: random.choice(WIDTHS) for g in groups} for _ in range(MIXED)]
-        self._channels = [{g.name: _narrow(g, share[g.name]) for g in groups} for share in shares]
-        self.kept = [{n: len(channels) for n, channels in cut.items()} for cut in self._channels]
-
-    def time(self) -> list[float]:
-        """Median milliseconds of each, in turns: what a user will measure."""
-        input_size, batch_size, dtype, device = self._picture
-        picture = example_input(self._model, input_size).to(device=device, dtype=dtype)
-        picture = picture.expand(batch_size, -1, -1, -1).contiguous()
-        rois = num_proposals(self._model)
-        networks = []
-        for channels in self._channels:
-            network = copy.deepcopy(self._model)
-            cut_channels(network, self._groups, channels)
-            networks.append(network.to(device=device, dtype=dtype).eval())
-        times = time_calls(
-            {
-                str(index): partial(trace_forward, network, picture, num_rois=rois)
-                for index, network in enumerate(networks)
-            },
-            device=device,
-            seconds=5.0,
-            most=40,
-        )
-        return list(times.values())
-
-
-def _narrow(group: ChannelGroup, share: float) -> torch.Tensor:
-    """A share of the channels of each part, in numbers that kernels like."""
-    part = group.size // group.parts
-    step = VECTOR if part >= 2 * VECTOR else 1
-    stay = part if share == 1 else max(step, int(part * share) // step * step)
-    channels = torch.arange(group.size)
-    return channels[channels % part < stay]

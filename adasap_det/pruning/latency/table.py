@@ -16,18 +16,22 @@ from rich.progress import Progress
 
 from adasap_det.whole_file import whole_file
 
-from .cost import Rest
+from .cost import Alone, Measured
 from .device import device_identity
 from .grid import Grid, monotone
 from .layers import LayerKind
 from .timing import time_calls
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 PASSES = 3
 """Times that every layer is visited; the lesser result counts, as bursts of other work pass."""
 
 QUANTILE = 0.1
+
+
+class _OtherFormat(Exception):
+    pass
 
 
 @dataclass(frozen=True)
@@ -46,12 +50,13 @@ class LatencyTable:
     Attributes:
         device: What it was measured on; see :func:`device_identity`.
         grids: Measured grids by key of the kind.
-        rest: What the layers do not account for, by network.
+        networks: Whole networks that were timed, of several widths, by what they are but for their
+            numbers of channels; the first of each is the one that was to be pruned.
     """
 
     device: dict[str, str]
     grids: dict[str, list[Grid]] = field(default_factory=dict)
-    rest: dict[str, Rest] = field(default_factory=dict)
+    networks: dict[str, list[Measured]] = field(default_factory=dict)
 
     def find(self, kind: LayerKind, inputs: Sequence[int], outputs: Sequence[int]) -> Grid | None:
         """The least grid of the kind that covers these numbers of channels."""
@@ -96,7 +101,7 @@ class LatencyTable:
                 key: [{'inputs': g.inputs, 'outputs': g.outputs, 'ms': g.ms} for g in grids]
                 for key, grids in self.grids.items()
             },
-            'rest': {key: asdict(rest) for key, rest in self.rest.items()},
+            'networks': {key: [asdict(n) for n in of] for key, of in self.networks.items()},
         }
         with whole_file(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), 'utf-8')
@@ -107,7 +112,7 @@ class LatencyTable:
             own = self.grids.setdefault(key, [])
             spans = {(g.inputs, g.outputs) for g in own}
             own.extend(g for g in grids if (g.inputs, g.outputs) not in spans)
-        self.rest = {**other.rest, **self.rest}
+        self.networks = {**other.networks, **self.networks}
 
     @classmethod
     def load(cls, path: Path, *, device: Mapping[str, str] | None) -> LatencyTable:
@@ -122,6 +127,9 @@ class LatencyTable:
         """
         try:
             content = json.loads(path.read_text('utf-8'))
+            version = content['format']
+            if version != FORMAT_VERSION:
+                raise _OtherFormat(version)
             found = content['device']
             table = cls(
                 device=found,
@@ -132,16 +140,21 @@ class LatencyTable:
                     ]
                     for key, grids in content['grids'].items()
                 },
-                rest={key: Rest(**rest) for key, rest in content['rest'].items()},
+                networks={
+                    key: [Measured(n['ms'], Alone(**n['alone']), n['weight']) for n in of]
+                    for key, of in content['networks'].items()
+                },
             )
-            version = content['format']
+        except _OtherFormat as error:
+            raise ValueError(
+                f'{path} is a latency table of format {error}, and this is format '
+                f'{FORMAT_VERSION}; delete it to measure anew'
+            ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{path} is no latency table ({type(error).__name__}: {error}); delete it to '
                 f'measure anew'
             ) from None
-        if version != FORMAT_VERSION:
-            raise ValueError(f'{path} is a latency table of format {version}; delete it')
         if device is not None and found != dict(device):
             differing = '; '.join(
                 f'{key} {found.get(key)!r} there, {value!r} here'

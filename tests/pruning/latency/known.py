@@ -6,15 +6,13 @@ that a layer puts out on top.
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
 from torch import nn
 
-from adasap_det.pruning import cut_channels
-from adasap_det.pruning.latency import model as model_file
 from adasap_det.pruning.latency import table as table_file
+from adasap_det.pruning.latency import wholes
 from adasap_det.pruning.latency.layers import layer_calls
 
 
@@ -30,16 +28,14 @@ def known_time(kind, channels, device=None):
     return 0.01 + 1e-6 * macs
 
 
-def time_networks(self):
-    """Milliseconds of the networks that the rest is fitted to."""
+def time_networks(self, networks, *, seconds):
+    """Milliseconds of whole networks."""
     times = []
-    for channels in self._channels:
-        network = copy.deepcopy(self._model)
-        cut_channels(network, self._groups, channels)
+    for network in networks:
         modules = dict(network.named_modules())
         total = 1.0
         for call in layer_calls(
-            network, input_size=self._picture[0], batch_size=1, dtype=torch.float32
+            network, input_size=self.input_size, batch_size=1, dtype=torch.float32
         ):
             layer = modules[call.name]
             linear = isinstance(layer, nn.Linear)
@@ -60,5 +56,5 @@ def install(set_attribute=setattr):
         return known_time(kind, channels)
 
     set_attribute(table_file, '_time', time_layer)
-    set_attribute(model_file._Networks, 'time', time_networks)
+    set_attribute(wholes.Forward, 'time', time_networks)
     return measured

@@ -2,6 +2,8 @@ import pytest
 
 from adasap_det.pruning import LatencyBudget, find_channel_groups
 from adasap_det.pruning.importance import MagnitudeImportance
+from adasap_det.pruning.latency import budget as budget_file
+from adasap_det.pruning.latency.budget import CHECKS, TOLERANCE
 
 from ...toy import ToyDetector, randomize
 
@@ -51,3 +53,74 @@ def test_nothing_is_measured_for_another_device(known_times, tmp_path):
     measured = len(known_times)
     assert there.cost_model(model, groups, input_size=SIZE).cost() == here.cost()
     assert len(known_times) == measured
+
+
+@pytest.fixture
+def chosen(known_times, tmp_path):
+    """Chooses channels of a toy detector for 70 % of its time."""
+
+    def choose(**options):
+        model = randomize(ToyDetector())
+        groups = find_channel_groups(model, input_size=SIZE).groups
+        budget = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'), **options)
+        cost = budget.cost_model(model, groups, input_size=SIZE)
+        scores = MagnitudeImportance().scores(groups, model)
+        limit = budget.limit(cost.cost())
+        kept = budget.select(groups, scores, cost, limit=limit)
+        return {name: len(channels) for name, channels in kept.items()}, cost, limit
+
+    return choose
+
+
+def test_a_choice_that_is_slower_than_predicted_is_made_again(chosen, monkeypatch):
+    """A device on which every cut takes a tenth more than its layers' times say."""
+    naive, cost, limit = chosen(check=False)
+    predicted = cost.cost
+    monkeypatch.setattr(
+        budget_file,
+        'time_left',
+        lambda model, groups, kept, forward: (
+            1.1 * predicted({n: len(c) for n, c in kept.items()}) / predicted()
+        ),
+    )
+    kept, corrected, _ = chosen()
+    assert 1.1 * predicted(naive) > 1.02 * limit
+    assert 0.9 * limit < 1.1 * predicted(kept) <= 1.02 * limit
+    assert corrected.cost(kept) == pytest.approx(1.1 * predicted(kept), rel=0.02)
+    _, reread, _ = chosen(check=False)  # what was learned is kept
+    assert reread.cost(kept) == pytest.approx(corrected.cost(kept))
+
+
+@pytest.mark.parametrize(
+    ('off', 'times'), [(1 + TOLERANCE / 2, 1), (1.05, CHECKS)], ids=['as predicted', 'never']
+)
+def test_a_choice_is_timed_until_it_is_as_predicted(chosen, monkeypatch, off, times):
+    asked = []
+
+    def time_left(model, groups, kept, forward):
+        asked.append(kept)
+        counts = {n: len(c) for n, c in kept.items()}
+        return off ** len(asked) * cost.cost(counts) / cost.cost()
+
+    _, cost, _ = chosen(check=False)
+    monkeypatch.setattr(budget_file, 'time_left', time_left)
+    chosen()
+    assert len(asked) == times
+
+
+def test_what_is_not_cut_is_not_timed(known_times, monkeypatch, tmp_path):
+    monkeypatch.setattr(budget_file, 'time_left', None)
+    model = randomize(ToyDetector())
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    budget = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'))
+    cost = budget.cost_model(model, groups, input_size=SIZE)
+    scores = MagnitudeImportance().scores(groups, model)
+    kept = budget.select(groups, scores, cost, limit=2 * cost.cost())
+    assert {name: len(channels) for name, channels in kept.items()} == cost.full
+
+
+def test_a_budget_that_proves_out_of_reach_ends_no_training(chosen, monkeypatch, capsys):
+    monkeypatch.setattr(budget_file, 'time_left', lambda *_: 5.0)
+    kept, cost, _ = chosen()
+    assert kept != cost.full
+    assert 'WARNING - As measured, a cost of' in capsys.readouterr().out

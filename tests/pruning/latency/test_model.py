@@ -4,15 +4,17 @@ import torch
 from adasap_det.pruning import cut_channels, find_channel_groups
 from adasap_det.pruning.latency.model import latency_cost
 from adasap_det.pruning.latency.table import LatencyTable
+from adasap_det.pruning.latency.wholes import Forward
 
 from ...toy import GroupedNet, ToyDetector, randomize
 
 SIZE = (6, 6)
+FORWARD = Forward(SIZE, 1, torch.float32, torch.device('cpu'))
 
 
 def cost_of(model, table, **options):
     groups = find_channel_groups(model, input_size=SIZE).groups
-    return groups, latency_cost(model, groups, table, input_size=SIZE, quiet=True, **options)
+    return groups, latency_cost(model, groups, table, forward=FORWARD, quiet=True, **options)
 
 
 @pytest.mark.parametrize('kind', [ToyDetector, GroupedNet])
@@ -43,7 +45,7 @@ def test_a_layer_that_may_not_be_measured_is_named(known_times):
 def test_a_network_that_may_not_be_measured_is_refused(known_times):
     table = LatencyTable({'device': 'abacus'})
     cost_of(ToyDetector(), table)
-    table.rest.clear()
+    table.networks.clear()
     with pytest.raises(ValueError, match='knows all layers of this network but not the network'):
         cost_of(ToyDetector(), table, measure=False)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from adasap_det.pruning.latency.cost import Rest
+from adasap_det.pruning.latency.cost import Alone, Measured
 from adasap_det.pruning.latency.device import device_identity
 from adasap_det.pruning.latency.grid import Grid
 from adasap_det.pruning.latency.layers import describe_call
@@ -65,7 +65,7 @@ def test_real_layers_take_time(kind):
 
 def test_saved_and_loaded(tmp_path, kind):
     table = LatencyTable(HERE, {kind.key: [Grid((2, 4), (8,), ((1.5,), (2.25,)))]})
-    table.rest['net'] = Rest(1.0, 2e-6, 0.9)
+    table.networks['net'] = [Measured(1.0, Alone(0.5, 2e6, 3e6), 0.9)]
     table.save(tmp_path / 'deep' / 'table.json')
     assert LatencyTable.load(tmp_path / 'deep' / 'table.json', device=HERE) == table
     assert not list(tmp_path.rglob('*.tmp'))
@@ -74,12 +74,12 @@ def test_saved_and_loaded(tmp_path, kind):
 def test_saving_keeps_what_another_process_has_added(tmp_path, kind):
     path = tmp_path / 'table.json'
     ours = LatencyTable(HERE, {'a': [Grid((1,), (1,), ((1.0,),))]})
-    theirs = LatencyTable(HERE, {'b': [Grid((1,), (1,), ((2.0,),))]}, {'net': Rest()})
+    theirs = LatencyTable(HERE, {'b': [Grid((1,), (1,), ((2.0,),))]}, {'net': []})
     theirs.save(path)
     ours.save(path)
     both = LatencyTable.load(path, device=HERE)
     assert set(both.grids) == {'a', 'b'}
-    assert set(both.rest) == {'net'}
+    assert set(both.networks) == {'net'}
 
 
 def test_a_table_from_another_device_is_refused(tmp_path):
@@ -101,7 +101,7 @@ def test_the_threads_are_part_of_the_device(tmp_path):
         open_table(path, device=CPU)
 
 
-@pytest.mark.parametrize('text', ['no json', '[]', '{"format": 1}'])
+@pytest.mark.parametrize('text', ['no json', '[]', '{"format": 2}'])
 def test_a_file_that_is_no_table_is_named(tmp_path, text):
     path = tmp_path / 'table.json'
     path.write_text(text)
