@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from .onnx_export import export_onnx, onnx_outputs, onnx_session
 
-VARIANTS = ('eager', 'channels-last', 'bf16', 'compile', 'onnxruntime')
+VARIANTS = ('eager', 'channels-last', 'bf16', 'int8', 'compile', 'export', 'onnxruntime')
 
 
 def runnable(
@@ -43,14 +44,36 @@ def runnable(
     elif variant == 'bf16':
         network = network.to(torch.bfloat16)
         images = images.to(torch.bfloat16)
-    elif variant == 'compile':
-        network = torch.compile(network)
+    elif variant == 'int8':
+        _quantize(network)
+    elif variant in ('compile', 'export'):
+        make = torch.compile if variant == 'compile' else partial(_exported, images=images)
         try:
             with torch.inference_mode():
+                network = make(network)
                 network(images)
         except Exception as error:
-            raise RuntimeError(f'torch.compile: {_line(error)}') from error
+            raise RuntimeError(f'torch.{variant}: {_line(error)}') from error
     return lambda: network(images)
+
+
+def _exported(network: nn.Module, *, images: Tensor) -> nn.Module:
+    """The graph that ``torch.export`` finds, for this shape of the input."""
+    return torch.export.export(network, (images,)).module()
+
+
+def _quantize(network: nn.Module) -> None:
+    """Dynamic int8, in place. torchao has it for linear layers, and for no convolution."""
+    if not any(isinstance(module, nn.Linear) for module in network.modules()):
+        raise RuntimeError(
+            "torchao's dynamic int8 is for linear layers, and this network has none; quantize "
+            'convolutions with onnxruntime and calibration pictures'
+        )
+    try:
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+    except ImportError:
+        raise RuntimeError("torchao is not installed: pip install 'adasap-det[deploy]'") from None
+    quantize_(network, Int8DynamicActivationInt8WeightConfig())
 
 
 def _onnx(graph: nn.Module, images: Tensor) -> Callable[[], object]:
