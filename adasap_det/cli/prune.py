@@ -7,7 +7,8 @@ import copy
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from adasap_det.cli.common import (
     require_checkpoint,
     type_name,
 )
+from adasap_det.engine.evaluate import validation_metric
 from adasap_det.engine.input_size import config_input_size
 from adasap_det.engine.load import load_model, save_pruned
 from adasap_det.engine.losses import batch_losses, mean_loss, some_batches
@@ -99,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         help='measure the loss with each group cut alone: sensitivity.json and sensitivity.svg',
     )
     parser.add_argument(
+        '--metric',
+        metavar='NAME',
+        help="measure this metric on the validation data instead, as 'pascal_voc/AP50' (fewer "
+        'pictures: --cfg-options val_dataloader.dataset.indices=200)',
+    )
+    parser.add_argument(
         '--out',
         '--work-dir',
         dest='work_dir',
@@ -118,6 +126,8 @@ def _prune(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     if args.keep is None and args.at_most is None and not args.sensitivity:
         raise UsageError('say what remains with --keep or --at-most, or ask for --sensitivity')
+    if args.metric is not None and not args.sensitivity:
+        raise UsageError('--metric says what --sensitivity measures; give both')
     if args.round_to < 1 or args.batches < 1:
         raise UsageError('--round-to and --batches must be at least 1')
     if not 0 <= args.min_keep < 1:
@@ -126,9 +136,10 @@ def _prune(args: argparse.Namespace) -> None:
     budget = _budget(args)
     cfg = load_config(args)
     require_checkpoint(args.checkpoint)
-    batches_needed = args.sensitivity or importance.needs_gradients
-    if batches_needed:
-        check_data(cfg, stages=('train',))
+    losses_needed = args.sensitivity and args.metric is None
+    batches_needed = losses_needed or importance.needs_gradients
+    stages = [('train', batches_needed), ('val', args.metric is not None)]
+    check_data(cfg, stages=tuple(stage for stage, needed in stages if needed))
     try:
         model, meta = load_model(cfg, args.checkpoint)
         size = config_input_size(cfg, args.input_size)
@@ -138,7 +149,12 @@ def _prune(args: argparse.Namespace) -> None:
             observe_gradients(importance, analysis, model, batch_losses(model, batches))
         out = Path(cfg.work_dir)
         if args.sensitivity:
-            _write_sensitivity(args, model, analysis, importance, batches, out, console)
+            measure = (
+                partial(mean_loss, batches=batches)
+                if args.metric is None
+                else validation_metric(cfg, args.metric)
+            )
+            _write_sensitivity(args, model, analysis, importance, measure, out, console)
         if budget is None:
             return
         dense = copy.deepcopy(model)
@@ -202,29 +218,24 @@ def _write_sensitivity(
     model: nn.Module,
     analysis: ChannelAnalysis,
     importance: Importance,
-    batches: list[Any],
+    measure: Callable[[nn.Module], float],
     out: Path,
     console: Console,
 ) -> None:
-    whole = mean_loss(model, batches)
+    name = args.metric or 'loss'
+    whole = measure(model)
     found: list[Sensitivity] = list(
         track(
-            sensitivity(
-                model,
-                analysis.groups,
-                importance,
-                lambda narrow: mean_loss(narrow, batches),
-                round_to=args.round_to,
-            ),
+            sensitivity(model, analysis.groups, importance, measure, round_to=args.round_to),
             total=len(SHARES) * len(analysis.groups),
             description='cutting each group alone',
             console=console,
         )
     )
-    content = {'loss': whole, 'groups': [dataclasses.asdict(row) for row in found]}
+    content = {name: whole, 'groups': [dataclasses.asdict(row) for row in found]}
     with whole_file(out / 'sensitivity.json') as temporary:
         temporary.write_text(json.dumps(content, indent=1), 'utf-8')
-    plot_sensitivity(found, out / 'sensitivity.svg', whole=whole)
+    plot_sensitivity(found, out / 'sensitivity.svg', whole=whole, label=name)
     print(f'{out / "sensitivity.json"}\n{out / "sensitivity.svg"}')
 
 

@@ -13,6 +13,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from adasap_det.engine.evaluate import evaluate
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.optim.optim_wrapper import SharpnessAwareMixin
 from adasap_det.optim.perturbation import Rows
@@ -22,7 +23,6 @@ from adasap_det.pruning.cost import macs_cost, params_cost
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.latency import LatencyBudget
 from adasap_det.pruning.surgery import cut_channels
-from adasap_det.pruning.tracing import eval_mode
 from adasap_det.registry import BUDGETS, IMPORTANCES
 
 from .schedule import PruningSchedule, make_schedule
@@ -327,11 +327,9 @@ class PruningHook(StructureHook):
         if loop is None:
             print_log(f'No validation set to evaluate {when}', logger='current')
             return
-        with eval_mode(runner.model), torch.no_grad():
-            for batch in loop.dataloader:
-                outputs = runner.model.val_step(batch)
-                loop.evaluator.process(data_samples=outputs, data_batch=batch)
-            metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
+        metrics = evaluate(
+            runner.model, loop.dataloader, loop.evaluator, len(loop.dataloader.dataset)
+        )
         listed = ', '.join(f'{name} {value}' for name, value in metrics.items())
         print_log(f'Evaluation {when}: {listed}', logger='current')
         key = when.replace(' ', '_')

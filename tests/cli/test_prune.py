@@ -8,6 +8,7 @@ from mmengine.config import Config
 
 from adasap_det.cli import prune, train
 from adasap_det.cli.test import main as run_test
+from adasap_det.engine.evaluate import validation_metric
 from adasap_det.engine.load import load_model
 from adasap_det.pruning import count_macs
 
@@ -28,6 +29,7 @@ def trained(config, tmp_path):
         (['--at-most', '3 ells'], ['budget.at_most', '3 ells']),
         (['--keep', '0.5', '--importance', 'Magic'], ['Magic', 'TaylorImportance']),
         (['--keep', '0.5', '--round-to', '0'], ['--round-to']),
+        (['--keep', '0.5', '--metric', 'pascal_voc/AP50'], ['--metric', '--sensitivity']),
         (['--keep', '0.5', '--min-keep', '1'], ['--min-keep', '1.0']),
         (['--keep', '0.5'], ["checkpoint 'none.pth' does not exist"]),
     ],
@@ -91,3 +93,21 @@ def test_sensitivity(trained, tmp_path):
     assert len(groups) > 5
     assert {row['value'] for row in found['groups']} != {found['loss']}
     assert (out / 'sensitivity.svg').stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_sensitivity_by_a_metric(trained, tmp_path, capsys):
+    config, checkpoint = trained
+    out = tmp_path / 'seen'
+    options = [str(config), str(checkpoint), '--sensitivity', *SIZE, '--round-to', '32']
+    assert prune.main([*options, '--metric', 'accuracy/top1', '--out', str(out)]) == 2
+    err = capsys.readouterr().err
+    assert "no metric 'accuracy/top1'" in err
+    assert 'pascal_voc/mAP' in err
+    assert not out.exists()
+    assert prune.main([*options, '--metric', 'pascal_voc/mAP', '--out', str(out)]) == 0
+    found = json.loads((out / 'sensitivity.json').read_text())
+    cfg = Config.fromfile(config)
+    model, _ = load_model(cfg, checkpoint)
+    assert found['pascal_voc/mAP'] == validation_metric(cfg, 'pascal_voc/mAP')(model)
+    assert 'pascal_voc/mAP with this group cut alone' in (out / 'sensitivity.svg').read_text()
