@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from fnmatch import fnmatch
+from typing import Any
 
 import torch
+from mmengine.dist import all_reduce_params
+from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
 from adasap_det.engine.unwrap import unwrap
 
+from .loss_check import MOST_SKIPPED, NonFiniteLossError, describe
 from .perturbation import (
     FORMS,
     Membership,
@@ -22,10 +26,15 @@ from .perturbation import (
     ascent_perturbation,
     check_radii,
 )
-from .replay import ModelCall, capture_call, frozen_buffers, perturbed_weights
+from .replay import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
+from .reuse import add_direction, adversarial_direction
+from .selection import LAYERS, candidates, least_important
+from .sharding import refuse_sharded
 
 STAGES = ('plain', 'adaptive', 'uniform')
 UNGROUPED = ('uniform', 'none')
+DIRECTION = 'adasap_direction'
+"""Key of the reused direction in the optimizer's state: saved, resumed and cut like momentum."""
 
 # (rho_min, rho_max, rho) by form. ASAM: the paper's. SAM: Foret et al.'s 0.05, with the ratio of
 # the paper's two radii; ASAM's own values would throw the SAM form far out of the linear regime.
@@ -50,6 +59,10 @@ class SharpnessAwareMixin(OptimWrapper):
         eta: float = 0.01,
         ungrouped: str = 'uniform',
         exclude: Sequence[str] = (),
+        layers: str = 'all',
+        share: float = 1.0,
+        interval: int = 1,
+        alpha: float = 0.7,
         sync_perturbation: bool = False,
         foreach: bool = True,
         **kwargs: object,
@@ -64,6 +77,14 @@ class SharpnessAwareMixin(OptimWrapper):
             raise ValueError(
                 f'optim_wrapper.ungrouped must be one of {UNGROUPED}, got {ungrouped!r}'
             )
+        if layers not in LAYERS:
+            raise ValueError(f'optim_wrapper.layers must be one of {LAYERS}, got {layers!r}')
+        if not 0 < share <= 1:
+            raise ValueError(f'optim_wrapper.share must lie in (0, 1], got {share}')
+        if not isinstance(interval, int) or interval < 1:
+            raise ValueError(f'optim_wrapper.interval must be an integer >= 1, got {interval!r}')
+        if not 0 <= alpha < math.inf:
+            raise ValueError(f'optim_wrapper.alpha must be finite and >= 0, got {alpha}')
         if eta < 0:
             raise ValueError(f'optim_wrapper.eta must be >= 0, got {eta}')
         default_min, default_max, default_rho = DEFAULT_RADII[form]
@@ -77,14 +98,21 @@ class SharpnessAwareMixin(OptimWrapper):
         self.eta = eta
         self.ungrouped = ungrouped
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        self.layers = layers
+        self.share = share
+        self.interval = interval
+        self.alpha = alpha
         self.sync_perturbation = sync_perturbation
         self.foreach = foreach
 
         self._stage = 'uniform'
         self._rows: dict[int, Rows] = {}  # by id of the parameter
+        self._scores: Tensor | None = None
         self._radii: Tensor | None = None
         self._call: ModelCall | None = None
         self._ascending = False
+        self._ascent: dict[nn.Parameter, Tensor] = {}  # plain gradients of a step, summed
+        self._skipped = 0
 
     # ------------------------------------------------------------------ what the stages set
 
@@ -108,7 +136,7 @@ class SharpnessAwareMixin(OptimWrapper):
         """
         # Ball 0 is that of all rows of no group, ball c + 1 that of channel c.
         self._rows = {id(p): Rows(row.dim, row.ball + 1) for p, row in rows.items()}
-        self._radii = None
+        self._scores = self._radii = None
 
     def set_scores(self, scores: Tensor) -> Tensor:
         """Turn the channels' importance into radii for the adaptive stage.
@@ -120,32 +148,45 @@ class SharpnessAwareMixin(OptimWrapper):
         Returns:
             The radii, shape ``(C,)``.
         """
+        self._scores = scores
         self._radii = adaptive_radius(scores.float(), rho_min=self.rho_min, rho_max=self.rho_max)
         return self._radii
 
     @property
-    def two_pass(self) -> bool:
-        """Whether the next step perturbs; without a radius it is the plain optimizer's."""
+    def perturbs(self) -> bool:
+        """Whether the stage perturbs; without a radius every step is the plain optimizer's."""
         if self._stage == 'plain':
             return False
         if self._stage == 'adaptive':
-            return self.rho_max > 0 or (self.ungrouped == 'uniform' and self.rho > 0)
+            return self.rho_max > 0 or self._rest_radius() > 0
         return self.rho > 0
+
+    @property
+    def two_pass(self) -> bool:
+        """Whether the next forward pass is made twice: every ``interval`` steps."""
+        if not self.perturbs or self.interval == 1:
+            return self.perturbs
+        step = self._inner_count // self._accumulative_counts
+        return step % self.interval == 0 or not self._knows_direction()
 
     # ------------------------------------------------------------------ the step
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Context of the first forward pass; ``train_step`` of the model enters it."""
+        """Context of the first forward pass; ``train_step`` of the model enters it.
+
+        Raises:
+            RuntimeError: If the model's parameters are split over the ranks (FSDP, DeepSpeed).
+        """
         self._call = None
-        if not self.two_pass:
-            with super().optim_context(model):
-                yield
-            return
+        refuse_sharded(model)
         with ExitStack() as stack:
-            stack.enter_context(self._ascent_sync(model))
-            call = stack.enter_context(capture_call(model))
-            self._ascending = True
+            if self.two_pass:
+                stack.enter_context(self._ascent_sync(model))
+                call = stack.enter_context(capture_call(model))
+                self._ascending = True
+            else:
+                call = stack.enter_context(capture_output(model))
             try:
                 stack.enter_context(super().optim_context(model))
             finally:
@@ -172,10 +213,11 @@ class SharpnessAwareMixin(OptimWrapper):
             RuntimeError: If the model's forward pass did not run inside ``optim_context``
                 exactly once, so that it can't be repeated.
         """
+        call, self._call = self._call, None
         if not self.two_pass:
+            self._check_loss(loss, None if call is None else call.output)
             super().update_params(loss, step_kwargs=step_kwargs, zero_kwargs=zero_kwargs)
             return
-        call, self._call = self._call, None
         if call is None or call.count != 1:
             calls = 'was not entered' if call is None else f'saw {call.count} calls of the model'
             raise RuntimeError(
@@ -184,6 +226,8 @@ class SharpnessAwareMixin(OptimWrapper):
                 f'call of the model; optim_context {calls}. A compiled train_step, or a model '
                 f'that trains through OptimWrapperDict with its own train_step, must do so too.'
             )
+        self._check_loss(loss, call.output)
+        call.output = None
 
         # Nothing here keeps the gradient or the perturbation alive during the second pass.
         with (
@@ -193,6 +237,7 @@ class SharpnessAwareMixin(OptimWrapper):
             with super().optim_context(call.model):
                 losses = call.replay()
             perturbed_loss, _ = unwrap(call.model).parse_losses(losses)
+            self._check_loss(perturbed_loss, losses, perturbed=True)
             self.backward(self.scale_loss(perturbed_loss))
 
         sharpness = perturbed_loss.detach() - loss.detach()
@@ -200,6 +245,55 @@ class SharpnessAwareMixin(OptimWrapper):
         if self.should_update():
             self.step(**(step_kwargs or {}))
             self.zero_grad(**(zero_kwargs or {}))
+
+    def step(self, **kwargs: Any) -> None:
+        """The optimizer's step, with the reused direction where the second pass was spared."""
+        if not self.perturbs or self.interval == 1:
+            self._ascent = {}
+            super().step(**kwargs)
+            return
+        found = self._find_direction() if self._ascent else None
+        if found is None:
+            self._add_direction()
+        super().step(**kwargs)
+        # Only now: some optimizers take any state of a parameter for their own.
+        for parameter, direction in (found or {}).items():
+            self.optimizer.state[parameter][DIRECTION] = direction
+
+    def _knows_direction(self) -> bool:
+        return any(DIRECTION in state for state in self.optimizer.state.values())
+
+    def _find_direction(self) -> dict[nn.Parameter, Tensor]:
+        """Part of the gradient that perturbing added, the same on all ranks."""
+        ascent, self._ascent = self._ascent, {}
+        used = [p for p in ascent if p.grad is not None]
+        plain = [ascent[p] for p in used]
+        if not self.sync_perturbation:
+            all_reduce_params(plain, op='mean')
+        found = adversarial_direction(plain, [p.grad for p in used if p.grad is not None])
+        return dict(zip(used, found, strict=True))
+
+    def _add_direction(self) -> None:
+        state = self.optimizer.state
+        used = [p for p in state if p.grad is not None and DIRECTION in state[p]]
+        add_direction([p.grad for p in used], [state[p][DIRECTION] for p in used], alpha=self.alpha)
+
+    def _check_loss(self, loss: Tensor, losses: Any, *, perturbed: bool = False) -> None:
+        """Stop before a loss that is not finite reaches the weights.
+
+        In mixed precision a gradient scaler skips such a step by itself, and lowers its scale.
+        """
+        if bool(torch.isfinite(loss.detach()).all()):
+            if not perturbed:
+                self._skipped = 0
+            return
+        iteration = int(self.message_hub.get_info('iter') or 0)
+        message = describe(loss, losses, iteration=iteration, perturbed=perturbed)
+        scaler = getattr(self, 'loss_scaler', None)
+        if scaler is None or not scaler.is_enabled() or self._skipped >= MOST_SKIPPED:
+            raise NonFiniteLossError(message)
+        self._skipped += 1
+        print_log(f'Step skipped: {message}', logger='current', level=logging.WARNING)
 
     @contextmanager
     def _ascent_sync(self, model: nn.Module) -> Iterator[None]:
@@ -211,56 +305,77 @@ class SharpnessAwareMixin(OptimWrapper):
         else:
             yield
 
-    def _ascent_backward(self, loss: Tensor) -> None:
+    def _ascent_backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
         """Gradient of the first pass, in any scale. Not :meth:`backward`, which counts steps."""
-        loss.backward()
+        loss.backward(inputs=inputs)
 
     def _ascent_direction(
         self, loss: Tensor, model: nn.Module
-    ) -> tuple[list[nn.Parameter], list[Tensor], list[str]]:
-        """Parameters with a gradient of ``loss``, their gradients and names.
+    ) -> tuple[list[nn.Parameter], list[Tensor]]:
+        """Parameters to perturb that have a gradient of ``loss``, and their gradients.
 
         Gradients accumulated by earlier micro-batches are put aside meanwhile: they belong to
         the step, not to the direction of this micro-batch.
         """
-        named = [(name, p) for name, p in unwrap(model).named_parameters() if p.requires_grad]
-        accumulated = [p.grad for _, p in named]
-        for _, p in named:
+        bare = unwrap(model)
+        every = [p for p in bare.parameters() if p.requires_grad]
+        wanted = self._wanted(bare)
+        if not wanted:
+            return [], []
+        # What is not perturbed needs no gradient, unless DDP counts on it.
+        partial = len(wanted) < len(every) and not self.sync_perturbation
+        accumulated = [p.grad for p in every]
+        for p in every:
             p.grad = None
         try:
             with self._ascent_sync(model):
-                self._ascent_backward(loss)
-            moved = [(name, p, p.grad) for name, p in named if p.grad is not None]
+                self._ascent_backward(loss, wanted if partial else None)
+            moved = [p for p in wanted if p.grad is not None]
+            return moved, [p.grad for p in moved if p.grad is not None]
         finally:
-            for (_, p), grad in zip(named, accumulated, strict=True):
+            for p, grad in zip(every, accumulated, strict=True):
                 p.grad = grad
-        return (
-            [p for _, p, _ in moved],
-            [grad for _, _, grad in moved],
-            [name for name, _, _ in moved],
-        )
+
+    def _wanted(self, bare: nn.Module) -> list[nn.Parameter]:
+        """Parameters that this step perturbs."""
+        wanted = candidates(bare, exclude=self.exclude, layers=self.layers)
+        if self._stage == 'adaptive' and self._rest_radius() == 0:
+            wanted = [p for p in wanted if id(p) in self._rows]
+        if self._stage == 'adaptive' and self.share < 1 and self._scores is not None:
+            wanted = least_important(wanted, self._rows, self._scores, share=self.share)
+        return wanted
 
     def _perturbation(
         self, loss: Tensor, model: nn.Module
     ) -> tuple[list[nn.Parameter], list[Tensor]]:
-        """The parameters to perturb, those excluded left out, and their perturbations."""
-        weights, grads, names = self._ascent_direction(loss, model)
+        """The parameters to perturb and their perturbations."""
+        weights, grads = self._ascent_direction(loss, model)
         if not weights:
             return [], []
+        if self.interval > 1:
+            for weight, grad in zip(weights, grads, strict=True):
+                if weight in self._ascent:
+                    self._ascent[weight] += grad
+                else:
+                    self._ascent[weight] = grad.clone()
         membership, radii = self._membership(weights)
-        used = [i for i, name in enumerate(names) if not self._is_excluded(name)]
-        weights = [weights[i] for i in used]
         perturbation = ascent_perturbation(
             weights,
-            [grads[i] for i in used],
-            [membership[i] for i in used],
+            grads,
+            membership,
             radii,
             form=self.form,
             eta=self.eta,
             foreach=self.foreach,
             overwrite_grads=True,
         )
+        norm = torch.stack(torch._foreach_norm(perturbation)).norm()
+        self.message_hub.update_scalar('train/perturbation_norm', norm.float())
         return weights, perturbation
+
+    def _rest_radius(self) -> float:
+        """Radius of what belongs to no channel group, in the adaptive stage."""
+        return float(self.rho) if self.ungrouped == 'uniform' else 0.0
 
     def _membership(self, weights: Sequence[nn.Parameter]) -> tuple[list[Membership], Tensor]:
         device = weights[0].device
@@ -271,12 +386,9 @@ class SharpnessAwareMixin(OptimWrapper):
                 'the adaptive stage needs the importance of each channel, which PruningHook sets; '
                 "add custom_hooks=[dict(type='PruningHook', ...)] or leave the stage at 'uniform'"
             )
-        rest_rho = float(self.rho) if self.ungrouped == 'uniform' else 0.0
-        radii = torch.cat([torch.tensor([rest_rho], device=device), self._radii.to(device)])
+        rest = torch.tensor([self._rest_radius()], device=device)
+        radii = torch.cat([rest, self._radii.to(device)])
         return [self._rows.get(id(weight), 0) for weight in weights], radii
-
-    def _is_excluded(self, name: str) -> bool:
-        return any(fnmatch(name, pattern) for pattern in self.exclude)
 
 
 _OPTIONS = """
@@ -295,6 +407,14 @@ _OPTIONS = """
             within ``rho``; ``'none'`` leaves them. Default 'uniform'.
         exclude (Sequence[str]): Name patterns (``fnmatch``) of parameters that are never
             perturbed, for example ``['*.bias', 'bbox_head.*']``. Default none.
+        layers (str): ``'all'``, or ``'norm'`` to perturb normalisation layers alone (SAM-ON, arXiv
+            2306.04226): no copy of the other weights, and no gradient of theirs in the first
+            pass. Default 'all'.
+        share (float): In the adaptive stage, perturb only this share of the channel groups'
+            parameters, those whose channels matter least on average. Default 1.
+        interval (int): Perturb every so many steps; in between the part of the gradient that
+            perturbing added is used again (LookSAM, arXiv 2203.02714). Default 1.
+        alpha (float): Length of that part, as a share of the gradient's norm. Default 0.7.
         sync_perturbation (bool): Under DDP, average the ascent direction over the ranks; by
             default each rank has its own (m-sharpness), which saves one all-reduce a step.
         foreach (bool): Multi-tensor kernels. Default True.
@@ -302,10 +422,18 @@ _OPTIONS = """
             perturbation; only the final gradient is clipped.
 
     Cost: two forward and two backward passes a step, and one copy of the perturbed parameters.
+    With ``interval=k`` two passes every k-th step and one in the others, and one more copy, which
+    is kept in the optimizer's state; under DDP an all-reduce of it every k-th step. What
+    ``layers='norm'`` and ``share`` leave out saves its part of the copy and of the first
+    backward pass. ``benchmarks/README.md`` has what was measured.
 
     The stage is ``'uniform'`` until :class:`~adasap_det.hooks.PruningHook` says otherwise; alone,
     the wrapper is plain SAM or ASAM for any model. ``train/sharpness`` is logged as
-    ``L(w + eps) - L(w)`` of each batch.
+    ``L(w + eps) - L(w)`` of each batch, ``train/perturbation_norm`` as ``||eps||``.
+
+    A loss that is not finite ends training before it reaches the weights, with a
+    ``NonFiniteLossError`` that names the iteration and the component; with a gradient scaler the
+    step is skipped, as in plain mixed precision, and the warning names it.
 
     Raises:
         ValueError: If ``rho_min > rho_max``, a radius is negative, or ``form`` or ``ungrouped``
@@ -327,6 +455,6 @@ class AmpAdaSAPOptimWrapper(SharpnessAwareMixin, AmpOptimWrapper):
         + _OPTIONS
     )
 
-    def _ascent_backward(self, loss: Tensor) -> None:
+    def _ascent_backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
         # Scaled against underflow. The direction is scale-invariant, so nothing is unscaled.
-        self.loss_scaler.scale(loss).backward()
+        self.loss_scaler.scale(loss).backward(inputs=inputs)

@@ -64,6 +64,7 @@ class ModelCall:
     kwargs: dict[str, Any] = field(default_factory=dict)
     random_state: RandomState | None = None
     count: int = 0
+    output: Any = None
 
     def replay(self) -> Any:
         """Call the model again with equal inputs and equal randomness.
@@ -94,6 +95,26 @@ def capture_call(model: nn.Module) -> Iterator[ModelCall]:
             call.args, call.kwargs = copy.deepcopy((args, kwargs))
 
     handle = model.register_forward_pre_hook(record, with_kwargs=True)
+    try:
+        with capture_output(model, call):
+            yield call
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def capture_output(model: nn.Module, call: ModelCall | None = None) -> Iterator[ModelCall]:
+    """Record what the model returns inside, and nothing else.
+
+    Yields:
+        The :class:`ModelCall` with its ``output``, that of the last call.
+    """
+    call = call or ModelCall(model)
+
+    def record(module: nn.Module, args: tuple, output: Any) -> None:
+        call.output = output
+
+    handle = model.register_forward_hook(record)
     try:
         yield call
     finally:

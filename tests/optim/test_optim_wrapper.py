@@ -1,12 +1,15 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper, Rows
+from adasap_det.optim.loss_check import NonFiniteLossError
 
 from ..toy import ToyDetector, toy_batch
 
@@ -374,6 +377,40 @@ def test_one_pattern_may_be_given_as_a_string():
     assert wrapper.exclude == ('out.*',)
 
 
+def test_norm_layers_alone_are_perturbed_and_all_parameters_are_trained():
+    actual, expected = toy(), toy()
+    train(actual, AdaSAPOptimWrapper(optimizer=sgd(actual), rho=0.75, layers='norm'))
+
+    def direction(weights):
+        return asam_direction({n: w for n, w in weights.items() if '_bn.' in n}, 0.75)
+
+    textbook(expected, direction)
+    assert_same(actual, expected, rtol=1e-9)
+
+
+def test_what_is_not_perturbed_costs_no_gradient_in_the_first_pass():
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), layers='norm')
+    seen = []
+    model.out.weight.register_hook(lambda grad: seen.append('out'))
+    model.joint_bn.weight.register_hook(lambda grad: seen.append('norm'))
+    model.train_step(BATCHES[0], wrapper)
+    assert sorted(seen) == ['norm', 'norm', 'out']
+
+
+def test_the_least_important_share_alone_is_perturbed():
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), share=0.4, ungrouped='none')
+    wrapper.stage = 'adaptive'
+    wrapper.set_channels(rows_of(model))
+    wrapper.set_scores(SCORES)
+    eps = spied_perturbation(model, wrapper, BATCHES[0])
+    # Mean scores: 2.5 for the three of 'inner', 6.2 for 'back', 3.9 for 'depth'. Two of five.
+    moved = {name for name, e in eps.items() if e.norm() > 0}
+    assert len(moved) == 2
+    assert moved < {'inner.weight', 'inner.bias', 'inner_bn.weight'}
+
+
 def test_everything_excluded_is_the_plain_step():
     actual, expected = toy(), toy()
     train(actual, AdaSAPOptimWrapper(optimizer=sgd(actual), exclude=['*']))
@@ -428,6 +465,18 @@ def test_sharpness_is_logged():
     assert float(logged) == pytest.approx((perturbed - loss).item(), rel=1e-4)
 
 
+@pytest.mark.parametrize('form', ['sam', 'asam'])
+def test_the_norm_of_the_perturbation_is_logged(form):
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), form=form, rho=0.3)
+    eps = spied_perturbation(model, wrapper, BATCHES[0])
+    norm = torch.cat([e.flatten() for e in eps.values()]).norm().item()
+    logged = wrapper.message_hub.get_scalar('train/perturbation_norm').current()
+    assert logged == pytest.approx(norm, rel=1e-5)
+    if form == 'sam':
+        assert logged == pytest.approx(0.3)
+
+
 def test_gradients_are_cleared_after_the_step():
     model = toy()
     train(model, AdaSAPOptimWrapper(optimizer=sgd(model)))
@@ -469,9 +518,33 @@ def test_a_first_pass_that_is_not_finite_does_not_perturb(bad, stage):
     wrapper.stage = stage
     wrapper.set_channels(rows_of(model))
     wrapper.set_scores(SCORES)
-    batch = {**BATCHES[0], 'targets': BATCHES[0]['targets'] * bad}
-    eps = spied_perturbation(model, wrapper, batch)
+    # The loss itself is finite: a gradient can overflow alone.
+    model.stem.weight.register_hook(lambda grad: grad * bad)
+    eps = spied_perturbation(model, wrapper, BATCHES[0])
     assert all(torch.equal(e, torch.zeros_like(e)) for e in eps.values())
+
+
+def test_a_loss_that_is_not_finite_is_named_before_it_reaches_the_weights():
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model))
+    wrapper.message_hub.update_info('iter', 41)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    batch = {**BATCHES[0], 'targets': BATCHES[0]['targets'] * float('nan')}
+    for stage in ('plain', 'uniform'):
+        wrapper.stage = stage
+        with pytest.raises(NonFiniteLossError, match='in iteration 41: loss_fit = nan; '):
+            model.train_step(batch, wrapper)
+        assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_a_loss_that_is_not_finite_at_the_perturbed_weights():
+    model = toy().float()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), form='sam', rho=1e38)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    wrapper.message_hub.update_info('iter', 7)
+    with pytest.raises(NonFiniteLossError, match=r'perturbed weights in iteration 7.*lower rho'):
+        model.train_step(SINGLE[0], wrapper)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
 # ------------------------------------------------------------------ misuse
@@ -536,6 +609,12 @@ def test_the_adaptive_stage_needs_scores():
     [
         ({'form': 'gsam'}, r"optim_wrapper\.form .* got 'gsam'"),
         ({'ungrouped': 'all'}, r"optim_wrapper\.ungrouped .* got 'all'"),
+        ({'layers': 'conv'}, r"optim_wrapper\.layers .* got 'conv'"),
+        ({'share': 0.0}, r'optim_wrapper\.share .* got 0\.0'),
+        ({'share': 1.5}, r'optim_wrapper\.share .* got 1\.5'),
+        ({'interval': 0}, r'optim_wrapper\.interval .* got 0'),
+        ({'interval': 2.5}, r'optim_wrapper\.interval .* got 2\.5'),
+        ({'alpha': -1.0}, r'optim_wrapper\.alpha .* got -1\.0'),
         ({'eta': -1.0}, r'optim_wrapper\.eta .* got -1\.0'),
         ({'rho': -0.5}, r'optim_wrapper\.rho .* got -0\.5'),
         ({'rho': float('nan')}, r'optim_wrapper\.rho .* got nan'),
@@ -643,6 +722,69 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale(on_cpu):
     model.train_step(batch, wrapper)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert wrapper.loss_scaler.get_scale() == 2.0**15
+
+
+def test_an_overflow_of_the_first_pass_alone_costs_the_perturbation_and_not_the_step(on_cpu):
+    actual, expected = toy(), toy()
+    wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(actual), loss_scale=dict(init_scale=2.0**16))
+    calls = []
+
+    def overflow(grad):
+        calls.append(1)
+        return grad * float('inf') if len(calls) == 1 else grad
+
+    actual.out.weight.register_hook(overflow)
+    train(actual, wrapper, BATCHES[:1])
+    train(expected, OptimWrapper(optimizer=sgd(expected)), BATCHES[:1])
+    assert_same(actual, expected, rtol=1e-9)
+    assert wrapper.loss_scaler.get_scale() == 2.0**16
+
+
+@pytest.mark.parametrize('accumulate', [1, 2])
+@pytest.mark.parametrize('clip_grad', [None, dict(max_norm=0.1)])
+def test_the_scale_has_the_history_that_plain_mixed_precision_gives_it(
+    on_cpu, monkeypatch, accumulate, clip_grad
+):
+    """Overflows at the same steps, growth after as many good ones, one unscale a step."""
+    unscaled = []
+    unscale = CPUScaler.unscale_
+    monkeypatch.setattr(
+        CPUScaler, 'unscale_', lambda self, opt: unscaled.append(1) or unscale(self, opt)
+    )
+    histories = []
+    for make in (AmpAdaSAPOptimWrapper, AmpOptimWrapper):
+        model = toy()
+        wrapper = make(
+            optimizer=sgd(model, lr=0.001),
+            accumulative_counts=accumulate,
+            clip_grad=clip_grad,
+            loss_scale=dict(init_scale=2.0**10, growth_interval=2),
+        )
+        scales = []
+        for index in range(12):
+            batch = BATCHES[index % 4]
+            if index in (3, 8):
+                batch = {**batch, 'targets': batch['targets'] * float('inf')}
+            model.train_step(batch, wrapper)
+            scales.append(wrapper.loss_scaler.get_scale())
+        histories.append(scales)
+        assert len(unscaled) == 12 // accumulate
+        unscaled.clear()
+    assert histories[0] == histories[1]
+    changes = {after / before for before, after in pairwise(histories[0])}
+    assert changes == {0.5, 1.0, 2.0}
+
+
+def test_a_loss_that_stays_infinite_ends_training_under_a_scaler_too(on_cpu):
+    model = toy()
+    wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model))
+    batch = {**BATCHES[0], 'targets': BATCHES[0]['targets'] * float('inf')}
+    steps = 0
+    with pytest.raises(NonFiniteLossError, match='loss_fit = inf'):
+        while steps < 200:
+            model.train_step(batch, wrapper)
+            steps += 1
+    assert 20 <= steps <= 50  # two warnings a step, one for each pass
 
 
 def test_bfloat16_on_the_cpu(on_cpu):

@@ -1,0 +1,42 @@
+import pytest
+from torch import nn
+
+from adasap_det.optim import AdaSAPOptimWrapper
+from adasap_det.optim.sharding import refuse_sharded
+
+from .test_optim_wrapper import sgd, toy
+
+
+class FullyShardedDataParallel(nn.Module):
+    """As far as its name goes, which is all that is looked at."""
+
+
+class MMFullyShardedDataParallel(FullyShardedDataParallel):
+    pass
+
+
+class DeepSpeedEngine(nn.Module):
+    pass
+
+
+@pytest.mark.parametrize(
+    ('wrapped', 'name'), [(MMFullyShardedDataParallel(), 'FSDP'), (DeepSpeedEngine(), 'DeepSpeed')]
+)
+def test_split_parameters_are_refused_with_the_reason(wrapped, name):
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(toy()))
+    with (
+        pytest.raises(RuntimeError, match=rf'not train through {name}: .* flattened'),
+        wrapper.optim_context(wrapped),
+    ):
+        pass
+
+
+def test_the_names_are_those_of_torch_and_mmengine():
+    from mmengine.model import MMFullyShardedDataParallel as OfMMEngine
+
+    with pytest.raises(RuntimeError, match='FSDP'):
+        refuse_sharded(OfMMEngine.__new__(OfMMEngine))
+
+
+def test_others_pass():
+    refuse_sharded(toy())
