@@ -19,11 +19,12 @@ TEST = [
     'pytest-timeout>=2.3',
     'selenium>=4.20',
     'setuptools>=64',
+    'tensorboard>=2.10',
     'wheel',
 ]
 # timm has the MobileNet-V1 that mmpretrain lacks.
 CLASSIFICATION = ['onedl-mmpretrain>=1.3', 'timm>=1.0']
-DEPLOY = ['onnx>=1.16', 'onnxruntime>=1.17']
+DEPLOY = ['onnx>=1.16', 'onnxruntime>=1.17', 'torchao>=0.13']
 CLUSTER = ['distributed>=2024.1']
 LINT = ['ruff>=0.9', 'mypy>=1.14']
 

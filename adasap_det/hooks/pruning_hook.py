@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,13 +16,14 @@ from torch.optim import Optimizer
 
 from adasap_det.engine.evaluate import evaluate
 from adasap_det.engine.input_size import pipeline_input_size
-from adasap_det.optim.optim_wrapper import SharpnessAwareMixin
+from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
 from adasap_det.optim.perturbation import Rows
 from adasap_det.pruning.budget_types import Budget, LayeredCost, check_reachable
 from adasap_det.pruning.channels import ChannelGroup, find_channel_groups
 from adasap_det.pruning.cost import macs_cost, params_cost
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.latency import LatencyBudget
+from adasap_det.pruning.latency.wholes import Forward
 from adasap_det.pruning.surgery import cut_channels
 from adasap_det.registry import BUDGETS, IMPORTANCES
 
@@ -64,6 +66,9 @@ class PruningHook(StructureHook):
             default the size that the training pipeline resizes to.
         evaluate_cut (bool): Run the validation set right before the first and right after the
             last cut. Default False.
+        measure_latency (bool): Time the network on one picture at the start and after every cut,
+            on the device that trains; logged as ``train/latency_measured_ms``. Takes a second or
+            two each time. Default False.
         score_interval (int): Iterations between two looks at the importance for the radii.
             Default 1.
 
@@ -89,6 +94,7 @@ class PruningHook(StructureHook):
         exclude: Sequence[str] = (),
         input_size: Sequence[int] | None = None,
         evaluate_cut: bool = False,
+        measure_latency: bool = False,
         score_interval: int = 1,
     ) -> None:
         super().__init__()
@@ -112,6 +118,7 @@ class PruningHook(StructureHook):
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self._input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self.evaluate_cut = evaluate_cut
+        self.measure_latency = measure_latency
         self.score_interval = score_interval
 
         self.groups: list[ChannelGroup] = []
@@ -221,6 +228,7 @@ class PruningHook(StructureHook):
             self._stage_told = True
             print_log(f'AdaSAP stage {stage!r} from iteration {runner.iter}', logger='current')
         wrapper.stage = stage
+        runner.message_hub.update_scalar('train/stage', STAGES.index(stage))
         rho = {'plain': 0.0, 'uniform': float(wrapper.rho)}.get(stage)
         if rho is None:
             if self._scores is None or runner.iter % self.score_interval == 0:
@@ -312,6 +320,10 @@ class PruningHook(StructureHook):
                 f'({predicted / self._dense["cost"]:.1%})'
             )
             runner.message_hub.update_scalar('train/latency_ms', predicted)
+        if self.measure_latency and runner.rank == 0:
+            measured = _latency(bare_model(runner), self.input_size)
+            latency += f', measured latency {measured:.1f} ms'
+            runner.message_hub.update_scalar('train/latency_measured_ms', measured)
         print_log(
             f'{event}: {channels} prunable channels in {len(self.groups)} groups; '
             f'parameters {params / 1e6:.3f} M ({params / self._dense["params"]:.1%} of dense), '
@@ -358,6 +370,13 @@ def channel_rows(model: nn.Module, groups: Sequence[ChannelGroup]) -> dict[nn.Pa
             ball[piece.positions.to(ball.device)] = (offset + piece.channels).to(ball.device)
         offset += group.size
     return rows
+
+
+def _latency(model: nn.Module, input_size: tuple[int, int]) -> float:
+    """Milliseconds of a forward pass on one picture, without decoding and NMS."""
+    device = next(model.parameters()).device
+    forward = Forward(input_size, 1, torch.float32, device)
+    return forward.time([copy.deepcopy(model)], seconds=1.0)[0]
 
 
 def _optimizers(runner: Runner) -> list[Optimizer]:

@@ -201,6 +201,8 @@ class SharpnessAwareMixin(OptimWrapper):
         """
         return (self._ascending and self.sync_perturbation) or super().should_sync()
 
+    # A compiled train_step compiles the two passes through the model, not the code around them.
+    @torch.compiler.disable(recursive=False)
     def update_params(
         self,
         loss: Tensor,
@@ -246,6 +248,7 @@ class SharpnessAwareMixin(OptimWrapper):
             self.step(**(step_kwargs or {}))
             self.zero_grad(**(zero_kwargs or {}))
 
+    @torch.compiler.disable
     def step(self, **kwargs: Any) -> None:
         """The optimizer's step, with the reused direction where the second pass was spared."""
         if not self.perturbs or self.interval == 1:
@@ -278,6 +281,7 @@ class SharpnessAwareMixin(OptimWrapper):
         used = [p for p in state if p.grad is not None and DIRECTION in state[p]]
         add_direction([p.grad for p in used], [state[p][DIRECTION] for p in used], alpha=self.alpha)
 
+    @torch.compiler.disable
     def _check_loss(self, loss: Tensor, losses: Any, *, perturbed: bool = False) -> None:
         """Stop before a loss that is not finite reaches the weights.
 
@@ -322,8 +326,13 @@ class SharpnessAwareMixin(OptimWrapper):
         wanted = self._wanted(bare)
         if not wanted:
             return [], []
-        # What is not perturbed needs no gradient, unless DDP counts on it.
-        partial = len(wanted) < len(every) and not self.sync_perturbation
+        # What is not perturbed needs no gradient, unless DDP counts on it or activations are
+        # recomputed in a backward pass of their own (OpenMMLab's with_cp), which wants all.
+        partial = (
+            len(wanted) < len(every)
+            and not self.sync_perturbation
+            and not any(getattr(module, 'with_cp', False) for module in bare.modules())
+        )
         accumulated = [p.grad for p in every]
         for p in every:
             p.grad = None
@@ -345,6 +354,7 @@ class SharpnessAwareMixin(OptimWrapper):
             wanted = least_important(wanted, self._rows, self._scores, share=self.share)
         return wanted
 
+    @torch.compiler.disable
     def _perturbation(
         self, loss: Tensor, model: nn.Module
     ) -> tuple[list[nn.Parameter], list[Tensor]]:

@@ -223,6 +223,33 @@ def test_logs_sharpness_radius_parameters_and_macs(tmp_path):
     )
 
 
+def test_scalars_are_seen_in_tensorboard(tmp_path):
+    pytest.importorskip('tensorboard')
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    cfg = tiny_config(
+        tmp_path,
+        custom_hooks=[{'type': 'RandomStateHook'}, {**HOOK, 'measure_latency': True}],
+        visualizer=dict(type='Visualizer', vis_backends=[dict(type='TensorboardVisBackend')]),
+        log_processor=dict(by_epoch=False, window_size=1),
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+    )
+    runner = train(cfg)
+    runner.visualizer.close()
+    (folder,) = tmp_path.glob('*/vis_data')
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    seen = {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}
+    assert seen['stage'] == [1.0] * 16 + [2.0] * 20  # adaptive up to the last cut, then uniform
+    assert len(seen['sharpness']) == len(seen['perturbation_norm']) == 36
+    assert min(seen['perturbation_norm']) > 0
+    # One value for each size: dense, and after three cuts.
+    assert len(dict.fromkeys(seen['params_M'])) == len(dict.fromkeys(seen['macs_G'])) == 4
+    assert seen['params_M'][-1] == pytest.approx(count_params(runner.model) / 1e6)
+    assert len(dict.fromkeys(seen['latency_measured_ms'])) == 4
+    assert min(seen['latency_measured_ms']) > 0
+
+
 def test_excluded_layers_keep_their_channels(tmp_path):
     hook = {**HOOK, 'exclude': ['inner'], 'budget': {'type': 'ParamsBudget', 'keep': 0.6}}
     runner = train(tiny_config(tmp_path, custom_hooks=[hook]))
