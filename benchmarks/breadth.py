@@ -73,6 +73,7 @@ class Outcome:
 
     Attributes:
         seconds: Time of the analysis.
+        cut: Time of choosing and cutting.
         groups: Number of channel groups that can be cut.
         whole: Others, and why they stay whole.
         params, macs: Before and after.
@@ -85,6 +86,7 @@ class Outcome:
     params: tuple[int, int] = (0, 0)
     macs: tuple[int, int] = (0, 0)
     problem: str | None = None
+    cut: float = 0.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', help='networks whose name contains this')
     args = parser.parse_args(argv)
-    print('| network | pixels | channel groups | parameters | MACs | analysis | notes |')
-    print('| --- | --- | --- | --- | --- | --- | --- |', flush=True)
+    print('| network | pixels | channel groups | parameters | MACs | analysis | cut | notes |')
+    print('| --- | --- | --- | --- | --- | --- | --- | --- |', flush=True)
     for name, config in (DETECTORS | CLASSIFIERS).items():
         if args.only is None or args.only in name:
             print(row(name, config, try_out(config)), flush=True)
@@ -104,13 +106,13 @@ def row(name: str, config: str, found: Outcome) -> str:
     """A line of the table."""
     size = 'x'.join(map(str, size_of(config)))
     if found.problem:
-        return f'| {name} | {size} | | | | {found.seconds:.1f} s | refused: {found.problem} |'
+        return f'| {name} | {size} | | | | {found.seconds:.1f} s | | refused: {found.problem} |'
     params = ' to '.join(f'{n / 1e6:.2f}' for n in found.params)
     macs = ' to '.join(f'{n / 1e9:.2f}' for n in found.macs)
     notes = f'{len(found.whole)} groups stay whole: {found.whole[0][:90]}' if found.whole else ''
     return (
         f'| {name} | {size} | {found.groups} | {params} M | {macs} G | {found.seconds:.1f} s | '
-        f'{notes} |'
+        f'{found.cut:.1f} s | {notes} |'
     )
 
 
@@ -130,6 +132,7 @@ def try_out(config: str) -> Outcome:
             return Outcome(seconds=time.perf_counter() - start, problem=problem)
         seconds = time.perf_counter() - start
         params, macs = count_params(model), count_macs(model, input_size=size)
+        start = time.perf_counter()
         try:
             prune_once(
                 model, analysis, importance=MagnitudeImportance(),
@@ -137,6 +140,7 @@ def try_out(config: str) -> Outcome:
             )  # fmt: skip
         except ValueError as error:
             return Outcome(seconds, len(analysis.groups), problem=str(error)[:160])
+        cut = time.perf_counter() - start
         train_a_step(model, scope, size)
         again = MODELS.build(copy.deepcopy(cfg.model))
         reload(model, again)
@@ -152,6 +156,7 @@ def try_out(config: str) -> Outcome:
             whole,
             (params, count_params(model)),
             (macs, count_macs(model, input_size=size)),
+            cut=cut,
         )
 
 

@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Run(args.network, keep, arm, seed)
         for seed in args.seeds
         for keep in args.keeps
-        for arm in ARMS
+        for arm in args.arms
     ]
     dense = train_dense(args.network, out, args.options)
     evaluate(args.network, dense, benchmark, out)
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--network', default='resnet18_w8_cifar10', help='prefix of the configs')
     parser.add_argument('--keeps', nargs='+', type=float, default=[0.5, 0.3])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--arms', nargs='+', default=list(ARMS), choices=ARMS)
     parser.add_argument('--subset', type=int, default=1000, help='test pictures to corrupt')
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one thread each')
     parser.add_argument('--options', nargs='*', default=[], help='more --cfg-options of all runs')
@@ -179,7 +180,7 @@ def table(runs: Sequence[Run], dense: Path, out: Path) -> Table:
     found.add_row(runs[0].network, '1', 'dense', '1', *_cells([dense]))
     for keep in dict.fromkeys(run.keep for run in runs):
         found.add_section()
-        for arm in ARMS:
+        for arm in dict.fromkeys(run.arm for run in runs):
             chosen = [r for r in runs if r.keep == keep and r.arm == arm]
             folders = [out / run.folder for run in chosen]
             finals = [max(f.glob('epoch_*.pth'), key=_epoch) for f in folders]

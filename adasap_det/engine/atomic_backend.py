@@ -24,6 +24,9 @@ class AtomicBackend(LocalBackend):
         Args:
             obj: Data.
             filepath: Where to. Of a symbolic link the target is replaced, not the link.
+
+        Raises:
+            OSError: If it cannot be written, with its name; above all because the disk is full.
         """
         target = os.path.realpath(filepath)
         folder = os.path.dirname(target)
@@ -37,9 +40,17 @@ class AtomicBackend(LocalBackend):
                 # Without it, some file systems rename before the data is on the disk.
                 os.fsync(file.fileno())
             os.replace(temporary, target)
-        except BaseException:
+        except BaseException as error:
             if os.path.exists(temporary):
                 os.unlink(temporary)
+            if isinstance(error, OSError) and error.strerror and error.filename is None:
+                # A failed write does not say of which file.
+                raise OSError(
+                    error.errno,
+                    f'{error.strerror} while writing {len(obj) / 1e6:,.1f} MB; '
+                    f'no part of them is left, and files written before are whole',
+                    target,
+                ) from error
             raise
         _sync_folder(folder)
 

@@ -13,7 +13,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import cached_property, partial
+from functools import cached_property
+from typing import Any
 
 import torch
 import torch_pruning as tp
@@ -135,12 +136,19 @@ def find_channel_groups(
     for parameter in shadow.parameters():
         parameter.requires_grad_(True)
     graph = tp.DependencyGraph()
+    shapes: list[torch.Size] = []
+
+    def forward(traced: nn.Module, inputs: Tensor) -> Any:
+        results = trace_forward(traced, inputs, num_rois=None)
+        shapes[:] = _shapes(results)
+        return results
+
     with eval_mode(shadow), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # parameters outside known layers are handled below
         graph.build_dependency(
             shadow,
             example_inputs=example_input(shadow, input_size),
-            forward_fn=partial(trace_forward, num_rois=None),
+            forward_fn=forward,
             verbose=False,
         )
         found = list(graph.get_all_groups())
@@ -161,7 +169,9 @@ def find_channel_groups(
             analysis.kept_whole[root] = f'{excluded[0]} is excluded'
         else:
             analysis.groups.append(group)
-    for name, why in _broken_by_a_cut(model, analysis.groups, input_size).items():
+    two_stage = getattr(model, 'roi_head', None) is not None  # traced otherwise than it is run
+    whole = None if two_stage else shapes
+    for name, why in _broken_by_a_cut(model, analysis.groups, input_size, whole).items():
         analysis.groups = [group for group in analysis.groups if group.name != name]
         analysis.kept_whole[name] = why
         print_log(f'{name} is kept whole: {why}', logger='current', level=logging.WARNING)
@@ -201,9 +211,14 @@ def without_channels(group: ChannelGroup, kept: Tensor, moved: dict) -> ChannelG
 
 
 def _broken_by_a_cut(
-    model: nn.Module, groups: Sequence[ChannelGroup], input_size: tuple[int, int]
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    input_size: tuple[int, int],
+    whole: Sequence[torch.Size] | None,
 ) -> dict[str, str]:
     """Groups that the model cannot lose a channel of, and why, by name.
+
+    ``whole`` are the shapes of the model's outputs, where they are known.
 
     A forward pass may count channels in ways that the graph does not show: it splits at a fixed
     channel, adds a buffer, or returns what it also goes on to use. Here it is run and seen.
@@ -212,8 +227,7 @@ def _broken_by_a_cut(
 
     def outputs(shadow: nn.Module) -> list[torch.Size]:
         with eval_mode(shadow), torch.no_grad():
-            results = trace_forward(shadow, example_input(shadow, input_size))
-        return [t.shape for t in tp.utils.flatten_as_list(results) if isinstance(t, Tensor)]
+            return _shapes(trace_forward(shadow, example_input(shadow, input_size)))
 
     def trouble(some: Sequence[ChannelGroup]) -> str | None:
         kept = {group.name: _without_the_first(group) for group in some}
@@ -226,11 +240,18 @@ def _broken_by_a_cut(
         return None if same else 'it changes the shape of an output of the model'
 
     groups = [group for group in groups if group.size > group.parts]
-    whole = outputs(copy.deepcopy(model))
-    if not groups or trouble(groups) is None:
+    if not groups:
+        return {}
+    if whole is None:
+        whole = outputs(copy.deepcopy(model))
+    if trouble(groups) is None:
         return {}
     found = {group.name: trouble([group]) for group in groups}
     return {name: reason for name, reason in found.items() if reason is not None}
+
+
+def _shapes(results: Any) -> list[torch.Size]:
+    return [t.shape for t in tp.utils.flatten_as_list(results) if isinstance(t, Tensor)]
 
 
 def _without_the_first(group: ChannelGroup) -> Tensor:

@@ -1,6 +1,8 @@
 """Files written by the atomic backend are old or new, never in between."""
 
+import errno
 import os
+import re
 import stat
 
 import pytest
@@ -42,6 +44,26 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     monkeypatch.undo()
     assert target.read_bytes() == b'old'
     assert os.listdir(tmp_path) == ['epoch_1.pth']
+
+
+def test_a_full_disk_is_named_with_the_file(backend, tmp_path, monkeypatch):
+    target = tmp_path / 'epoch_2.pth'
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'fsync', full)
+    message = f'No space left on device while writing 3.0 MB.*{re.escape(str(target))!r}'
+    with pytest.raises(OSError, match=message) as raised:
+        backend.put(bytes(3_000_000), target)
+    assert raised.value.errno == errno.ENOSPC
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_that_names_its_file_stays_as_it_is(backend, tmp_path):
+    (tmp_path / 'epoch_1.pth').mkdir()
+    with pytest.raises(IsADirectoryError, match=r"^\[Errno 21\] Is a directory: '\S+'"):
+        backend.put(b'', tmp_path / 'epoch_1.pth')
 
 
 def test_a_write_that_stops_midway_leaves_the_old_file(backend, tmp_path):
