@@ -1,19 +1,30 @@
-"""Time of a training step: plain, textbook SAM (pytorch-optimizer's) and ours, in alternation.
+"""Time and memory of a training step: plain, pytorch-optimizer's SAM and LookSAM, and ours.
 
-All run on the same model and the same batch, one step each in turn, so that whatever else the
-machine does falls on all alike. Prints the median time of each and the median of the ratios
-within a round.
+All run on the same model and the same batch, one cycle of steps each in turn, so that whatever else
+the machine does falls on all alike: a cycle is one step, and ``--interval`` steps for what perturbs
+every so many. Prints the median time a step of each and the median of the ratios within a round.
+Peak memory is that of a process of its own for each way, over that of the plain step.
 
     pip install pytorch-optimizer
-    python benchmarks/step_time.py --config configs/ssdlite_mobilenetv2_voc_adasap.py --batch 8
+    python benchmarks/step_time.py
+    python benchmarks/step_time.py --configs configs/ssd_voc_dense.py --batch 4 --rounds 10
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -24,20 +35,51 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-import adasap_det
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
-from adasap_det.pruning import MagnitudeImportance, find_channel_groups
+from adasap_det.pruning import (
+    MagnitudeImportance,
+    ParamsBudget,
+    count_params,
+    find_channel_groups,
+)
+from adasap_det.pruning.one_shot import prune_once
 
-Step = Callable[[], object]
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = {
+    'configs/ssdlite_mobilenetv2_voc_dense.py': 8,
+    'configs/ssd300_vgg16_voc_dense.py': 4,
+    'configs/imagenet/resnet50_imagenet_dense.py': 8,
+}
+SGD = {'lr': 1e-6, 'momentum': 0.9}
+PLAIN, PEER, PEER_LOOK = 'plain', 'pytorch-optimizer SAM', 'pytorch-optimizer LookSAM'
 
 
-def make_batch(size: tuple[int, int], batch: int, num_classes: int) -> dict:
+@dataclass(frozen=True)
+class Setting:
+    """What all ways of stepping share."""
+
+    config: str
+    batch: int
+    interval: int
+
+    def build(self) -> tuple[nn.Module, dict[str, Any], tuple[int, int]]:
+        """Model, batch and pixels."""
+        torch.manual_seed(0)
+        cfg = Config.fromfile(ROOT / self.config)
+        cfg.model.get('backbone', {}).pop('init_cfg', None)
+        init_default_scope(cfg.get('default_scope', 'mmdet'))
+        size = pipeline_input_size(cfg)
+        model = MODELS.build(cfg.model).train()
+        make = labelled if cfg.default_scope == 'mmpretrain' else boxed
+        return model, make(size, self.batch), size
+
+
+def boxed(size: tuple[int, int], batch: int) -> dict[str, Any]:
     """Noise with two boxes a picture: time does not depend on what is shown."""
     from mmdet.structures import DetDataSample
 
-    generator = torch.Generator().manual_seed(0)
     height, width = size
     samples = []
     for index in range(batch):
@@ -52,112 +94,209 @@ def make_batch(size: tuple[int, int], batch: int, num_classes: int) -> dict:
         )
         boxes = torch.tensor([[0.1, 0.1, 0.5, 0.6], [0.4, 0.3, 0.9, 0.9]])
         scale = torch.tensor([width, height, width, height])
-        labels = torch.tensor([index % num_classes, 0])
+        labels = torch.tensor([index % 20, 0])
         sample.gt_instances = InstanceData(bboxes=boxes * scale, labels=labels)
         samples.append(sample)
-    pictures = torch.randint(0, 255, (batch, 3, *size), generator=generator, dtype=torch.uint8)
-    return {'inputs': list(pictures), 'data_samples': samples}
+    return {'inputs': list(_noise(size, batch)), 'data_samples': samples}
 
 
-def plain_step(model: nn.Module, data: dict) -> Step:
+def labelled(size: tuple[int, int], batch: int) -> dict[str, Any]:
+    """Noise with a label a picture."""
+    from mmpretrain.structures import DataSample
+
+    samples = [DataSample().set_gt_label(index) for index in range(batch)]
+    return {'inputs': list(_noise(size, batch)), 'data_samples': samples}
+
+
+def _noise(size: tuple[int, int], batch: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 255, (batch, 3, *size), generator=generator, dtype=torch.uint8)
+
+
+Step = Callable[[], object]
+
+
+def plain_step(model: nn.Module, data: dict, size: tuple[int, int]) -> Step:
     """MMEngine's own step."""
-    wrapper = OptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9))
+    wrapper = OptimWrapper(optimizer=torch.optim.SGD(model.parameters(), **SGD))
     return lambda: model.train_step(data, wrapper)
 
 
-def peer_step(model: nn.Module, data: dict) -> Step:
-    """Textbook SAM, in its ASAM form, by pytorch-optimizer."""
-    from pytorch_optimizer import SAM
+def peer_step(model: nn.Module, data: dict, size: tuple[int, int], **options: Any) -> Step:
+    """Textbook SAM or LookSAM in its ASAM form by pytorch-optimizer, used as it documents."""
+    from pytorch_optimizer import SAM, LookSAM
 
-    sam = SAM(
-        model.parameters(),
-        base_optimizer=torch.optim.SGD,
-        rho=0.5,
-        adaptive=True,
-        lr=1e-6,
-        momentum=0.9,
-    )
+    kind = LookSAM if 'k' in options else SAM
+    optimizer = kind(model.parameters(), torch.optim.SGD, rho=0.5, adaptive=True, **options, **SGD)
 
-    def loss() -> torch.Tensor:
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
         processed = model.data_preprocessor(data, True)
-        return model.parse_losses(model(**processed, mode='loss'))[0]
+        loss = model.parse_losses(model(**processed, mode='loss'))[0]
+        loss.backward()
+        return loss
 
     def step() -> None:
-        loss().backward()
-        sam.first_step(zero_grad=True)
-        loss().backward()
-        sam.second_step(zero_grad=True)
+        closure()
+        optimizer.step(closure)
 
     return step
 
 
-def our_step(model: nn.Module, data: dict, stage: str, size: tuple[int, int]) -> Step:
+def our_step(
+    model: nn.Module,
+    data: dict,
+    size: tuple[int, int],
+    *,
+    stage: str = 'uniform',
+    cut: bool = False,
+    **options: Any,
+) -> Step:
     """Ours, with the importance taken anew every step in the adaptive stage."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, momentum=0.9)
-    wrapper = AdaSAPOptimWrapper(optimizer=optimizer, rho_max=0.5, rho=0.5)
-    wrapper.stage = stage
-    groups = find_channel_groups(model, input_size=size).groups
-    wrapper.set_channels(channel_rows(model, groups))
+    analysis = find_channel_groups(model, input_size=size)
     importance = MagnitudeImportance()
+    if cut:
+        model = copy.deepcopy(model)
+        prune_once(
+            model, analysis, importance=importance, budget=ParamsBudget(keep=0.4),
+            input_size=size, round_to=8,
+        )  # fmt: skip
+        analysis = find_channel_groups(model, input_size=size)
+    optimizer = torch.optim.SGD(model.parameters(), **SGD)
+    wrapper = AdaSAPOptimWrapper(optimizer=optimizer, rho_max=0.5, rho=0.5, **options)
+    wrapper.stage = stage
+    wrapper.set_channels(channel_rows(model, analysis.groups))
 
     def step() -> None:
         if stage == 'adaptive':
-            wrapper.set_scores(torch.cat(importance.scores(groups, model)))
+            wrapper.set_scores(torch.cat(importance.scores(analysis.groups, model)))
         model.train_step(data, wrapper)
 
     return step
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    default = adasap_det.config_path('ssdlite_mobilenetv2_voc_dense.py')
-    parser.add_argument('--config', default=default)
-    parser.add_argument('--batch', type=int, default=8)
-    parser.add_argument('--rounds', type=int, default=20)
-    parser.add_argument('--warm-up', type=int, default=2)
-    args = parser.parse_args()
-
-    torch.manual_seed(0)
-    cfg = Config.fromfile(args.config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model).train()
-    size = pipeline_input_size(cfg)
-    data = make_batch(size, args.batch, cfg.model.bbox_head.num_classes)
-
-    steps: dict[str, Step] = {
-        'plain': plain_step(model, data),
-        'pytorch-optimizer SAM': peer_step(model, data),
-        'ours, uniform': our_step(model, data, 'uniform', size),
-        'ours, adaptive': our_step(model, data, 'adaptive', size),
+def ways(interval: int) -> dict[str, tuple[Callable[..., Step], int]]:
+    """How to make the step, and steps a cycle, by name."""
+    return {
+        PLAIN: (plain_step, 1),
+        PEER: (peer_step, 1),
+        PEER_LOOK: (partial(peer_step, k=interval), interval),
+        'ours, uniform': (our_step, 1),
+        'ours, adaptive': (partial(our_step, stage='adaptive'), 1),
+        f'ours, interval={interval}': (partial(our_step, interval=interval), interval),
+        "ours, layers='norm'": (partial(our_step, layers='norm'), 1),
+        'ours, adaptive, share=0.5': (
+            partial(our_step, stage='adaptive', share=0.5, ungrouped='none'),
+            1,
+        ),
+        'ours, uniform, cut to 40 %': (partial(our_step, cut=True), 1),
     }
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    console = Console()
-    for round_ in range(args.warm_up + args.rounds):
-        # Each goes first, second, … equally often: a step leaves caches and memory to the next.
-        order = (
-            list(steps.items())[round_ % len(steps) :] + list(steps.items())[: round_ % len(steps)]
-        )
-        for name, step in order:
-            begin = time.perf_counter()
-            step()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if round_ >= args.warm_up:
-                times[name].append(time.perf_counter() - begin)
-        console.print(f'round {round_ + 1} of {args.warm_up + args.rounds}', style='dim')
 
-    table = Table(title=f'{args.config}, {size[0]}x{size[1]}, batch {args.batch}')
-    for column in ('step', 'median s', 'times plain', 'times peer'):
-        table.add_column(column, justify='left' if column == 'step' else 'right')
-    for name, taken in times.items():
+
+def times(setting: Setting, *, rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Seconds a step of each way, round by round."""
+    model, data, size = setting.build()
+    steps = {}
+    for name, (make, cycle) in ways(setting.interval).items():
+        if "layers='norm'" in name and not any(
+            isinstance(m, nn.BatchNorm2d) for m in model.modules()
+        ):
+            continue
+        steps[name] = (make(model, data, size), cycle)
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(warm_up + rounds):
+        # Each goes first, second, ... equally often: a step leaves caches and memory to the next.
+        names = list(steps)
+        for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
+            step, cycle = steps[name]
+            begin = time.perf_counter()
+            for _ in range(cycle):
+                step()
+            _wait()
+            if round_ >= warm_up:
+                taken[name].append((time.perf_counter() - begin) / cycle)
+    return taken
+
+
+def memory(setting: Setting, name: str) -> float:
+    """Peak MiB of this process after two cycles of one way."""
+    model, data, size = setting.build()
+    make, cycle = ways(setting.interval)[name]
+    step = make(model, data, size)
+    for _ in range(2 * cycle):
+        step()
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def memory_apart(setting: Setting, name: str) -> float:
+    """The same, in a process of its own."""
+    options = {'config': setting.config, 'batch': setting.batch, 'interval': setting.interval}
+    request = json.dumps({**options, 'way': name})
+    done = subprocess.run(
+        [sys.executable, __file__, '--memory-of', request],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(done.stdout.split()[-1])
+
+
+def report(setting: Setting, taken: Mapping[str, list[float]], peaks: Mapping[str, float]) -> Table:
+    """A row a way."""
+    weights = 4 * count_params(setting.build()[0]) / 2**20
+    table = Table(
+        title=f'{setting.config}, batch {setting.batch}: one copy of the weights is '
+        f'{weights:.0f} MiB'
+    )
+    heads = ('step', 'median s', 'times plain', 'times SAM', 'peak MiB', 'over plain')
+    for head in heads:
+        table.add_column(head, justify='left' if head == 'step' else 'right')
+    for name, seconds in taken.items():
         plain, peer = (
-            statistics.median(t / o for t, o in zip(taken, times[other], strict=True))
-            for other in ('plain', 'pytorch-optimizer SAM')
+            statistics.median(t / o for t, o in zip(seconds, taken[other], strict=True))
+            for other in (PLAIN, PEER)
         )
-        table.add_row(name, f'{statistics.median(taken):.3f}', f'{plain:.3f}', f'{peer:.3f}')
-    console.print(table)
+        peak = peaks.get(name)
+        table.add_row(
+            name,
+            f'{statistics.median(seconds):.3f}',
+            f'{plain:.3f}',
+            f'{peer:.3f}',
+            '' if peak is None else f'{peak:,.0f}',
+            '' if peak is None else f'{peak - peaks[PLAIN]:+,.0f}',
+        )
+    return table
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('--configs', nargs='+', default=list(CONFIGS))
+    parser.add_argument('--batch', type=int, help='pictures (default: 8, 4 for SSD300)')
+    parser.add_argument('--interval', type=int, default=5)
+    parser.add_argument('--rounds', type=int, default=9)
+    parser.add_argument('--no-memory', action='store_true')
+    parser.add_argument('--memory-of', help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.memory_of:
+        request = json.loads(args.memory_of)
+        way = request.pop('way')
+        print(memory(Setting(**request), way))
+        return 0
+    console = Console(width=120)
+    for config in args.configs:
+        setting = Setting(config, args.batch or CONFIGS.get(config, 8), args.interval)
+        taken = times(setting, rounds=args.rounds)
+        peaks = {} if args.no_memory else {name: memory_apart(setting, name) for name in taken}
+        console.print(report(setting, taken, peaks))
     console.print(f'torch {torch.__version__}, {torch.get_num_threads()} threads')
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

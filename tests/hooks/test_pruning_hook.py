@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.hooks import PruningHook
 from adasap_det.hooks.pruning_hook import channel_rows
+from adasap_det.optim.optim_wrapper import DIRECTION
 from adasap_det.pruning import count_macs, count_params, find_channel_groups
 from adasap_det.pruning.structure import META_KEY
 
@@ -131,6 +132,22 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
     assert resumed.iter == whole.iter == 36
     assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
     assert hook_of(resumed).kept == hook_of(whole).kept
+
+
+@pytest.mark.parametrize('kill_at', [7, 15, 27])
+def test_with_reused_directions_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
+    """They are cut with the channels, saved and resumed: checkpoints fall between two passes."""
+    wrapper = {**WRAPPER, 'interval': 4}
+    whole = train(tiny_config(tmp_path / 'whole', optim_wrapper=wrapper))
+    with pytest.raises(Killed):
+        run_with(tiny_config(tmp_path / 'killed', optim_wrapper=wrapper), KillAt(kill_at))
+    resumed = train(tiny_config(tmp_path / 'killed', optim_wrapper=wrapper, resume=True))
+    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    state = whole.optim_wrapper.optimizer.state
+    for name, parameter in whole.model.named_parameters():
+        assert state[parameter][DIRECTION].shape == parameter.shape, name
+    # As many second passes as steps that perturb: 36 / 4.
+    assert len(whole.message_hub.log_scalars['train/sharpness'].data[0]) == 9
 
 
 @pytest.mark.parametrize('kill_at', [5, 13, 15, 25])
