@@ -16,13 +16,13 @@ import statistics
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from adasap_det.engine.input_size import pipeline_input_size
+from adasap_det.engine.load import build_model
 from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import MagnitudeImportance, find_channel_groups
@@ -73,8 +73,7 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     cfg = Config.fromfile(args.config)
-    init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     load_checkpoint(model, args.checkpoint, map_location='cpu')
     model.train()
     cfg.train_dataloader.num_workers = 0

@@ -29,13 +29,13 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from adasap_det.engine.input_size import pipeline_input_size
+from adasap_det.engine.load import build_model
 from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import (
@@ -69,9 +69,8 @@ class Setting:
         torch.manual_seed(0)
         cfg = Config.fromfile(ROOT / self.config)
         cfg.model.get('backbone', {}).pop('init_cfg', None)
-        init_default_scope(cfg.get('default_scope', 'mmdet'))
         size = pipeline_input_size(cfg)
-        model = MODELS.build(cfg.model).train()
+        model = build_model(cfg).train()
         make = labelled if cfg.default_scope == 'mmpretrain' else boxed
         return model, make(size, self.batch), size
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ from adasap_det.whole_file import whole_file
 from .shrink_on_load import mark_pruned
 
 
+def build_model(cfg: Config) -> nn.Module:
+    """Build a config's model as MMEngine's Runner does, weights as initialised.
+
+    ``data_preprocessor`` may stand beside the model in the config, as mmpretrain's does: without
+    it a classifier gets pictures that nobody has normalised.
+    """
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    model = copy.deepcopy(cfg.model)
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', copy.deepcopy(cfg.data_preprocessor))
+    return MODELS.build(model)
+
+
 def load_model(cfg: Config, checkpoint: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     """Build the model and load its weights, on the CPU and in evaluation mode.
 
@@ -30,8 +44,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> tuple[nn.Module, dict[str
     Raises:
         ValueError: If a weight of the model is missing in the checkpoint.
     """
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
-    model = MODELS.build(cfg.model)
+    model = build_model(cfg)
     content = _load_checkpoint(str(checkpoint), map_location='cpu')
     state = content.get('state_dict', content)
     meta = content.get('meta') or {}

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from adasap_det.engine.load import load_model, save_pruned
+from adasap_det.engine.load import build_model, load_model, save_pruned
 from adasap_det.pruning import (
     MagnitudeImportance,
     ParamsBudget,
@@ -40,6 +40,20 @@ def test_dense_and_pruned_checkpoints(cfg, tmp_path):
     assert again.dataset_meta == {'classes': 'ab'}
     torch.load(tmp_path / 'pruned.pth', weights_only=True)
     assert not list(tmp_path.glob('*.tmp'))
+
+
+def test_a_preprocessor_beside_the_model_is_the_models():
+    """As MMEngine's runner has it; mmpretrain's configs normalise there."""
+    beside = dict(type='ImgDataPreprocessor', mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])
+    cfg = Config(
+        dict(model=dict(type='TinyNet'), data_preprocessor=beside, default_scope='mmengine')
+    )
+    model = build_model(cfg)
+    assert model.data_preprocessor.mean.flatten().tolist() == [1.0, 2.0, 3.0]
+    assert 'data_preprocessor' not in cfg.model
+    inside = dict(beside, mean=[7.0, 8.0, 9.0])
+    cfg.model = dict(type='TinyNet', data_preprocessor=inside)
+    assert build_model(cfg).data_preprocessor.mean.flatten().tolist() == [7.0, 8.0, 9.0]
 
 
 def test_a_checkpoint_of_another_model_is_refused(cfg, tmp_path):

@@ -20,8 +20,8 @@ from torch.utils.data import Dataset
 class TinyNet(BaseModel):
     """Two residual convolutions with batch norm, dropout, and a linear output layer."""
 
-    def __init__(self, width: int = 16) -> None:
-        super().__init__()
+    def __init__(self, width: int = 16, data_preprocessor: Any = None) -> None:
+        super().__init__(data_preprocessor)
         self.stem = nn.Conv2d(3, width, 3, padding=1)
         self.bn = nn.BatchNorm2d(width)
         self.inner = nn.Conv2d(width, width, 3, padding=1, bias=False)
