@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 
 from adasap_det.cli.common import (
     UsageError,
@@ -65,6 +67,7 @@ def _train(args: argparse.Namespace) -> None:
     set_resume(cfg, args.resume)
     add_structure_hook(cfg)
     refuse_endless_epochs(cfg)
+    warn_of_a_single_checkpoint(cfg)
     check_data(cfg, stages=('train', 'val'))
     build_runner(cfg).train()
 
@@ -119,6 +122,19 @@ def refuse_endless_epochs(cfg: Config) -> None:
             f'train_cfg counts epochs, which never end with {type_name(sampler)}; set '
             "train_dataloader.sampler = dict(type='DefaultSampler', shuffle=True), or train_cfg = "
             "dict(type='IterBasedTrainLoop', max_iters=...)"
+        )
+
+
+def warn_of_a_single_checkpoint(cfg: Config) -> None:
+    """Say that MMEngine makes room for a checkpoint before it has written it."""
+    hook: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    if hook.get('max_keep_ckpts') == 1:
+        print_log(
+            'default_hooks.checkpoint.max_keep_ckpts=1: the old checkpoint is removed before the '
+            'new one is written, and a run that is killed meanwhile or finds the disk full has '
+            'none to go on from; set it to 2 or more',
+            logger='current',
+            level=logging.WARNING,
         )
 
 

@@ -151,7 +151,9 @@ class PruningHook(StructureHook):
         # Said now, before weights are fetched and data is read: a run that can't end well.
         self._schedule = self._make_schedule(runner)
         self._analyse(runner)
-        self._check_reachable(bare_model(runner))
+        # FlexibleRunner has loaded a checkpoint by now: no budget is a share of a pruned model.
+        if self._resumed is None:
+            self._check_reachable(bare_model(runner))
 
     def before_train(self, runner: Runner) -> None:
         if not self.groups:  # the model took another structure from a checkpoint meanwhile

@@ -23,6 +23,10 @@ class RandomStateHook(Hook):
     that are started anew every epoch (``persistent_workers=False``) when resuming at an epoch's
     beginning; persistent workers keep a state of their own that nothing can restore.
 
+    Under DDP on more than two processes set ``find_unused_parameters=True`` too. Without it DDP
+    lays out its buckets anew after a wrapper's first iteration, which a resumed run has later;
+    the ranks' gradients are then summed in another order, and the last bits differ.
+
     Needs ``randomness=dict(seed=...)``; without a seed MMEngine draws one and stores it in the
     checkpoint, which a resumed run takes up.
     """
@@ -41,6 +45,14 @@ class RandomStateHook(Hook):
                 'RandomStateHook cannot restore the state of persistent workers: a resumed run '
                 'will draw other augmentations. For runs that repeat set '
                 'train_dataloader.persistent_workers=False',
+                logger='current',
+                level=logging.WARNING,
+            )
+        if runner.world_size > 2 and not getattr(runner.model, 'find_unused_parameters', True):
+            print_log(
+                f'RandomStateHook cannot keep the order in which DDP sums {runner.world_size} '
+                f'gradients: the weights of a resumed run will differ in the last bits. For runs '
+                f'that repeat set find_unused_parameters=True',
                 logger='current',
                 level=logging.WARNING,
             )

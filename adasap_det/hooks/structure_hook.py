@@ -94,8 +94,14 @@ def rewrap(runner: Runner) -> None:
     if not is_model_wrapper(runner.model):
         return
     model = runner.model.module
+    strategy = getattr(runner, 'strategy', None)  # FlexibleRunner's, which holds the wrapper too
     # The old wrapper's hooks on the parameters must be gone before the new one sets its own.
     runner.model = model
+    if strategy is not None:
+        strategy.model = model
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)
+    if strategy is not None:
+        runner.model = strategy.model = strategy._wrap_model(model)
+    else:
+        runner.model = runner.wrap_model(runner.cfg.get('model_wrapper_cfg'), model)

@@ -53,7 +53,7 @@ def test_a_full_disk_is_named_with_the_file(backend, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, 'fsync', full)
-    message = f'No space left on device while writing 3.0 MB.*{re.escape(str(target))!r}'
+    message = f'No space left on device while writing 3.0 MB.*{re.escape(repr(str(target)))}'
     with pytest.raises(OSError, match=message) as raised:
         backend.put(bytes(3_000_000), target)
     assert raised.value.errno == errno.ENOSPC

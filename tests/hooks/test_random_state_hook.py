@@ -1,10 +1,14 @@
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
+
+from adasap_det.hooks import RandomStateHook
 
 from .runs import tiny_config
 
@@ -59,3 +63,23 @@ def test_says_that_persistent_workers_cannot_be_restored(tmp_path, monkeypatch, 
     cfg.train_dataloader.update(num_workers=1, persistent_workers=persistent)
     Runner.from_cfg(cfg).train()
     assert any('persistent_workers=False' in text for text in told) == persistent
+
+
+@pytest.mark.parametrize(
+    ('ranks', 'model', 'warns'),
+    [
+        (3, SimpleNamespace(find_unused_parameters=False), True),
+        (3, SimpleNamespace(find_unused_parameters=True), False),
+        (2, SimpleNamespace(find_unused_parameters=False), False),  # a + b is b + a
+        (3, nn.Identity(), False),  # another wrapper
+    ],
+)
+def test_says_that_three_ranks_may_be_summed_in_another_order(monkeypatch, ranks, model, warns):
+    told = []
+    monkeypatch.setattr(
+        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: told.append(text)
+    )
+    loader = SimpleNamespace(generator=None, num_workers=0)
+    runner = SimpleNamespace(world_size=ranks, model=model, seed=0, train_dataloader=loader)
+    RandomStateHook().before_train(runner)
+    assert any('find_unused_parameters=True' in text for text in told) == warns

@@ -3,11 +3,14 @@
 import json
 import os
 import sys
+from collections import Counter
 from typing import Any
 
 import torch
 from mmengine.model import MMDistributedDataParallel
 from torch import Tensor, distributed, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.futures import Future
 
 from adasap_det.optim import AdaSAPOptimWrapper
 from tests.toy import ToyDetector, toy_batch
@@ -28,12 +31,29 @@ def build() -> ToyDetector:
     return ToyDetector(dropout=0.0).double().train()
 
 
-def main(folder: str, rank: int, world: int, options: dict[str, Any]) -> None:
+def count(seen: Counter[str], bucket: distributed.GradBucket) -> Future[Tensor]:
+    """DDP's all-reduce, counted: how often it came to its last bucket, buckets and elements."""
+    seen['passes'] += bucket.is_last()
+    seen['buckets'] += 1
+    seen['elements'] += bucket.buffer().numel()
+    return allreduce_hook(None, bucket)
+
+
+def main(folder: str, rank: int, world: int, *, unused: bool = False, **options: Any) -> None:
     distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=world
     )
     bare = build()
-    model = MMDistributedDataParallel(bare, broadcast_buffers=False)
+    if unused:
+        bare.unused = nn.Parameter(torch.ones(3))
+    model = MMDistributedDataParallel(
+        bare,
+        broadcast_buffers=False,
+        find_unused_parameters=unused,
+        bucket_cap_mb=0.001,  # several buckets also for so small a model
+    )
+    reduced = Counter[str]()
+    model.register_comm_hook(reduced, count)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     wrapper = AdaSAPOptimWrapper(optimizer=optimizer, rho=0.75, **options)
     seen: list[Tensor] = []
@@ -42,16 +62,26 @@ def main(folder: str, rank: int, world: int, options: dict[str, Any]) -> None:
         seen.append(nn.utils.parameters_to_vector(module.parameters()).detach())
 
     bare.register_forward_pre_hook(look)
+    passes = []
     for step in range(STEPS):
         model.train_step(rank_batch(rank, step), wrapper)
+        passes.append(reduced['passes'])
     perturbations = [there - here for here, there in zip(seen[::2], seen[1::2], strict=True)]
     torch.save(
-        {'model': bare.state_dict(), 'perturbations': perturbations, 'count': wrapper.inner_count},
+        {
+            'model': bare.state_dict(),
+            'perturbations': perturbations,
+            'count': wrapper.inner_count,
+            'passes': passes,
+            'buckets': reduced['buckets'],
+            'elements': reduced['elements'],
+        },
         f'{folder}/rank{rank}.pth',
     )
     distributed.destroy_process_group()
 
 
 if __name__ == '__main__':
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4]))
+    *arguments, options = sys.argv[1:]
+    main(arguments[0], int(arguments[1]), int(arguments[2]), **json.loads(options))
     os._exit(0)  # now and then gloo never ends while the interpreter tears down

@@ -1,4 +1,4 @@
-"""Two-pass steps on two processes, against loops written out in one."""
+"""Two-pass steps on two and three processes, against loops written out in one."""
 
 import json
 import os
@@ -15,22 +15,20 @@ from .test_optim_wrapper import asam_direction, assert_same, sgd, total_loss
 
 pytestmark = pytest.mark.slow
 
-WORLD = 2
 
-
-def run_ranks(folder, **options):
+def run_ranks(folder, world, **options):
     """What each rank saved."""
     root = Path(__file__).parents[2]
     env = os.environ | {'PYTHONPATH': str(root), 'OMP_NUM_THREADS': '1'}
     ranks = [
         subprocess.Popen(
-            [sys.executable, ddp_worker.__file__, folder, str(r), str(WORLD), json.dumps(options)],
+            [sys.executable, ddp_worker.__file__, folder, str(r), str(world), json.dumps(options)],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for r in range(WORLD)
+        for r in range(world)
     ]
     try:
         for process in ranks:
@@ -39,7 +37,7 @@ def run_ranks(folder, **options):
     finally:
         for process in ranks:
             process.kill()
-    return [torch.load(f'{folder}/rank{r}.pth') for r in range(WORLD)]
+    return [torch.load(f'{folder}/rank{r}.pth') for r in range(world)]
 
 
 def gradients(model, batch):
@@ -52,16 +50,16 @@ def mean(grads):
     return {name: sum(g[name] for g in grads) / len(grads) for name in grads[0]}
 
 
-def in_one_process(*, sync_perturbation=False, accumulative_counts=1):
+def in_one_process(world, *, sync_perturbation=False, accumulative_counts=1):
     """One model a rank, side by side; their weights stay equal, their statistics need not."""
-    models = [build() for _ in range(WORLD)]
+    models = [build() for _ in range(world)]
     optimizers = [sgd(model) for model in models]
     sums = []
     for step in range(STEPS):
-        batches = [rank_batch(rank, step) for rank in range(WORLD)]
+        batches = [rank_batch(rank, step) for rank in range(world)]
         ascent = [gradients(m, b) for m, b in zip(models, batches, strict=True)]
         if sync_perturbation:
-            ascent = [mean(ascent)] * WORLD
+            ascent = [mean(ascent)] * world
         for model, batch, direction in zip(models, batches, ascent, strict=True):
             weights = dict(model.named_parameters())
             dense = {name: w.detach().clone() for name, w in weights.items()}
@@ -87,21 +85,46 @@ def in_one_process(*, sync_perturbation=False, accumulative_counts=1):
     return models
 
 
-@pytest.mark.parametrize('accumulative_counts', [1, 2])
-@pytest.mark.parametrize('sync_perturbation', [False, True])
-def test_ranks_equal_a_loop_in_one_process(tmp_path, sync_perturbation, accumulative_counts):
-    options = dict(sync_perturbation=sync_perturbation, accumulative_counts=accumulative_counts)
-    ranks = run_ranks(str(tmp_path), **options)
-    expected = in_one_process(**options)
-    for rank, saved in enumerate(ranks):
-        model = build()
-        model.load_state_dict(saved['model'])
-        assert_same(model, expected[rank], rtol=1e-9)
+def check(ranks, expected, *, sync_perturbation):
+    """Each rank has the weights and the statistics of its model in one process."""
+    for model, saved in zip(expected, ranks, strict=True):
+        reached = build()
+        reached.load_state_dict(saved['model'])
+        assert_same(reached, model, rtol=1e-9)
         assert saved['count'] == STEPS
-    for name, _ in build().named_parameters():
-        assert torch.equal(ranks[0]['model'][name], ranks[1]['model'][name]), name
+    for saved in ranks[1:]:
+        for name, _ in build().named_parameters():
+            assert torch.equal(ranks[0]['model'][name], saved['model'][name]), name
+        for mine, theirs in zip(ranks[0]['perturbations'], saved['perturbations'], strict=True):
+            assert mine.norm() > 0.01
+            apart = (mine - theirs).norm() / mine.norm()
+            assert apart == 0 if sync_perturbation else apart > 0.1
 
-    for mine, theirs in zip(*(saved['perturbations'] for saved in ranks), strict=True):
-        assert mine.norm() > 0.01
-        apart = (mine - theirs).norm() / mine.norm()
-        assert apart == 0 if sync_perturbation else apart > 0.1
+
+@pytest.mark.parametrize(
+    ('sync_perturbation', 'accumulative_counts', 'passes'),
+    [
+        (False, 1, [1, 2, 3, 4]),  # one all-reduce a step, as without a second pass
+        (False, 2, [0, 1, 1, 2]),
+        (True, 1, [2, 4, 6, 8]),
+        (True, 2, [1, 3, 4, 6]),  # each micro-batch has its own ascent
+    ],
+)
+def test_ranks_equal_a_loop_in_one_process(
+    tmp_path, sync_perturbation, accumulative_counts, passes
+):
+    options = dict(sync_perturbation=sync_perturbation, accumulative_counts=accumulative_counts)
+    ranks = run_ranks(str(tmp_path), 2, **options)
+    check(ranks, in_one_process(2, **options), sync_perturbation=sync_perturbation)
+    for saved in ranks:
+        assert saved['passes'] == passes
+        assert saved['buckets'] > passes[-1]
+        assert saved['elements'] == passes[-1] * sum(p.numel() for p in build().parameters())
+
+
+def test_three_ranks_and_a_parameter_that_is_not_used(tmp_path):
+    ranks = run_ranks(str(tmp_path), 3, sync_perturbation=True, unused=True)
+    for saved in ranks:
+        assert torch.equal(saved['model'].pop('unused'), torch.ones(3, dtype=torch.float64))
+        assert saved['passes'] == [2, 4, 6, 8]
+    check(ranks, in_one_process(3, sync_perturbation=True), sync_perturbation=True)

@@ -1,0 +1,67 @@
+"""What ends a run other than a signal: a worker of the data loader that dies, a full disk."""
+
+import re
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from adasap_det.cli.train import warn_of_a_single_checkpoint
+
+from .runs import differences, load, prepare, train
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('faults')
+    prepare(folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_named_and_its_run_goes_on(folder):
+    """As the kernel kills the one that takes too much memory."""
+    done = train(folder, folder / 'alone')
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    run = folder / 'worker'
+    done = train(folder, run, KILL='worker 5')  # the second iteration of the second epoch
+    assert done.returncode == 1, done.stderr[-3000:]
+    # The clean-up of the loader may say it once more.
+    assert re.search(
+        r'^RuntimeError: DataLoader worker \(pid.* is killed by signal: Killed', done.stderr, re.M
+    ), done.stderr[-3000:]
+    assert sorted(path.name for path in run.glob('*.pth*')) == ['epoch_1.pth']
+    assert torch.load(run / 'epoch_1.pth', weights_only=True)['meta']['iter'] == 4
+
+    done = train(folder, run, '--resume')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 'resumed epoch: 1, iter: 4' in done.stdout
+    assert differences(load(run / 'epoch_4.pth'), load(folder / 'alone' / 'epoch_4.pth')) == []
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(folder):
+    run = folder / 'full'
+    done = train(folder, run, FULL_DISK='epoch_2')
+    assert done.returncode == 1, done.stderr[-3000:]
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert last_line.startswith('OSError: [Errno 28] No space left on device while writing')
+    assert last_line.endswith(f"'{run / 'epoch_2.pth'}'")
+
+    # Neither half of the second nor a temporary file of it.
+    assert sorted(path.name for path in run.glob('*epoch*')) == ['epoch_1.pth']
+    noted = (run / 'last_checkpoint').read_text()
+    assert noted == str(run / 'epoch_1.pth')
+    assert torch.load(noted, weights_only=True)['meta']['iter'] == 4
+
+
+@pytest.mark.parametrize(('kept', 'warns'), [(1, True), (2, False), (-1, False), (None, False)])
+def test_a_single_checkpoint_is_warned_of(monkeypatch, kept, warns):
+    """MMEngine removes it before it writes the next: the test above would leave none."""
+    told = []
+    monkeypatch.setattr('adasap_det.cli.train.print_log', lambda text, **_: told.append(text))
+    hooks = {} if kept is None else dict(checkpoint=dict(max_keep_ckpts=kept))
+    warn_of_a_single_checkpoint(Config(dict(default_hooks=hooks)))
+    assert bool(told) == warns
+    assert all('max_keep_ckpts=1: the old checkpoint is removed before' in text for text in told)
