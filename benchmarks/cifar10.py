@@ -10,25 +10,17 @@ started again, it goes on where it was. Prints the table of benchmarks/README.md
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
-import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
+import study
 from rich.console import Console
 from rich.table import Table
 
-from adasap_det.robustness.cells import load_results
-from adasap_det.robustness.metrics import FULL_GRID, summarise
-
-ROOT = Path(__file__).resolve().parents[1]
 ARMS = {'plain': ('pruned', 1), 'plain, two times': ('pruned', 2), 'AdaSAP': ('adasap', 1)}
 
 
@@ -60,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for arm in args.arms
     ]
     dense = train_dense(args.network, out, args.options)
-    evaluate(args.network, dense, benchmark, out)
-    with ThreadPoolExecutor(args.jobs) as pool:
-        for future in [pool.submit(one, run, dense, out, benchmark, args.options) for run in runs]:
-            future.result()
+    evaluate(args.network, dense, benchmark)
+    study.in_parallel(
+        lambda run: one(run, dense, out, benchmark, args.options), runs, jobs=args.jobs
+    )
     Console(width=120).print(table(runs, dense, out))
     return 0
 
@@ -86,7 +78,7 @@ def build(benchmark: Path, subset: int) -> None:
     if (benchmark / 'manifest.json').is_file():
         return
     source = os.path.join(os.environ.get('CIFAR10_ROOT', 'data/cifar10'), 'test')
-    _call(
+    study.call(
         'make_voc_c', '--layout', 'folder', '--source', source, '--out', str(benchmark),
         '--subset', str(subset), '--format', 'png', '--quiet', log=benchmark.parent / 'build.log',
     )  # fmt: skip
@@ -95,55 +87,30 @@ def build(benchmark: Path, subset: int) -> None:
 def train_dense(network: str, out: Path, options: Sequence[str]) -> Path:
     """The dense network that all start from."""
     config = f'configs/cifar10/{network}_dense.py'
-    return _train(config, out / network / 'dense', 1, [*options])
+    return study.train(config, out / network / 'dense', options=options)
 
 
 def one(run: Run, dense: Path, out: Path, benchmark: Path, options: Sequence[str]) -> None:
     """Train and evaluate one pruned network."""
     twin, times = ARMS[run.arm]
-    config = f'configs/cifar10/{run.network}_{twin}.py'
-    own = [
+    own = (
         f'load_from={dense}',
         f'randomness.seed={run.seed}',
         f'custom_hooks.1.budget.keep={run.keep}',
         *options,
-    ]
-    checkpoint = _train(config, out / run.folder, times, own)
-    evaluate(run.network, checkpoint, benchmark, out)
+    )
+    config = f'configs/cifar10/{run.network}_{twin}.py'
+    checkpoint = study.train(config, out / run.folder, times=times, options=own)
+    evaluate(run.network, checkpoint, benchmark)
 
 
-def _train(config: str, folder: Path, times: int, options: list[str]) -> Path:
-    epochs = Config.fromfile(ROOT / config).max_epochs * times
-    final = folder / f'epoch_{epochs}.pth'
-    if not final.is_file():
-        if times != 1:
-            options = [
-                *options,
-                f'train_cfg.max_epochs={epochs}',
-                f'param_scheduler.1.end={epochs}',
-                f'param_scheduler.1.T_max={epochs}',
-            ]
-        # A checkpoint an epoch: what is stopped goes on.
-        options = [*options, 'default_hooks.checkpoint.interval=1']
-        _call(
-            'train', str(ROOT / config), '--work-dir', str(folder), '--resume', '--cfg-options',
-            *options, log=folder.with_suffix('.log'),
-        )  # fmt: skip
-    return final
-
-
-def evaluate(network: str, checkpoint: Path, benchmark: Path, out: Path) -> None:
+def evaluate(network: str, checkpoint: Path, benchmark: Path) -> None:
     """Clean and corrupted accuracy on the benchmark's pictures."""
-    results = checkpoint.parent / 'robustness'
-    if (results / 'model.json').is_file():
-        return
     subset = benchmark / 'clean'
     _link_clean(benchmark, subset)
-    _call(
-        'test_robustness', str(ROOT / f'configs/cifar10/{network}_dense.py'), str(checkpoint),
-        '--benchmark', str(benchmark), '--out', str(results), '--pictures', '0',
-        '--cfg-options', f'test_dataloader.dataset.data_root={subset}',
-        log=checkpoint.parent / 'robustness.log',
+    study.evaluate(
+        f'configs/cifar10/{network}_dense.py', checkpoint, benchmark,
+        options=[f'test_dataloader.dataset.data_root={subset}'],
     )  # fmt: skip
 
 
@@ -160,18 +127,6 @@ def _link_clean(benchmark: Path, folder: Path) -> None:
             link.symlink_to(original)
 
 
-def _call(tool: str, *arguments: str, log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    with open(log, 'ab') as file:
-        code = subprocess.run(
-            [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *arguments],
-            stdout=file, stderr=subprocess.STDOUT, env=environment, check=False,
-        ).returncode  # fmt: skip
-    if code:
-        raise SystemExit(f'{tool} failed, exit status {code}; see {log}')
-
-
 def table(runs: Sequence[Run], dense: Path, out: Path) -> Table:
     """Mean and standard deviation over the seeds, in per cent."""
     found = Table(title='CIFAR-10: top-1 in %, mean and standard deviation over seeds')
@@ -182,8 +137,7 @@ def table(runs: Sequence[Run], dense: Path, out: Path) -> Table:
         found.add_section()
         for arm in dict.fromkeys(run.arm for run in runs):
             chosen = [r for r in runs if r.keep == keep and r.arm == arm]
-            folders = [out / run.folder for run in chosen]
-            finals = [max(f.glob('epoch_*.pth'), key=_epoch) for f in folders]
+            finals = [c for r in chosen if (c := study.last_checkpoint(out / r.folder))]
             found.add_row(chosen[0].network, f'{keep:g}', arm, str(len(finals)), *_cells(finals))
     return found
 
@@ -191,27 +145,14 @@ def table(runs: Sequence[Run], dense: Path, out: Path) -> Table:
 def _cells(checkpoints: Sequence[Path]) -> list[str]:
     rows = []
     for checkpoint in checkpoints:
-        results = load_results(checkpoint.parent / 'robustness')
-        summary = summarise(results.cells, metric='top1', grid=FULL_GRID)
-        rows.append((_validated(checkpoint), 100 * summary.p, 100 * summary.mpc, 100 * summary.rpc))
-    params = load_results(checkpoints[0].parent / 'robustness').model.params
-    return [f'{params:,}', *(_spread(column) for column in zip(*rows, strict=True))]
-
-
-def _spread(values: Sequence[float]) -> str:
-    deviation = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
-    return f'{statistics.mean(values):.1f}{deviation}'
-
-
-def _validated(checkpoint: Path) -> float:
-    """Last accuracy on the whole test set that the training logged."""
-    logs = sorted(checkpoint.parent.glob('*/vis_data/scalars.json'))
-    lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
-    return [line['accuracy/top1'] for line in lines if 'accuracy/top1' in line][-1]
-
-
-def _epoch(path: Path) -> int:
-    return int(path.stem.rpartition('_')[2])
+        found = study.summary(checkpoint, 'top1')
+        clean = study.logged(checkpoint, 'accuracy/top1')
+        rows.append((clean, 100 * found.p, 100 * found.mpc, 100 * found.rpc))
+    columns = zip(*rows, strict=True)
+    return [
+        f'{study.model(checkpoints[0]).params:,}',
+        *(study.spread(column) for column in columns),
+    ]
 
 
 if __name__ == '__main__':

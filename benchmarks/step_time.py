@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -152,23 +152,25 @@ def our_step(
     **options: Any,
 ) -> Step:
     """Ours, with the importance taken anew every step in the adaptive stage."""
-    analysis = find_channel_groups(model, input_size=size)
     importance = MagnitudeImportance()
+    groups = []
     if cut:
         model = copy.deepcopy(model)
+        analysis = find_channel_groups(model, input_size=size)
         prune_once(
             model, analysis, importance=importance, budget=ParamsBudget(keep=0.4),
             input_size=size, round_to=8,
         )  # fmt: skip
-        analysis = find_channel_groups(model, input_size=size)
+    if stage == 'adaptive':
+        groups = find_channel_groups(model, input_size=size).groups
     optimizer = torch.optim.SGD(model.parameters(), **SGD)
     wrapper = AdaSAPOptimWrapper(optimizer=optimizer, rho_max=0.5, rho=0.5, **options)
     wrapper.stage = stage
-    wrapper.set_channels(channel_rows(model, analysis.groups))
+    wrapper.set_channels(channel_rows(model, groups))
 
     def step() -> None:
         if stage == 'adaptive':
-            wrapper.set_scores(torch.cat(importance.scores(analysis.groups, model)))
+            wrapper.set_scores(torch.cat(importance.scores(groups, model)))
         model.train_step(data, wrapper)
 
     return step
@@ -226,7 +228,9 @@ def memory(setting: Setting, name: str) -> float:
         step()
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its peak is that of the process that this one was forked from, too.
+    status = Path('/proc/self/status').read_text('utf-8')
+    return int(re.search(r'VmHWM:\s*(\d+) kB', status).group(1)) / 1024
 
 
 def _wait() -> None:

@@ -33,6 +33,9 @@ from .structure_hook import StructureHook, averaged_models, bare_model, rewrap
 STATE_KEY = 'adasap_det'
 """Where a checkpoint keeps what a resumed run needs beside the structure."""
 
+AFTER_CUT = ('uniform', 'plain')
+"""Perturbations that need no importance, which is not observed after the last cut."""
+
 
 @HOOKS.register_module()
 class PruningHook(StructureHook):
@@ -71,6 +74,10 @@ class PruningHook(StructureHook):
             two each time. Default False.
         score_interval (int): Iterations between two looks at the importance for the radii.
             Default 1.
+        before_cut (str): Perturbation from ``adaptive_begin`` to the last cut: ``'adaptive'``
+            (default), and for ablations ``'uniform'``, ``'plain'`` (none) or ``'inverse'``, which
+            perturbs the important channels more.
+        after_cut (str): Perturbation from there on: ``'uniform'`` (default) or ``'plain'``.
 
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last cut comes
@@ -96,6 +103,8 @@ class PruningHook(StructureHook):
         evaluate_cut: bool = False,
         measure_latency: bool = False,
         score_interval: int = 1,
+        before_cut: str = 'adaptive',
+        after_cut: str = 'uniform',
     ) -> None:
         super().__init__()
         self.budget: Budget = _build(BUDGETS, budget, 'budget')
@@ -108,6 +117,13 @@ class PruningHook(StructureHook):
             raise ValueError(f'PruningHook.min_keep must lie in [0, 1), got {min_keep}')
         if score_interval < 1:
             raise ValueError(f'PruningHook.score_interval must be at least 1, got {score_interval}')
+        for name, stage, known in (
+            ('before_cut', before_cut, STAGES),
+            ('after_cut', after_cut, AFTER_CUT),
+        ):
+            if stage not in known:
+                raise ValueError(f'PruningHook.{name} must be one of {known}, got {stage!r}')
+        self._perturbation = {'plain': 'plain', 'adaptive': before_cut, 'uniform': after_cut}
         self.by_epoch = by_epoch
         self.adaptive_begin = adaptive_begin
         self.prune_begin = prune_begin
@@ -225,7 +241,7 @@ class PruningHook(StructureHook):
             self._set_stage(runner, runner.optim_wrapper)
 
     def _set_stage(self, runner: Runner, wrapper: SharpnessAwareMixin) -> None:
-        stage = self.schedule.stage(runner.iter)
+        stage = self._perturbation[self.schedule.stage(runner.iter)]
         if stage != wrapper.stage or not self._stage_told:
             self._stage_told = True
             print_log(f'AdaSAP stage {stage!r} from iteration {runner.iter}', logger='current')

@@ -31,7 +31,8 @@ from .reuse import add_direction, adversarial_direction
 from .selection import LAYERS, candidates, least_important
 from .sharding import refuse_sharded
 
-STAGES = ('plain', 'adaptive', 'uniform')
+STAGES = ('plain', 'adaptive', 'uniform', 'inverse')
+BY_CHANNEL = ('adaptive', 'inverse')
 UNGROUPED = ('uniform', 'none')
 DIRECTION = 'adasap_direction'
 """Key of the reused direction in the optimizer's state: saved, resumed and cut like momentum."""
@@ -118,7 +119,10 @@ class SharpnessAwareMixin(OptimWrapper):
 
     @property
     def stage(self) -> str:
-        """``'plain'`` (one pass), ``'adaptive'`` (a radius per channel) or ``'uniform'``."""
+        """``'plain'`` (one pass), ``'adaptive'`` (a radius per channel) or ``'uniform'``.
+
+        ``'inverse'``, for ablations, is adaptive with the larger radii on the more important.
+        """
         return self._stage
 
     @stage.setter
@@ -139,7 +143,7 @@ class SharpnessAwareMixin(OptimWrapper):
         self._scores = self._radii = None
 
     def set_scores(self, scores: Tensor) -> Tensor:
-        """Turn the channels' importance into radii for the adaptive stage.
+        """Turn the channels' importance into radii for the adaptive stage, or the inverse one.
 
         Args:
             scores: Importance of each channel, shape ``(C,)``, as counted in
@@ -149,7 +153,12 @@ class SharpnessAwareMixin(OptimWrapper):
             The radii, shape ``(C,)``.
         """
         self._scores = scores
-        self._radii = adaptive_radius(scores.float(), rho_min=self.rho_min, rho_max=self.rho_max)
+        self._radii = adaptive_radius(
+            scores.float(),
+            rho_min=self.rho_min,
+            rho_max=self.rho_max,
+            inverse=self._stage == 'inverse',
+        )
         return self._radii
 
     @property
@@ -157,7 +166,7 @@ class SharpnessAwareMixin(OptimWrapper):
         """Whether the stage perturbs; without a radius every step is the plain optimizer's."""
         if self._stage == 'plain':
             return False
-        if self._stage == 'adaptive':
+        if self._stage in BY_CHANNEL:
             return self.rho_max > 0 or self._rest_radius() > 0
         return self.rho > 0
 
@@ -348,9 +357,9 @@ class SharpnessAwareMixin(OptimWrapper):
     def _wanted(self, bare: nn.Module) -> list[nn.Parameter]:
         """Parameters that this step perturbs."""
         wanted = candidates(bare, exclude=self.exclude, layers=self.layers)
-        if self._stage == 'adaptive' and self._rest_radius() == 0:
+        if self._stage in BY_CHANNEL and self._rest_radius() == 0:
             wanted = [p for p in wanted if id(p) in self._rows]
-        if self._stage == 'adaptive' and self.share < 1 and self._scores is not None:
+        if self._stage in BY_CHANNEL and self.share < 1 and self._scores is not None:
             wanted = least_important(wanted, self._rows, self._scores, share=self.share)
         return wanted
 

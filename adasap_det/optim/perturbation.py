@@ -35,13 +35,16 @@ Membership = int | Rows
 """Ball of a parameter: one index for the whole tensor, or one for each of its rows."""
 
 
-def adaptive_radius(scores: Tensor, *, rho_min: float, rho_max: float) -> Tensor:
+def adaptive_radius(
+    scores: Tensor, *, rho_min: float, rho_max: float, inverse: bool = False
+) -> Tensor:
     """Perturbation radius of each channel: the less important, the larger.
 
     Args:
         scores: Importance of each channel over the whole model, shape ``(C,)``, any unit.
         rho_min: Radius of the most important channel.
         rho_max: Radius of the least important channel; of all, where all scores are equal.
+        inverse: The other way round, for ablations: ``rho_max`` goes to the most important.
 
     Returns:
         Radii, shape ``(C,)``, in ``[rho_min, rho_max]``.
@@ -60,7 +63,10 @@ def adaptive_radius(scores: Tensor, *, rho_min: float, rho_max: float) -> Tensor
         return scores.clone()
     low, high = scores.min(), scores.max()
     span = (high - low).clamp_min(torch.finfo(scores.dtype).tiny)
-    return rho_max - (scores - low) / span * (rho_max - rho_min)
+    share = (scores - low) / span
+    if inverse:
+        share = 1 - share
+    return rho_max - share * (rho_max - rho_min)
 
 
 def check_radii(*, rho_min: float, rho_max: float) -> None:

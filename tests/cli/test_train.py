@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -168,19 +166,3 @@ def test_trains_and_resumes_from_the_newest_readable_checkpoint(config, tmp_path
     final = torch.load(run / 'iter_3.pth', weights_only=False)
     assert final['meta']['iter'] == 3
     assert len(final['optimizer']['state']) > 0
-
-
-@pytest.mark.slow
-def test_trains_under_torchrun_on_a_cpu(config, tmp_path):
-    command = [
-        *(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2'),
-        *('-m', 'adasap_det.cli.train', str(config), '--launcher', 'pytorch'),
-        *('--work-dir', str(tmp_path / 'run'), '--cfg-options', 'val_cfg=None'),
-        *('val_dataloader=None', 'val_evaluator=None'),
-    ]
-    env = {**os.environ, 'CUDA_VISIBLE_DEVICES': '', 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    # Two processes share the eight pictures in batches of four: one iteration is an epoch.
-    assert (tmp_path / 'run/iter_2.pth').is_file()
-    assert 'GPU number: 2' in done.stdout + done.stderr

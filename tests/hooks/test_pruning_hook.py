@@ -81,6 +81,38 @@ def test_stages_and_cuts_follow_the_schedule(tmp_path):
         assert sizes[iteration] > (share - 0.08) * dense  # the largest group's step
 
 
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [('uniform', 'uniform'), ('plain', 'uniform'), ('inverse', 'plain'), ('adaptive', 'plain')],
+)
+def test_ablations_change_the_perturbation_and_not_the_cuts(tmp_path, before, after):
+    recorder = Recorder()
+    hook = {**HOOK, 'adaptive_begin': 1, 'before_cut': before, 'after_cut': after}
+    run_with(tiny_config(tmp_path, custom_hooks=[hook]), recorder)
+    assert recorder.stages == ['plain'] * 6 + [before] * 10 + [after] * 20
+    assert [i for i in range(1, 36) if recorder.params[i] != recorder.params[i - 1]] == [12, 14, 16]
+
+
+class Radii(Hook):
+    """Notes the radii and the importance of the first iteration."""
+
+    priority = 'LOWEST'
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 0:
+            self.radii = runner.optim_wrapper._radii.clone()
+            self.scores = runner.optim_wrapper._scores.clone()
+
+
+def test_the_inverse_stage_perturbs_the_important_more(tmp_path):
+    noted = Radii()
+    run_with(tiny_config(tmp_path, custom_hooks=[{**HOOK, 'before_cut': 'inverse'}]), noted)
+    order = noted.scores.argsort()
+    assert noted.radii[order].diff().ge(0).all()
+    assert float(noted.radii[order[0]]) == pytest.approx(0.01)
+    assert float(noted.radii[order[-1]]) == pytest.approx(WRAPPER['rho_max'])
+
+
 def test_schedule_by_iteration(tmp_path):
     recorder = Recorder()
     hook = {**HOOK, 'by_epoch': False, 'adaptive_begin': 3, 'prune_begin': 7, 'prune_steps': 2}
@@ -324,6 +356,8 @@ def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
         ({'prune_interval': 0}, ['prune_interval', '0']),
         ({'round_to': 0}, ['round_to', '0']),
         ({'min_keep': 1.0}, ['min_keep', '1.0']),
+        ({'before_cut': 'inverted'}, ['before_cut', 'inverted', 'inverse']),
+        ({'after_cut': 'adaptive'}, ['after_cut', 'adaptive', 'uniform']),
         ({'exclude': ['inner', 'stem', 'back']}, ['no channel', 'excluded']),
         ({'exclude': ['steem']}, ['steem', 'matches no layer']),
         ({'min_keep': 0.8}, ['keep=0.5', 'cannot be reached', 'min_keep=0.8']),

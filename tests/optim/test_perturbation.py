@@ -22,6 +22,12 @@ def test_radius_falls_from_rho_max_to_rho_min():
     torch.testing.assert_close(radii, torch.tensor([0.9, 0.5, 0.7, 0.1]))
 
 
+def test_inverse_radius_rises_from_rho_min_to_rho_max():
+    scores = torch.tensor([1.0, 3.0, 2.0, 5.0])
+    radii = adaptive_radius(scores, rho_min=0.1, rho_max=0.9, inverse=True)
+    torch.testing.assert_close(radii, torch.tensor([0.1, 0.5, 0.3, 0.9]))
+
+
 def test_equal_scores_get_rho_max():
     radii = adaptive_radius(torch.full((3,), 7.0), rho_min=0.1, rho_max=0.9)
     assert radii.tolist() == pytest.approx([0.9] * 3)

@@ -1,0 +1,115 @@
+"""What the studies share: resumable training, evaluation under corruption, mean and spread.
+
+Every run has a folder of its own under the study's; what is there already is not made again, and
+a training that was stopped goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from adasap_det.robustness.cells import ModelInfo, load_results
+from adasap_det.robustness.metrics import FULL_GRID, Robustness, summarise
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def call(tool: str, *arguments: str, log: Path) -> None:
+    """Run one of ``tools/`` with one thread.
+
+    Raises:
+        SystemExit: If it fails; names the log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+    with open(log, 'ab') as file:
+        code = subprocess.run(
+            [sys.executable, str(ROOT / 'tools' / f'{tool}.py'), *arguments],
+            stdout=file, stderr=subprocess.STDOUT, env=environment, check=False,
+        ).returncode  # fmt: skip
+    if code:
+        raise SystemExit(f'{tool} failed, exit status {code}; see {log}')
+
+
+def train(config: str, folder: Path, *, times: int = 1, options: Sequence[str] = ()) -> Path:
+    """Train to the end, for ``times`` the epochs of the config; the last checkpoint."""
+    epochs = Config.fromfile(ROOT / config).max_epochs * times
+    final = folder / f'epoch_{epochs}.pth'
+    if final.is_file():
+        return final
+    longer = (
+        f'train_cfg.max_epochs={epochs}',
+        f'param_scheduler.1.end={epochs}',
+        f'param_scheduler.1.T_max={epochs}',
+    )
+    call(
+        'train', str(ROOT / config), '--work-dir', str(folder), '--resume', '--cfg-options',
+        # A checkpoint an epoch: what is stopped goes on.
+        *options, *(longer if times != 1 else ()), 'default_hooks.checkpoint.interval=1',
+        log=folder.with_suffix('.log'),
+    )  # fmt: skip
+    return final
+
+
+def evaluate(
+    config: str, checkpoint: Path, benchmark: Path, *, options: Sequence[str] = ()
+) -> None:
+    """Clean and corrupted performance, beside the checkpoint."""
+    results = checkpoint.parent / 'robustness'
+    if (results / 'model.json').is_file():
+        return
+    call(
+        'test_robustness', str(ROOT / config), str(checkpoint), '--benchmark', str(benchmark),
+        '--out', str(results), '--pictures', '0',
+        *(('--cfg-options', *options) if options else ()),
+        log=checkpoint.parent / 'robustness.log',
+    )  # fmt: skip
+
+
+def in_parallel(work: Callable[[Any], object], items: Iterable[Any], *, jobs: int) -> None:
+    """Do all, ``jobs`` at a time; the first failure is raised once the others have ended."""
+    with ThreadPoolExecutor(jobs) as pool:
+        for future in [pool.submit(work, item) for item in items]:
+            future.result()
+
+
+def summary(checkpoint: Path, metric: str) -> Robustness:
+    """P, mPC and rPC of an evaluated checkpoint."""
+    return summarise(
+        load_results(checkpoint.parent / 'robustness').cells, metric=metric, grid=FULL_GRID
+    )
+
+
+def model(checkpoint: Path) -> ModelInfo:
+    """Size and costs of an evaluated checkpoint."""
+    return load_results(checkpoint.parent / 'robustness').model
+
+
+def logged(checkpoint: Path, key: str) -> float:
+    """The last value of a scalar that the training of this checkpoint logged."""
+    logs = sorted(checkpoint.parent.glob('*/vis_data/scalars.json'))
+    lines = [json.loads(line) for log in logs for line in log.read_text('utf-8').splitlines()]
+    return [line[key] for line in lines if key in line][-1]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The evaluated checkpoint of a run, if it has got there."""
+    if not (folder / 'robustness' / 'model.json').is_file():
+        return None
+    return max(folder.glob('epoch_*.pth'), key=lambda p: int(p.stem.rpartition('_')[2]))
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation of the sample, to one decimal."""
+    deviation = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.1f}{deviation}'
