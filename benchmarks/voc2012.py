@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 CONFIG = 'benchmarks/configs/ssdlite160_voc2012_{}.py'
-HOOK = 'custom_hooks.4'
+HOOK = 'custom_hooks.5'
 AP50 = 'AP50'
 
 

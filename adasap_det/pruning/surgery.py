@@ -123,9 +123,19 @@ def _extent(key: tuple[str, int], groups: Sequence[ChannelGroup]) -> int:
 
 
 def _gather(tensor: Tensor, dims: Mapping[int, Tensor]) -> Tensor:
+    layout = torch.channels_last if _is_channels_last(tensor) else torch.contiguous_format
     for dim, index in dims.items():
         tensor = tensor.index_select(dim, index.to(tensor.device))
-    return tensor.contiguous()
+    return tensor.contiguous(memory_format=layout)
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    """Kernels of one pixel satisfy both layouts; which of them they get does not matter."""
+    return (
+        tensor.dim() == 4
+        and tensor.stride(1) == 1
+        and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
 
 
 def _check_state(

@@ -26,3 +26,5 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=0, end=max_epochs, T_max=max_epochs, by_epoch=True,
          convert_to_iter_based=True, eta_min=0),
 ]
+# A step takes two thirds of the time on these CPUs, for the depthwise convolutions.
+custom_hooks = [*_base_.custom_hooks, dict(type='ChannelsLastHook')]
