@@ -18,8 +18,9 @@ from adasap_det.engine.evaluate import evaluate
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
 from adasap_det.optim.perturbation import Rows
+from adasap_det.pruning.analysis import find_channel_groups
 from adasap_det.pruning.budget_types import Budget, LayeredCost, check_reachable
-from adasap_det.pruning.channels import ChannelGroup, find_channel_groups
+from adasap_det.pruning.channels import ChannelGroup
 from adasap_det.pruning.cost import macs_cost, params_cost
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.latency import LatencyBudget

@@ -1,8 +1,9 @@
 """Structured pruning: channel groups, their importance, the budget and the surgery."""
 
+from .analysis import find_channel_groups
 from .budget import exponential_target, select_channels
 from .budget_types import MACsBudget, ParamsBudget
-from .channels import ChannelGroup, find_channel_groups
+from .channels import ChannelGroup
 from .cost import count_macs, count_params
 from .importance import (
     FPGMImportance,
