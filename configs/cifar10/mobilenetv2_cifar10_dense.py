@@ -23,6 +23,7 @@ param_scheduler = [
          convert_to_iter_based=True, eta_min=0),
 ]
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=max_epochs, max_keep_ckpts=2))
+    logger=dict(interval=20), checkpoint=dict(interval=max_epochs, max_keep_ckpts=2),
+    channels_last=dict(type='ChannelsLastHook'))  # for the depthwise convolutions
 custom_hooks = [dict(type='RandomStateHook')]
 auto_scale_lr = dict(base_batch_size=128)
