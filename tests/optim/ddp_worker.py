@@ -39,7 +39,7 @@ def count(seen: Counter[str], bucket: distributed.GradBucket) -> Future[Tensor]:
     return allreduce_hook(None, bucket)
 
 
-def main(folder: str, rank: int, world: int, *, unused: bool = False, **options: Any) -> None:
+def main(folder: str, rank: int, world: int, *, unused: bool = False, **options: Any) -> nn.Module:
     distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=world
     )
@@ -79,9 +79,12 @@ def main(folder: str, rank: int, world: int, *, unused: bool = False, **options:
         f'{folder}/rank{rank}.pth',
     )
     distributed.destroy_process_group()
+    return model
 
 
 if __name__ == '__main__':
     *arguments, options = sys.argv[1:]
-    main(arguments[0], int(arguments[1]), int(arguments[2]), **json.loads(options))
-    os._exit(0)  # now and then gloo never ends while the interpreter tears down
+    # Held to the end: now and then gloo never ends while DDP, with a hook in Python, is destroyed,
+    # or while the interpreter tears down.
+    held = main(arguments[0], int(arguments[1]), int(arguments[2]), **json.loads(options))
+    os._exit(0)
