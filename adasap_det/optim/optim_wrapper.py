@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce_params
 from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
@@ -27,15 +26,13 @@ from .perturbation import (
     check_radii,
 )
 from .replay import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
-from .reuse import add_direction, adversarial_direction
+from .reused_direction import ReusedDirection
 from .selection import LAYERS, candidates, least_important
 from .sharding import refuse_sharded
 
 STAGES = ('plain', 'adaptive', 'uniform', 'inverse')
 BY_CHANNEL = ('adaptive', 'inverse')
 UNGROUPED = ('uniform', 'none')
-DIRECTION = 'adasap_direction'
-"""Key of the reused direction in the optimizer's state: saved, resumed and cut like momentum."""
 
 # (rho_min, rho_max, rho) by form. ASAM: the paper's. SAM: Foret et al.'s 0.05, with the ratio of
 # the paper's two radii; ASAM's own values would throw the SAM form far out of the linear regime.
@@ -102,7 +99,6 @@ class SharpnessAwareMixin(OptimWrapper):
         self.layers = layers
         self.share = share
         self.interval = interval
-        self.alpha = alpha
         self.sync_perturbation = sync_perturbation
         self.foreach = foreach
 
@@ -112,7 +108,7 @@ class SharpnessAwareMixin(OptimWrapper):
         self._radii: Tensor | None = None
         self._call: ModelCall | None = None
         self._ascending = False
-        self._ascent: dict[nn.Parameter, Tensor] = {}  # plain gradients of a step, summed
+        self._reused = ReusedDirection(alpha=alpha, reduced=sync_perturbation)
         self._skipped = 0
 
     # ------------------------------------------------------------------ what the stages set
@@ -176,7 +172,7 @@ class SharpnessAwareMixin(OptimWrapper):
         if not self.perturbs or self.interval == 1:
             return self.perturbs
         step = self._inner_count // self._accumulative_counts
-        return step % self.interval == 0 or not self._knows_direction()
+        return step % self.interval == 0 or not self._reused.is_known(self.optimizer)
 
     # ------------------------------------------------------------------ the step
 
@@ -261,34 +257,12 @@ class SharpnessAwareMixin(OptimWrapper):
     def step(self, **kwargs: Any) -> None:
         """The optimizer's step, with the reused direction where the second pass was spared."""
         if not self.perturbs or self.interval == 1:
-            self._ascent = {}
+            self._reused.forget()
             super().step(**kwargs)
             return
-        found = self._find_direction() if self._ascent else None
-        if found is None:
-            self._add_direction()
+        self._reused.before_step(self.optimizer)
         super().step(**kwargs)
-        # Only now: some optimizers take any state of a parameter for their own.
-        for parameter, direction in (found or {}).items():
-            self.optimizer.state[parameter][DIRECTION] = direction
-
-    def _knows_direction(self) -> bool:
-        return any(DIRECTION in state for state in self.optimizer.state.values())
-
-    def _find_direction(self) -> dict[nn.Parameter, Tensor]:
-        """Part of the gradient that perturbing added, the same on all ranks."""
-        ascent, self._ascent = self._ascent, {}
-        used = [p for p in ascent if p.grad is not None]
-        plain = [ascent[p] for p in used]
-        if not self.sync_perturbation:
-            all_reduce_params(plain, op='mean')
-        found = adversarial_direction(plain, [p.grad for p in used if p.grad is not None])
-        return dict(zip(used, found, strict=True))
-
-    def _add_direction(self) -> None:
-        state = self.optimizer.state
-        used = [p for p in state if p.grad is not None and DIRECTION in state[p]]
-        add_direction([p.grad for p in used], [state[p][DIRECTION] for p in used], alpha=self.alpha)
+        self._reused.after_step(self.optimizer)
 
     @torch.compiler.disable
     def _check_loss(self, loss: Tensor, losses: Any, *, perturbed: bool = False) -> None:
@@ -372,11 +346,7 @@ class SharpnessAwareMixin(OptimWrapper):
         if not weights:
             return [], []
         if self.interval > 1:
-            for weight, grad in zip(weights, grads, strict=True):
-                if weight in self._ascent:
-                    self._ascent[weight] += grad
-                else:
-                    self._ascent[weight] = grad.clone()
+            self._reused.collect(weights, grads)
         membership, radii = self._membership(weights)
         perturbation = ascent_perturbation(
             weights,

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.hooks import PruningHook
 from adasap_det.hooks.pruning_hook import channel_rows
-from adasap_det.optim.optim_wrapper import DIRECTION
+from adasap_det.optim.reused_direction import DIRECTION
 from adasap_det.pruning import count_macs, count_params, find_channel_groups
 from adasap_det.pruning.structure import META_KEY
 

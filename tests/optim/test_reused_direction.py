@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper
-from adasap_det.optim.optim_wrapper import DIRECTION
+from adasap_det.optim.reused_direction import DIRECTION
 
 from .test_optim_wrapper import (
     BATCHES,
