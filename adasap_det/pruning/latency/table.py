@@ -48,7 +48,8 @@ class LatencyTable:
     """Milliseconds by kind of layer and numbers of channels.
 
     Attributes:
-        device: What it was measured on; see :func:`~adasap_det.pruning.latency.device.device_identity`.
+        device: What it was measured on; see
+            :func:`~adasap_det.pruning.latency.device.device_identity`.
         grids: Measured grids by key of the kind.
         networks: Whole networks that were timed, of several widths, by what they are but for their
             numbers of channels; the first of each is the one that was to be pruned.
