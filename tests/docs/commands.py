@@ -45,9 +45,10 @@ def check(words: Sequence[str]) -> None:
     elif program == 'torchrun':
         _check_torchrun(rest)
     elif program in ('srun', 'mpirun'):
-        if 'python' not in rest:
-            raise ValueError(f'{program} starts no python: {shlex.join(words)}')
-        check(rest[rest.index('python') :])
+        started = next((i for i, word in enumerate(rest) if word in ('python', 'dask')), None)
+        if started is None:
+            raise ValueError(f'{program} starts nothing that is known: {shlex.join(words)}')
+        check(rest[started:])
     elif program == 'pip':
         _check_pip(rest)
     elif program == 'make':
