@@ -71,23 +71,25 @@ class Sandbox:
         assert status == '0', f'{block}: {shlex.join(words)} ended with {status}\n{text}'
 
     def _shell(self, block: Block) -> None:
-        process = subprocess.Popen(
-            ['bash', '-euo', 'pipefail', '-c', block.text],
-            cwd=self.folder,
-            env=_ENVIRON,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        # A file and no pipe, which would be open for as long as anything in the background runs.
+        log = self.folder / 'log.txt'
+        with log.open('w') as said:
+            process = subprocess.Popen(
+                ['bash', '-euo', 'pipefail', '-c', block.text],
+                cwd=self.folder,
+                env=_ENVIRON,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
-            said, _ = process.communicate(timeout=SECONDS)
+            status = process.wait(SECONDS)
         finally:
             # What the block left running in the background, our own group alone.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        assert process.returncode == 0, f'{block} ended with {process.returncode}\n{said[-3000:]}'
+        assert status == 0, f'{block} ended with {status}\n{log.read_text()[-3000:]}'
 
 
 @contextlib.contextmanager
