@@ -15,14 +15,15 @@ author = 'The adasap_det contributors'
 project_copyright = author
 version = release = adasap_det.__version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'command_lines']
-myst_enable_extensions = ['colon_fence', 'dollarmath']
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+extensions += ['command_lines', 'plain_math']
 myst_heading_anchors = 3
 exclude_patterns = ['scripts', '_ext']
 
 html_theme = 'furo'
 html_title = f'adasap_det {release}'
 # Nothing is fetched to build the guide or to read it.
+html_math_renderer = 'plain'
 html_show_sphinx = False
 
 # What only fills in a method of MMEngine or PyTorch is described there.

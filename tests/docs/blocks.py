@@ -10,6 +10,7 @@ A block in ``bash`` or ``python`` is run unless the comment right above it says 
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ LANGUAGES = ('bash', 'python')
 # What is shown and is no code, and MyST's directives in braces.
 SHOWN = re.compile(r'text|\{.+\}')
 
-_FENCE = re.compile(r'^(?P<fence>`{3,})(?P<language>\S*).*$')
+_FENCE = re.compile(r'^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>\S*).*$')
 _MARK = re.compile(r'^<!-- (?P<kind>file|config|not run)(?:: (?P<value>.+))? -->$')
 
 
@@ -65,20 +66,20 @@ def parse(text: str, page: Path) -> list[Block]:
         if opening is None:
             number += 1
             continue
-        fence = opening['fence']
+        closing = opening['indent'] + opening['fence']
         try:
-            end = lines.index(fence, number + 1)
+            end = lines.index(closing, number + 1)
         except ValueError:
             raise ValueError(f'{page.name}:{number + 1}: the block is not closed') from None
         mark, value = _mark_above(lines[:number], f'{page.name}:{number + 1}')
-        body = '\n'.join(lines[number + 1 : end]) + '\n'
+        body = textwrap.dedent('\n'.join(lines[number + 1 : end]) + '\n')
         found.append(Block(page, number + 1, opening['language'], body, mark, value))
         number = end + 1
     return found
 
 
 def _mark_above(lines: list[str], where: str) -> tuple[str, str]:
-    above = next((line for line in reversed(lines) if line.strip()), '')
+    above = next((line.strip() for line in reversed(lines) if line.strip()), '')
     if not above.startswith('<!--'):
         return '', ''
     mark = _MARK.match(above)

@@ -133,5 +133,7 @@ def test_blocks_are_read_with_their_marks():
     ):
         with pytest.raises(ValueError):
             parse(f'{wrong}\n```bash\nls\n```\n', Path('page.md'))
+    (inside,) = parse('1. x\n\n   ```bash\n   ls\n   ```\n', Path('page.md'))
+    assert inside.text == 'ls\n'
     with pytest.raises(ValueError, match='not closed'):
         parse('```bash\nls\n', Path('page.md'))

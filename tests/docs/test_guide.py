@@ -69,6 +69,12 @@ def test_it_has_all_its_pages(guide):
     assert {path.stem for path in (ROOT / 'docs').glob('*.md')} <= set(guide)
 
 
+def test_reading_it_fetches_nothing(guide):
+    for name, page in guide.items():
+        assert not re.search(r'<(script|img)[^>]+src="(https?:)?//', page), name
+        assert not re.search(r'<link[^>]+stylesheet[^>]+href="(https?:)?//', page), name
+
+
 @pytest.mark.parametrize('module', TOOLS)
 def test_every_flag_of_every_tool_is_told(guide, module):
     parser = parser_of(module)
