@@ -1,6 +1,8 @@
 # make demo    train, prune and evaluate on the embedded data set, on a CPU
 # make test    lint, types and all tests
 # make lint    lint and types only
+# make docs    the guide, build/docs/index.html; warnings are errors
+# make linkcheck  the guide's links to other sites, which needs the network
 #
 # The first run creates .venv and downloads PyTorch and the rest into it. No compiler is needed.
 # Choose an interpreter with: make test PYTHON=python3.12
@@ -12,7 +14,7 @@ STAMP := $(VENV)/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint docs linkcheck format clean
 
 demo: $(STAMP)
 	@echo '== demo'
@@ -31,6 +33,13 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	@echo '== mypy'
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W -n --keep-going -b html docs build/docs
+	@echo 'build/docs/index.html'
+
+linkcheck: $(STAMP)
+	$(BIN)/python -m sphinx -W -n --keep-going -b linkcheck docs build/linkcheck
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

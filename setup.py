@@ -26,6 +26,7 @@ TEST = [
 CLASSIFICATION = ['onedl-mmpretrain>=1.3', 'timm>=1.0']
 DEPLOY = ['onnx>=1.16', 'onnxruntime>=1.17', 'torchao>=0.13']
 CLUSTER = ['distributed>=2024.1']
+DOCS = ['sphinx>=8', 'myst-parser>=4', 'furo>=2024.8']
 LINT = ['ruff>=0.9', 'mypy>=1.14']
 
 setup(
@@ -69,7 +70,17 @@ setup(
         'test': TEST,
         'deploy': DEPLOY,
         'cluster': CLUSTER,
-        'dev': [*ONEDL, *CLASSIFICATION, *DEPLOY, *CLUSTER, *TEST, *LINT, 'pre-commit>=4'],
+        'docs': DOCS,
+        'dev': [
+            *ONEDL,
+            *CLASSIFICATION,
+            *DEPLOY,
+            *CLUSTER,
+            *TEST,
+            *DOCS,
+            *LINT,
+            'pre-commit>=4',
+        ],
     },
     entry_points={
         'console_scripts': [

@@ -167,6 +167,18 @@ def _check(folder: Path, year: Year) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        prepare_voc(
+            args.root, years=args.years, archives=args.archives, keep_archives=args.keep_archives
+        )
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description='Download, verify and unpack Pascal VOC 2007 and 2012 (2.8 GB).'
     )
@@ -180,15 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--keep-archives', action='store_true', help='keep what was downloaded once unpacked'
     )
-    args = parser.parse_args(argv)
-    try:
-        prepare_voc(
-            args.root, years=args.years, archives=args.archives, keep_archives=args.keep_archives
-        )
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+    return parser
 
 
 if __name__ == '__main__':

@@ -168,7 +168,7 @@ class SharpnessAwareMixin(OptimWrapper):
 
     @property
     def two_pass(self) -> bool:
-        """Whether the next forward pass is made twice: every ``interval`` steps."""
+        """Whether the next forward pass is made twice, as it is every ``interval`` steps."""
         if not self.perturbs or self.interval == 1:
             return self.perturbs
         step = self._inner_count // self._accumulative_counts

@@ -40,7 +40,8 @@ class LatencyBudget(Budget):
     channels at a time.
 
     Args:
-        keep, at_most: See :class:`Budget`; units of ``at_most``: ``s``, ``ms`` (default), ``us``.
+        keep, at_most: See :class:`~adasap_det.pruning.budget_types.Budget`; units of
+            ``at_most``: ``s``, ``ms`` (default), ``us``.
         batch_size: Pictures at a time.
         device: Where to measure; by default where the model is.
         dtype: Of the forward pass, ``'float32'``, ``'bfloat16'`` or ``'float16'``.

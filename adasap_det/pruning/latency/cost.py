@@ -12,7 +12,7 @@ from ..sizes import Along, size_with
 from .grid import Grid
 
 ASKED_WEIGHT = 3.0
-"""Of the network to be pruned and of those chosen: these are what is asked for."""
+"""Of the network to be pruned and of those chosen, which are what is asked for."""
 
 MOST_LEARNED = 8
 """Networks chosen that are remembered."""

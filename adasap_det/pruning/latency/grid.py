@@ -13,7 +13,7 @@ SHARES = (1.0, 0.75, 0.5, 0.25, 0.125)
 """Of a layer's channels, those numbers that are measured; between them times are interpolated."""
 
 VECTOR = 8
-"""Kernels work on so many channels at a time: only multiples are measured where there are more."""
+"""Kernels work on so many channels at a time; only multiples are measured where there are more."""
 
 
 @dataclass(frozen=True)

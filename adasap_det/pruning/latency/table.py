@@ -48,7 +48,8 @@ class LatencyTable:
     """Milliseconds by kind of layer and numbers of channels.
 
     Attributes:
-        device: What it was measured on; see :func:`device_identity`.
+        device: What it was measured on; see
+            :func:`~adasap_det.pruning.latency.device.device_identity`.
         grids: Measured grids by key of the kind.
         networks: Whole networks that were timed, of several widths, by what they are but for their
             numbers of channels; the first of each is the one that was to be pruned.
@@ -181,7 +182,7 @@ def open_table(
     """The table kept for a device, or an empty one, and where it is kept.
 
     Raises:
-        ValueError: See :meth:`LatencyTable.load`.
+        ValueError: See :meth:`~adasap_det.pruning.latency.LatencyTable.load`.
     """
     identity = device_identity(device)
     path = default_path(identity) if path is None else path

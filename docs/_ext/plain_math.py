@@ -1,0 +1,51 @@
+"""Formulas as plain text: MathJax would have to be fetched by whoever reads the guide."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any, NoReturn
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+_LETTERS = {
+    'rho': '\N{GREEK SMALL LETTER RHO}',
+    'theta': 'θ',
+    'sum': 'Σ',
+    'cdot': '· ',
+    'epsilon': 'ε',
+    'eta': 'η',
+    'le': '≤',
+}
+
+
+def plain(formula: str) -> str:
+    """A formula of the docstrings without its backslashes: few commands are known, by design.
+
+    Raises:
+        ValueError: If a command is not known.
+    """
+
+    def letter(match: re.Match[str]) -> str:
+        if match[1] not in _LETTERS:
+            raise ValueError(f'{match[0]} of {formula!r} is not known; add it to {__file__}')
+        return _LETTERS[match[1]]
+
+    return re.sub(r'\\([a-zA-Z]+) ?', letter, formula)
+
+
+def _inline(self: Any, node: nodes.math) -> NoReturn:
+    self.body.append(f'<i>{html.escape(plain(node.astext()))}</i>')
+    raise nodes.SkipNode
+
+
+def _block(self: Any, node: nodes.math_block) -> NoReturn:
+    self.body.append(f'<p><i>{html.escape(plain(node.astext()))}</i></p>')
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.add_html_math_renderer('plain', (_inline, None), (_block, None))
+    return {'parallel_read_safe': True}

@@ -1,0 +1,48 @@
+"""What the guide's pictures share: a plain look, and the data inside the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+FIGURES = Path(__file__).parents[1] / 'figures'
+GREY = '#5b6570'
+PALE = '#eef1f4'
+_DESCRIPTION = '{http://purl.org/dc/elements/1.1/}description'
+
+Data = dict[str, Any]
+"""What is drawn: numbers and lists of numbers by name."""
+
+
+def blank(width: float = 7, height: float = 3.6) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; inches."""
+    figure = Figure(figsize=(width, height), layout='constrained')
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot()
+    axes.spines[['top', 'right']].set_visible(False)
+    return figure, axes
+
+
+def save(figure: Figure, path: Path, data: Data) -> None:
+    """Write an SVG that is the same every time, and carries its data as its description."""
+    metadata = {'Date': None, 'Creator': None, 'Description': json.dumps(data)}
+    with matplotlib.rc_context({'svg.hashsalt': 'adasap_det', 'svg.fonttype': 'none'}):
+        figure.savefig(path, format='svg', metadata=metadata)
+
+
+def data_of(path: Path) -> Data:
+    """What :func:`save` wrote beside the drawing."""
+    (found,) = ElementTree.parse(path).iter(_DESCRIPTION)
+    return json.loads(found.text or '')
+
+
+def rounded(values: Any) -> list[float]:
+    """A tensor or a sequence as numbers of six digits."""
+    return [float(f'{float(value):.6g}') for value in values]
