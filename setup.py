@@ -15,6 +15,9 @@ README = ROOT / 'README.md'
 ONEDL = ['onedl-mmengine>=0.10.10', 'onedl-mmcv>=2.3', 'onedl-mmdetection>=3.5']
 OPENMMLAB = ['mmengine>=0.10.4', 'mmcv>=2.0.1', 'mmdet>=3.3']
 TEST = [
+    'ipykernel>=6.29',
+    'nbclient>=0.10',
+    'nbformat>=5.9',
     'pytest>=8',
     'pytest-timeout>=2.3',
     'selenium>=4.20',

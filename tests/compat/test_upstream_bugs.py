@@ -1,0 +1,385 @@
+"""Bugs of other packages, each shown without our workaround: docs/upstream_bugs.md lists them.
+
+A test that fails means good news: the installed version no longer has the bug, and once it is the
+oldest that is supported the workaround named in the message can go.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import warnings
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch_pruning as tp
+from mmengine.config import Config
+from mmengine.dist import init_dist
+from mmengine.fileio import LocalBackend
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner._flexible_runner import FlexibleRunner
+from mmengine.visualization import Visualizer
+from torch import nn
+
+from adasap_det.engine.atomic_backend import AtomicBackend
+from tests.hooks.runs import tiny_config, train
+
+ROOT = Path(__file__).parents[2]
+LIST = ROOT / 'docs' / 'upstream_bugs.md'
+
+
+@contextmanager
+def still_there(workaround: str):
+    """Turns a failed check of a bug into the news that it was mended."""
+    try:
+        yield
+    except (AssertionError, pytest.fail.Exception) as error:
+        pytest.fail(
+            f'the installed version no longer has this bug: drop the workaround, {workaround}, '
+            f'where no older version is supported, and its entry in docs/upstream_bugs.md. {error}'
+        )
+
+
+def alone(code: str, *, timeout: float = 120) -> subprocess.CompletedProcess:
+    """Runs Python code in which nothing of ours has been imported."""
+    code = f'{code}\nimport sys; assert "adasap_det" not in sys.modules'
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+    )
+
+
+# ------------------------------------------------------------------ MMDetection
+
+
+def test_ssd_head_cannot_predict():
+    from mmdet.models import SSDHead
+
+    from .test_mmdet_fixes import small_head
+
+    class Released(SSDHead):
+        __init__ = inspect.unwrap(SSDHead.__init__)
+
+    head = small_head(Released)
+    meta = dict(img_shape=(32, 32), scale_factor=(1.0, 1.0))
+    with (
+        torch.no_grad(),
+        still_there('adasap_det/compat/mmdet_fixes.py, _let_ssd_head_predict'),
+        pytest.raises(AttributeError, match='loss_cls'),
+    ):
+        outputs = head((torch.zeros(1, 4, 2, 2),))
+        head.predict_by_feat(*outputs, batch_img_metas=[meta], cfg=head.test_cfg, rescale=False)
+
+
+def test_boxes_cannot_be_decoded_for_an_exporter(monkeypatch):
+    from mmdet.models.task_modules.coders import DeltaXYWHBBoxCoder
+
+    monkeypatch.setattr('torch.onnx.is_in_onnx_export', lambda: True)
+    coder = DeltaXYWHBBoxCoder()
+    with (
+        still_there('adasap_det/deploy/graphs.py, the clipping in DecodedDetector.candidates'),
+        pytest.raises(ModuleNotFoundError, match=r'mmdet\.core'),
+    ):
+        coder.decode(torch.zeros(1, 2, 4), torch.zeros(1, 2, 4), max_shape=(8, 8))
+
+
+def test_a_broken_annotation_is_not_named(tmp_path):
+    from mmdet.datasets import XMLDataset
+
+    parse = inspect.unwrap(XMLDataset.parse_data_info)
+    path = tmp_path / '000007.xml'
+    path.write_text('<annotation>')
+    dataset = SimpleNamespace(sub_data_root=str(tmp_path), backend_args=None)
+    info = dict(img_id='000007', file_name='000007.jpg', xml_path=str(path))
+    with pytest.raises(Exception) as raised:
+        parse(dataset, info)
+    with still_there('adasap_det/datasets/annotation_errors.py'):
+        assert '000007' not in str(raised.value)
+
+
+def test_voc_metric_rounds():
+    from mmdet.evaluation import VOCMetric
+
+    metric = VOCMetric(iou_thrs=0.5, metric='mAP', eval_mode='area')
+    metric.dataset_meta = dict(classes=('thing',), dataset_type='VOC2007')
+    boxes = np.array([[0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]], dtype=np.float32)
+    truth = dict(
+        bboxes=boxes,
+        labels=np.zeros(3, dtype=np.int64),
+        bboxes_ignore=np.empty((0, 4), dtype=np.float32),
+        labels_ignore=np.empty(0, dtype=np.int64),
+    )
+    # One of three is found: the area below the curve is a third.
+    found = [np.array([[0, 0, 9, 9, 0.9]], dtype=np.float32)]
+    metrics = metric.compute_metrics([(truth, found)])
+    assert metrics['AP50'] == pytest.approx(1 / 3, abs=1e-3)
+    with still_there('adasap_det/robustness/evaluation/average_precision.py, AP50 of its own'):
+        assert metrics['AP50'] == 0.333
+
+
+def test_importing_metrics_warns_of_a_package_that_is_not_used():
+    from mmdet.evaluation import metrics
+
+    path = Path(metrics.__file__).with_name('faster_coco_metric.py')
+    if not path.is_file() or find_spec('faster_coco_eval') is not None:
+        pytest.skip('this MMDetection has no such metric, or all that it needs')
+    with warnings.catch_warnings(record=True) as caught, suppress(KeyError):
+        warnings.simplefilter('always')
+        # Ends in a KeyError: the metric is registered already.
+        exec(compile(path.read_text('utf-8'), str(path), 'exec'), {'__name__': 'again'})
+    with still_there(
+        "the filters of 'faster_coco_eval' in adasap_det/demo/__main__.py, "
+        'adasap_det/cli/test_robustness.py and pyproject.toml'
+    ):
+        assert any('faster_coco_eval' in str(warning.message) for warning in caught)
+
+
+# ------------------------------------------------------------------ MMCV
+
+
+def test_operators_cannot_be_imported_without_the_extension():
+    if find_spec('mmcv') is None:
+        pytest.skip('MMCV is not installed')
+    done = alone(
+        'import importlib.util, mmcv\n'
+        'if importlib.util.find_spec("mmcv._ext"): print("COMPILED")\n'
+        'else:\n'
+        '    try: import mmcv.ops\n'
+        '    except ModuleNotFoundError as error: print("MISSING", error.name)\n'
+    )
+    assert done.returncode == 0, done.stderr
+    if 'COMPILED' in done.stdout:
+        pytest.skip('this MMCV is compiled; the stand-in is not in use')
+    with still_there('adasap_det/compat/mmcv_ops.py'):
+        assert 'MISSING mmcv._ext' in done.stdout, done.stdout + done.stderr
+
+
+# ------------------------------------------------------------------ MMEngine
+
+
+def test_clip_grad_loses_its_type():
+    clip_grad = dict(type='value', clip_value=1.0)
+    OptimWrapper(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1), clip_grad=clip_grad)
+    with still_there('adasap_det/optim/optim_wrapper.py, the copy of clip_grad'):
+        assert 'type' not in clip_grad
+
+
+def test_log_history_does_not_load_with_weights_only():
+    hub = MessageHub('upstream bugs')
+    hub.update_scalar('train/loss', 1.0)
+    file = io.BytesIO()
+    torch.save({'message_hub': hub.state_dict()}, file)
+    file.seek(0)
+    with (
+        still_there('adasap_det/engine/message_hub.py'),
+        pytest.raises(pickle.UnpicklingError, match='HistoryBuffer'),
+    ):
+        torch.load(file, weights_only=True)
+
+
+def test_files_are_written_in_place(tmp_path):
+    path, same = tmp_path / 'epoch_1.pth', tmp_path / 'link.pth'
+    path.write_bytes(b'old')
+    os.link(path, same)
+    LocalBackend().put(b'new', str(path))
+    with still_there('adasap_det/engine/atomic_backend.py'):
+        # Whoever is killed on the way leaves neither the old content nor the new.
+        assert same.read_bytes() == b'new'
+
+
+@pytest.mark.parametrize('note', ['', 'gone.pth'])
+def test_a_broken_note_of_the_last_checkpoint_is_believed(tmp_path, note):
+    (tmp_path / 'last_checkpoint').write_text(note)
+    with still_there('adasap_det/engine/checkpoint.py'):
+        assert find_latest_checkpoint(str(tmp_path)) == note
+
+
+def test_room_is_made_for_a_checkpoint_before_it_is_written(tmp_path, monkeypatch):
+    there = []
+
+    def save_checkpoint(self, *args, **kwargs):
+        there.append(sorted(path.name for path in tmp_path.glob('*.pth')))
+        return save(self, *args, **kwargs)
+
+    save = Runner.save_checkpoint
+    monkeypatch.setattr(Runner, 'save_checkpoint', save_checkpoint)
+    hook = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)
+    train(tiny_config(tmp_path, custom_hooks=[], default_hooks=dict(checkpoint=hook)))
+    assert len(there) > 1 and sorted(tmp_path.glob('*.pth'))
+    with still_there('adasap_det/cli/train.py, warn_of_a_single_checkpoint'):
+        assert not any(there)
+
+
+def test_ranks_without_a_gpu_ask_for_one(monkeypatch):
+    class AskedForCudaError(Exception):
+        pass
+
+    def set_device(device):
+        raise AskedForCudaError
+
+    monkeypatch.setattr(torch.cuda, 'set_device', set_device)
+    monkeypatch.setattr(torch.distributed, 'init_process_group', lambda **kwargs: None)
+    for name, value in (('RANK', '0'), ('LOCAL_RANK', '0'), ('WORLD_SIZE', '1')):
+        monkeypatch.setenv(name, value)
+    with (
+        still_there('adasap_det/cli/common.py, _start_on_cpu'),
+        pytest.raises(AskedForCudaError),
+    ):
+        init_dist('pytorch', backend='gloo')
+
+
+def test_a_second_visualizer_of_a_name_is_the_first(tmp_path):
+    name = f'upstream bugs {tmp_path}'
+    first, second = (
+        Visualizer.get_instance(
+            name, vis_backends=[dict(type='LocalVisBackend')], save_dir=str(tmp_path / folder)
+        )
+        for folder in ('first', 'second')
+    )
+    with still_there('adasap_det/demo/runner.py, the name in build_runner'):
+        assert first is second
+
+
+@pytest.mark.parametrize(
+    ('name', 'error'),
+    [('adasap_det::ssd_voc_dense.py', ValueError), ('adasap_det::demo/x.py', AssertionError)],
+)
+def test_configs_are_inherited_from_a_closed_list_of_packages(name, error):
+    released = inspect.unwrap(Config._get_cfg_path)
+    with still_there('adasap_det/compat/config_scope.py'), pytest.raises(error):
+        released(name, 'my_config.py')
+
+
+def test_flexible_runner_forgets_where_checkpoints_go(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(AtomicBackend, 'put', lambda self, obj, path: written.append(path))
+    hook = dict(type='CheckpointHook', interval=1, backend_args=dict(backend='atomic'))
+    cfg = tiny_config(tmp_path, custom_hooks=[], default_hooks=dict(checkpoint=hook), env_cfg={})
+    cfg.strategy = dict(type='SingleDeviceStrategy')
+    FlexibleRunner.from_cfg(cfg).train()
+    with still_there('none yet; docs/upstream_bugs.md says that FlexibleRunner is not covered'):
+        assert not written and list(tmp_path.glob('epoch_*.pth'))
+
+
+# ------------------------------------------------------------------ Torch-Pruning
+
+
+WRITES = """
+import signal, torch, torch_pruning as tp
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Linear(8 * 16, 4)
+
+    def forward(self, x):
+        found = self.a(x)
+        pooled = found.new_zeros(1, 8, 4, 4)
+        pooled[torch.arange(1)] = found
+        if {empty}:
+            pooled[torch.arange(0)] = found[:0]
+        return self.b(pooled.flatten(1))
+
+graph = tp.DependencyGraph()
+graph.build_dependency(Net(), example_inputs=torch.rand(1, 3, 4, 4), verbose=False)
+signal.alarm(5)  # seconds; the groups take milliseconds where they end
+print('GROUPS', len(list(graph.get_all_groups())), flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, 'SIGALRM'), reason='the system has no alarm signal')
+def test_groups_of_indexed_writes_have_no_end():
+    done = alone(WRITES.format(empty=False))
+    assert 'GROUPS' in done.stdout, done.stderr
+    endless = alone(WRITES.format(empty=True))
+    with still_there('adasap_det/pruning/tracing.py, the pooled sum in trace_forward'):
+        assert endless.returncode == -signal.SIGALRM, endless.stdout + endless.stderr
+
+
+def test_a_split_at_a_fixed_channel_is_not_seen():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+
+        def forward(self, x):
+            first, _ = self.a(x).split(4, 1)
+            return self.b(torch.cat([first, first], 1))
+
+    net, picture = Net(), torch.rand(1, 3, 4, 4)
+    graph = tp.DependencyGraph().build_dependency(net, example_inputs=picture, verbose=False)
+    group = graph.get_pruning_group(net.a, tp.prune_conv_out_channels, idxs=[0])
+    group.prune()
+    with (
+        still_there('adasap_det/pruning/analysis.py, _broken_by_a_cut'),
+        pytest.raises(RuntimeError),
+    ):
+        net(picture)
+
+
+# ------------------------------------------------------------------ imagecorruptions
+
+
+def test_spatter_without_a_drop_is_nan(monkeypatch):
+    from imagecorruptions.corruptions import spatter
+
+    monkeypatch.setattr(np.random, 'normal', lambda size, **kwargs: np.zeros(size))
+    with np.errstate(invalid='ignore'), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        seen = spatter(np.full((40, 40, 3), 128, np.uint8), severity=1)
+    with still_there('adasap_det/robustness/corruptions/spatter.py, the last line of _water'):
+        assert np.isnan(seen).any()
+
+
+# ------------------------------------------------------------------ the list
+
+
+def entries() -> dict[str, dict[str, str]]:
+    """Of the list: by title, its lines by their first word."""
+    found = {}
+    for section in re.split(r'^### ', LIST.read_text('utf-8'), flags=re.M)[1:]:
+        title, _, body = section.partition('\n')
+        body = re.split(r'^## ', body, flags=re.M)[0]
+        found[title] = {
+            key: re.sub(r'\s+', ' ', text).strip()
+            for key, text in re.findall(r'^- (\w+): (.*?)(?=^- |\Z)', body, flags=re.M | re.S)
+        }
+    return found
+
+
+@pytest.mark.parametrize('title', entries())
+def test_the_list_names_what_there_is(title):
+    entry = entries()[title]
+    assert list(entry) == ['package', 'cause', 'workaround', 'test']
+    files = re.findall(r'`([\w./]+\.(?:py|toml))`', entry['workaround'])
+    assert files or entry['workaround'].startswith('none')
+    assert all((ROOT / file).is_file() for file in files), files
+    tests = re.findall(r'`([\w./]+\.py)::(test_\w+)`', entry['test'])
+    assert tests or entry['test'].startswith('none')
+    for file, name in tests:
+        assert f'def {name}(' in (ROOT / file).read_text('utf-8')
+
+
+def test_every_bug_shown_here_is_listed():
+    shown = re.findall(r'^def (test_\w+)', Path(__file__).read_text('utf-8'), flags=re.M)
+    listed = ' '.join(entry['test'] for entry in entries().values())
+    own = ('test_the_list_names_what_there_is', 'test_every_bug_shown_here_is_listed')
+    assert [name for name in shown if f'::{name}`' not in listed and name not in own] == []
