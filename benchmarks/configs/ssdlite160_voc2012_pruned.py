@@ -1,7 +1,7 @@
 # Plainly pruned from the dense detector of the study (load_from is set by benchmarks/voc2012.py).
 _base_ = 'ssdlite160_voc2012_dense.py'
 
-max_epochs = 20
+max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs)
 optim_wrapper = dict(optimizer=dict(lr=0.01))
 param_scheduler = [
@@ -15,7 +15,7 @@ custom_hooks = [
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
         budget=dict(type='ParamsBudget', keep=0.4),
-        # Two epochs before the cut, one of cutting, seventeen after it (of 106 iterations each);
+        # Two epochs before the cut, one of cutting, seven after it (of 106 iterations each);
         # the paper has 10, 1 and 79.
         by_epoch=False, adaptive_begin=0, prune_begin=212, prune_steps=20, prune_interval=5,
         round_to=8, exclude=['backbone.conv1.conv'], input_size=(160, 160),

@@ -74,6 +74,8 @@ def _check_python(words: list[str]) -> None:
             _check_text(ROOT / 'adasap_det/demo/__main__.py', words[2:])
         elif words[1] == 'venv':
             pass
+        elif words[1] == 'pytest':
+            _check_paths([word for word in words[2:] if not word.startswith('-')])
         else:
             _check_module(words[1], words[2:])
         return
@@ -84,6 +86,12 @@ def _check_python(words: list[str]) -> None:
         _check_text(path, words[1:])
     else:
         raise ValueError(f'{words[0]} is no tool')
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    if missing:
+        raise ValueError(f'no such file: {", ".join(missing)}')
 
 
 def _check_module(module: str, words: Sequence[str]) -> None:

@@ -104,6 +104,7 @@ def check_options(value):
         'pip install -c no_such_file.txt numpy',
         'make no-such-target',
         'python -m adasap_det.demo --no-such-option',
+        'python -m pytest -q tests/no_such_test.py',
         'dask worker scheduler.json --no-such-option',
         'rm -rf data',
     ],
