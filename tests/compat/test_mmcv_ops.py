@@ -114,7 +114,7 @@ def test_roi_align_and_its_gradient_equal_torchvisions(aligned, sampling_ratio):
 def test_roi_align_of_a_plane_is_the_value_at_the_bin_centres():
     # f(x, y) = x at pixel centres. Bins of [2, 6) are [2, 4), [4, 6): x = 3 and 5, less the half
     # pixel that `aligned` takes off.
-    feats = torch.arange(8.0).expand(1, 1, 8, 8)
+    feats = torch.arange(8.0).repeat(1, 1, 8, 1)  # MMCV's operator reads it as contiguous
     out = RoIAlign((1, 2), 1.0, 2, aligned=True)(feats, torch.tensor([[0.0, 2, 2, 6, 6]]))
     torch.testing.assert_close(out.flatten(), torch.tensor([2.5, 4.5]))
 
