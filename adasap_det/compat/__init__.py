@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .config_scope import config_path, register_config_scope
+from .log_histories import let_log_histories_load
 from .mmcv_ops import install_mmcv_ops
 from .mmdet_fixes import apply_mmdet_fixes
 
@@ -17,4 +18,5 @@ def apply() -> None:
     """
     install_mmcv_ops()
     apply_mmdet_fixes()
+    let_log_histories_load()
     register_config_scope()

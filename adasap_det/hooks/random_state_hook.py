@@ -14,7 +14,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from adasap_det.compat.skipped_batches import seed_each_batch
-from adasap_det.engine.message_hub import restore_history, to_plain_history
 
 
 @HOOKS.register_module()
@@ -29,9 +28,6 @@ class RandomStateHook(Hook):
     Under DDP on more than two processes set ``find_unused_parameters=True`` too. Without it DDP
     lays out its buckets anew after a wrapper's first iteration, which a resumed run has later;
     the ranks' gradients are then summed in another order, and the last bits differ.
-
-    Its checkpoints hold the log history as plain tensors. MMEngine 0.10.7 cannot resume from its
-    own under PyTorch 2.6 and later.
 
     Needs ``randomness=dict(seed=...)``; without a seed MMEngine draws one and stores it in the
     checkpoint, which a resumed run takes up.
@@ -63,13 +59,6 @@ class RandomStateHook(Hook):
                 logger='current',
                 level=logging.WARNING,
             )
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        checkpoint['message_hub'] = to_plain_history(checkpoint['message_hub'])
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        if 'message_hub' in checkpoint:
-            checkpoint['message_hub'] = restore_history(checkpoint['message_hub'])
 
     def before_train_epoch(self, runner: Runner) -> None:
         self._seed(runner, runner.iter)

@@ -6,32 +6,34 @@ import sys
 import torch
 from mmdet.models import SSDHead
 from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch import nn
 
 
 def small_head(cls: type[SSDHead] = SSDHead) -> SSDHead:
-    return cls(
-        num_classes=3,
-        in_channels=(4,),
-        anchor_generator=dict(
-            type='SSDAnchorGenerator',
-            scale_major=False,
-            strides=[16],
-            ratios=[[2]],
-            min_sizes=[16],
-            max_sizes=[32],
-            input_size=32,
-        ),
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
-        test_cfg=ConfigDict(
-            nms=dict(type='nms', iou_threshold=0.45),
-            nms_pre=100,
-            min_bbox_size=0,
-            score_thr=0.02,
-            max_per_img=10,
-        ),
-    )
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return cls(
+            num_classes=3,
+            in_channels=(4,),
+            anchor_generator=dict(
+                type='SSDAnchorGenerator',
+                scale_major=False,
+                strides=[16],
+                ratios=[[2]],
+                min_sizes=[16],
+                max_sizes=[32],
+                input_size=32,
+            ),
+            bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+            test_cfg=ConfigDict(
+                nms=dict(type='nms', iou_threshold=0.45),
+                nms_pre=100,
+                min_bbox_size=0,
+                score_thr=0.02,
+                max_per_img=10,
+            ),
+        )
 
 
 def test_ssd_head_predicts():
