@@ -36,6 +36,7 @@ def globals_of_log_histories() -> list[Any]:
     A history holds NumPy arrays and references to four of its own methods, which pickle as
     calls of ``getattr``.
     """
+
     def method_of_history(owner: Any, name: str) -> Any:
         if owner is not HistoryBuffer or name not in _METHODS:
             raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed')
