@@ -109,7 +109,7 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob('epoch_*.pth'), key=lambda p: int(p.stem.rpartition('_')[2]))
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation of the sample, to one decimal."""
-    deviation = f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else ''
-    return f'{statistics.mean(values):.1f}{deviation}'
+def spread(values: Sequence[float], *, digits: int = 1) -> str:
+    """Mean and standard deviation of the sample, to one decimal or as many as asked for."""
+    mean = f'{statistics.mean(values):.{digits}f}'
+    return mean if len(values) < 2 else f'{mean} ± {statistics.stdev(values):.{digits}f}'

@@ -3,23 +3,29 @@
 Every run starts from one converged dense SSDLite-MobileNetV2 and trains for the same epochs, but
 for 'plain, two times', which trains for twice as many: as many passes through the network as the
 sharpness-aware runs make. Stopped and started again, it goes on where it was. Prints the table of
-benchmarks/README.md from what is there.
+benchmarks/README.md from what is there; with ``--record`` also from what earlier studies found,
+each from a dense detector of its own.
 
-    VOC_ROOT=/data/VOCdevkit/ python benchmarks/voc2012.py --out work_dirs/voc2012_study --jobs 2
+    VOC_ROOT=/data/VOCdevkit/ python benchmarks/voc2012.py --out work_dirs/voc2012_study --jobs 2 \
+        --record benchmarks/results/voc2012.json
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import study
 from rich.console import Console
 from rich.table import Table
+
+from adasap_det.whole_file import whole_file
 
 CONFIG = 'benchmarks/configs/ssdlite160_voc2012_{}.py'
 HOOK = 'custom_hooks.5'
@@ -70,6 +76,40 @@ class Run:
         return f'keep{round(100 * self.keep)}/{arm}/seed{self.seed}'
 
 
+@dataclass(frozen=True)
+class Record:
+    """What a run came to; AP50 in per cent.
+
+    Attributes:
+        dense: Which dense detector it started from, the beginning of its checkpoint's SHA-256.
+        keep: Share of the parameters that was asked for; 1 for the dense detector itself.
+        arm: Of ``ARMS``, or 'dense'.
+        seed: Of the run.
+        params: Parameters.
+        macs: Of one picture.
+        clean: On all pictures of the validation set.
+        p: On the pictures that are corrupted, clean.
+        mpc: On them corrupted, the mean over 15 corruptions at 5 severities.
+        severities: The mean over the corruptions at each severity.
+    """
+
+    dense: str
+    keep: float
+    arm: str
+    seed: int
+    params: int
+    macs: float
+    clean: float
+    p: float
+    mpc: float
+    severities: tuple[float, ...]
+
+    @property
+    def key(self) -> tuple[str, float, str, int]:
+        """Whose result it is: a later one takes the place of an earlier."""
+        return self.dense, self.keep, self.arm, self.seed
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, then print the table of all that is there."""
     args = _parser().parse_args(argv)
@@ -85,7 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         dense = study.train(CONFIG.format('dense'), out / 'dense', options=args.options)
         study.evaluate(CONFIG.format('dense'), dense, benchmark, options=_pictures(args.split))
         study.in_parallel(lambda run: one(run, dense, out, benchmark, args), runs, jobs=args.jobs)
-    Console(width=120).print(table(runs, out))
+    records = collect(runs, out)
+    if args.record:
+        records = merge(args.record, records)
+    Console(width=120).print(table(records))
     return 0
 
 
@@ -99,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--arms', nargs='+', default=list(MAIN), choices=ARMS)
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one thread each')
     parser.add_argument('--options', nargs='*', default=[], help='more --cfg-options of all runs')
+    parser.add_argument('--record', type=Path, help='file of results, to which new ones are added')
     parser.add_argument('--table-only', action='store_true', help='train nothing')
     return parser
 
@@ -122,34 +166,70 @@ def _pictures(split: str) -> list[str]:
     return [f'test_dataloader.dataset.ann_file=VOC2012/ImageSets/Main/{split}.txt']
 
 
-def table(runs: Sequence[Run], out: Path) -> Table:
-    """Mean and standard deviation over the seeds, AP50 in per cent."""
-    found = Table(title='VOC 2012, six classes: AP50 in %, mean and standard deviation over seeds')
-    heads = ('keep', 'arm', 'seeds', 'parameters', 'MACs', 'all clean', 'P', 'mPC', 'rPC')
-    for head in heads:
-        found.add_column(head, justify='left' if head == 'arm' else 'right')
+def collect(runs: Iterable[Run], out: Path) -> list[Record]:
+    """Results of what has been trained and evaluated."""
     dense = study.last_checkpoint(out / 'dense')
-    if dense:
-        found.add_row('1', 'dense', '1', *_cells([dense]))
-    for keep in dict.fromkeys(run.keep for run in runs):
-        found.add_section()
-        for arm in dict.fromkeys(run.arm for run in runs):
-            folders = [out / r.folder for r in runs if r.keep == keep and r.arm == arm]
-            finals = [c for folder in folders if (c := study.last_checkpoint(folder))]
-            if finals:
-                found.add_row(f'{keep:g}', arm, str(len(finals)), *_cells(finals))
+    if not dense:
+        return []
+    name = hashlib.sha256(dense.read_bytes()).hexdigest()[:8]
+    found = [_record(dense, name, keep=1, arm='dense', seed=0)]
+    for run in runs:
+        if final := study.last_checkpoint(out / run.folder):
+            found.append(_record(final, name, keep=run.keep, arm=run.arm, seed=run.seed))
     return found
 
 
-def _cells(checkpoints: Sequence[Path]) -> list[str]:
-    rows = []
-    for checkpoint in checkpoints:
-        summary = study.summary(checkpoint, AP50)
-        clean = study.logged(checkpoint, 'pascal_voc/AP50')
-        rows.append((100 * clean, 100 * summary.p, 100 * summary.mpc, 100 * summary.rpc))
-    model = study.model(checkpoints[0])
-    columns = zip(*rows, strict=True)
-    return [f'{model.params:,}', f'{model.macs / 1e6:,.0f} M', *map(study.spread, columns)]
+def _record(checkpoint: Path, dense: str, *, keep: float, arm: str, seed: int) -> Record:
+    summary, model = study.summary(checkpoint, AP50), study.model(checkpoint)
+    return Record(
+        dense=dense, keep=keep, arm=arm, seed=seed, params=model.params, macs=model.macs,
+        clean=_percent(study.logged(checkpoint, 'pascal_voc/AP50')),
+        p=_percent(summary.p), mpc=_percent(summary.mpc),
+        severities=tuple(map(_percent, summary.per_severity.values())),
+    )  # fmt: skip
+
+
+def _percent(value: float) -> float:
+    return round(100 * value, 2)
+
+
+def read(path: Path) -> list[Record]:
+    """What :func:`merge` wrote."""
+    found = json.loads(path.read_text('utf-8'))
+    return [Record(**{**one, 'severities': tuple(one['severities'])}) for one in found]
+
+
+def merge(path: Path, records: Iterable[Record]) -> list[Record]:
+    """Add results to a file of them; all that it holds then."""
+    known = read(path) if path.is_file() else []
+    merged = {record.key: record for record in (*known, *records)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as temporary:
+        lines = ',\n'.join(json.dumps(asdict(record)) for record in merged.values())
+        temporary.write_text(f'[\n{lines}\n]\n', 'utf-8')
+    return list(merged.values())
+
+
+def table(records: Sequence[Record]) -> Table:
+    """Mean and standard deviation over the runs of an arm, AP50 in per cent."""
+    found = Table(title='VOC 2012, six classes: AP50 in %, mean and standard deviation over runs')
+    heads = ('keep', 'arm', 'runs', 'parameters', 'MACs', 'all clean', 'P', 'mPC', 'rPC')
+    for head in heads:
+        found.add_column(head, justify='left' if head == 'arm' else 'right')
+    arms = ['dense', *ARMS]
+    groups = sorted({(r.keep, r.arm) for r in records}, key=lambda g: (-g[0], arms.index(g[1])))
+    for index, (keep, arm) in enumerate(groups):
+        runs = [r for r in records if (r.keep, r.arm) == (keep, arm)]
+        if index and groups[index - 1][0] != keep:
+            found.add_section()
+        found.add_row(
+            f'{keep:g}', arm, str(len(runs)),
+            study.spread([r.params / 1e6 for r in runs], digits=3) + ' M',
+            study.spread([r.macs / 1e6 for r in runs], digits=0) + ' M',
+            study.spread([r.clean for r in runs]), study.spread([r.p for r in runs]),
+            study.spread([r.mpc for r in runs]), study.spread([100 * r.mpc / r.p for r in runs]),
+        )  # fmt: skip
+    return found
 
 
 if __name__ == '__main__':
