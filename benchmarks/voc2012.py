@@ -50,6 +50,12 @@ ARMS = {
     'plain, two times': Arm('pruned', times=2),
     'SAM throughout': _stages('uniform', 'uniform'),
     'AdaSAP': Arm('adasap'),
+    'AdaSAP, two times': Arm('adasap', times=2),
+    # rho_min stays where it is: 'rho_max 0.002' is nearly the same radius for all channels.
+    'AdaSAP, rho 0.1': Arm('adasap', options=('optim_wrapper.rho=0.1',)),
+    'AdaSAP, rho 1': Arm('adasap', options=('optim_wrapper.rho=1.0',)),
+    'AdaSAP, rho_max 0.002': Arm('adasap', options=('optim_wrapper.rho_max=0.002',)),
+    'AdaSAP, rho_max 0.1': Arm('adasap', options=('optim_wrapper.rho_max=0.1',)),
     'AdaSAP, magnitude': Arm('adasap', options=(f'{HOOK}.importance.type=MagnitudeImportance',)),
     'AdaSAP, latency': Arm('adasap', options=(f'{HOOK}.budget.type=LatencyBudget',)),
     'plain, latency': Arm('pruned', options=(f'{HOOK}.budget.type=LatencyBudget',)),
