@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import nn
+
+from adasap_det.pruning.latency.timing import time_calls
+from adasap_det.pruning.tracing import eval_mode
 
 
 def measure_latency(
@@ -36,17 +39,8 @@ def measure_latency(
     if rounds < 1:
         raise ValueError(f'rounds is {rounds}; time at least one pass')
     picture = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0))
-    times: dict[str, list[float]] = {name: [] for name in models}
-    training = {name: model.training for name, model in models.items()}
-    for model in models.values():
-        model.eval()
-    with torch.inference_mode():
-        for i in range(warm_up + rounds):
-            for name, model in models.items():
-                start = time.perf_counter()
-                model(picture, mode='tensor')
-                if i >= warm_up:
-                    times[name].append(1e3 * (time.perf_counter() - start))
-    for name, model in models.items():
-        model.train(training[name])
-    return {name: statistics.median(values) for name, values in times.items()}
+    calls = {name: partial(model, picture, mode='tensor') for name, model in models.items()}
+    with ExitStack() as stack:
+        for model in models.values():
+            stack.enter_context(eval_mode(model))
+        return time_calls(calls, device=picture.device, warm_up=warm_up, rounds=rounds, seconds=0)

@@ -26,12 +26,14 @@ class Sleeper(nn.Module):
 def test_median_in_milliseconds_of_models_that_take_turns():
     calls: list[str] = []
     models = {'slow': Sleeper(0.02, calls, 'slow'), 'quick': Sleeper(0.005, calls, 'quick')}
+    models['slow'].frozen = nn.Identity().eval()
     times = measure_latency(models, input_size=(8, 16), rounds=5, warm_up=2)
-    assert calls == ['slow', 'quick'] * 7
+    assert calls == ['slow', 'slow', 'quick', 'quick', *(['slow', 'quick'] * 5)]
     # A busy machine only ever adds.
     assert 20 <= times['slow'] < 100
     assert 5 <= times['quick'] < times['slow']
     assert all(model.training for model in models.values())
+    assert not models['slow'].frozen.training  # as it was, part by part
 
 
 def test_rounds_must_be_positive():
