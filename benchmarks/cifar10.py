@@ -21,7 +21,16 @@ import study
 from rich.console import Console
 from rich.table import Table
 
-ARMS = {'plain': ('pruned', 1), 'plain, two times': ('pruned', 2), 'AdaSAP': ('adasap', 1)}
+ARMS = {
+    'plain': ('pruned', 1),
+    'plain, two times': ('pruned', 2),
+    'AdaSAP': ('adasap', 1),
+    # Until the training loss has nowhere to go.
+    'plain, four times': ('pruned', 4),
+    'plain, eight times': ('pruned', 8),
+    'AdaSAP, four times': ('adasap', 4),
+}
+MAIN = ('plain', 'plain, two times', 'AdaSAP')
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--network', default='resnet18_w8_cifar10', help='prefix of the configs')
     parser.add_argument('--keeps', nargs='+', type=float, default=[0.5, 0.3])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--arms', nargs='+', default=list(ARMS), choices=ARMS)
+    parser.add_argument('--arms', nargs='+', default=MAIN, choices=ARMS)
     parser.add_argument('--subset', type=int, default=1000, help='test pictures to corrupt')
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one thread each')
     parser.add_argument('--options', nargs='*', default=[], help='more --cfg-options of all runs')
