@@ -41,8 +41,9 @@ class Arm:
     options: tuple[str, ...] = ()
 
 
-def _stages(before: str, after: str) -> Arm:
-    return Arm('adasap', options=(f'{HOOK}.before_cut={before}', f'{HOOK}.after_cut={after}'))
+def _stages(before: str, after: str, *wrapper: str) -> Arm:
+    hook = (f'{HOOK}.before_cut={before}', f'{HOOK}.after_cut={after}')
+    return Arm('adasap', options=hook + tuple(f'optim_wrapper.{option}' for option in wrapper))
 
 
 ARMS = {
@@ -61,6 +62,8 @@ ARMS = {
     'plain, latency': Arm('pruned', options=(f'{HOOK}.budget.type=LatencyBudget',)),
     # The paper's ablation, and the adaptive stage upside down.
     'none, uniform': _stages('plain', 'uniform'),
+    # In SAM's form, with the radius at which the loss rises as much as at rho=0.5 in ASAM's.
+    'none, uniform SAM': _stages('plain', 'uniform', 'form=sam', 'rho=0.05'),
     'inverse, uniform': _stages('inverse', 'uniform'),
     'adaptive, none': _stages('adaptive', 'plain'),
     'uniform, none': _stages('uniform', 'plain'),
