@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,18 +16,17 @@ from torch.optim import Optimizer
 from adasap_det.engine.evaluate import evaluate
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
-from adasap_det.optim.perturbation import Rows
 from adasap_det.pruning.analysis import find_channel_groups
 from adasap_det.pruning.budget_types import Budget, LayeredCost, check_reachable
 from adasap_det.pruning.channels import ChannelGroup
 from adasap_det.pruning.cost import macs_cost, params_cost
 from adasap_det.pruning.importance import Importance
-from adasap_det.pruning.latency import LatencyBudget
-from adasap_det.pruning.latency.wholes import Forward
 from adasap_det.pruning.surgery import cut_channels
 from adasap_det.registry import BUDGETS, IMPORTANCES
 
+from .channel_rows import channel_rows
 from .schedule import PruningSchedule, make_schedule
+from .size_report import measured_latency, report_size
 from .structure_hook import StructureHook, averaged_models, bare_model, rewrap
 
 STATE_KEY = 'adasap_det'
@@ -329,28 +327,16 @@ class PruningHook(StructureHook):
         }
 
     def _log_size(self, runner: Runner, costs: Mapping[str, LayeredCost], event: str) -> None:
-        params, macs = costs['params'].cost(), costs['macs'].cost()
-        channels = sum(group.size for group in self.groups)
-        latency = ''
-        if isinstance(self.budget, LatencyBudget):
-            predicted = costs['cost'].cost()
-            latency = (
-                f', predicted latency {self.budget.written(predicted)} '
-                f'({predicted / self._dense["cost"]:.1%})'
-            )
-            runner.message_hub.update_scalar('train/latency_ms', predicted)
-        if self.measure_latency and runner.rank == 0:
-            measured = _latency(bare_model(runner), self.input_size)
-            latency += f', measured latency {measured:.1f} ms'
-            runner.message_hub.update_scalar('train/latency_measured_ms', measured)
-        print_log(
-            f'{event}: {channels} prunable channels in {len(self.groups)} groups; '
-            f'parameters {params / 1e6:.3f} M ({params / self._dense["params"]:.1%} of dense), '
-            f'MACs {macs / 1e9:.3f} G ({macs / self._dense["macs"]:.1%}){latency}',
-            logger='current',
+        timed = self.measure_latency and runner.rank == 0
+        report_size(
+            runner.message_hub,
+            event,
+            groups=self.groups,
+            costs=costs,
+            dense=self._dense,
+            budget=self.budget,
+            measured=measured_latency(bare_model(runner), self.input_size) if timed else None,
         )
-        runner.message_hub.update_scalar('train/params_M', params / 1e6)
-        runner.message_hub.update_scalar('train/macs_G', macs / 1e9)
 
     def _evaluate(self, runner: Runner, when: str) -> None:
         """Metrics on the validation set, without the hooks that save best checkpoints."""
@@ -367,35 +353,6 @@ class PruningHook(StructureHook):
         runner.visualizer.add_scalars(
             {f'{key}/{name}': value for name, value in metrics.items()}, step=runner.iter
         )
-
-
-def channel_rows(model: nn.Module, groups: Sequence[ChannelGroup]) -> dict[nn.Parameter, Rows]:
-    """Channel of each row of each parameter, counted over all groups in their order.
-
-    Rows of no group have channel -1.
-    """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    rows: dict[nn.Parameter, Rows] = {}
-    offset = 0
-    for group in groups:
-        for piece in group.own:
-            parameter = parameters.get(piece.name)
-            if parameter is None:  # a buffer
-                continue
-            if parameter not in rows:
-                ball = torch.full((parameter.shape[piece.dim],), -1, device=parameter.device)
-                rows[parameter] = Rows(piece.dim, ball)
-            ball = rows[parameter].ball
-            ball[piece.positions.to(ball.device)] = (offset + piece.channels).to(ball.device)
-        offset += group.size
-    return rows
-
-
-def _latency(model: nn.Module, input_size: tuple[int, int]) -> float:
-    """Milliseconds of a forward pass on one picture, without decoding and NMS."""
-    device = next(model.parameters()).device
-    forward = Forward(input_size, 1, torch.float32, device)
-    return forward.time([copy.deepcopy(model)], seconds=1.0)[0]
 
 
 def _optimizers(runner: Runner) -> list[Optimizer]:

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from adasap_det.engine.unwrap import unwrap
 
+from .channel_radii import ChannelRadii
 from .loss_check import MOST_SKIPPED, NonFiniteLossError, describe
 from .perturbation import (
     FORMS,
     Membership,
     Rows,
-    adaptive_radius,
     ascent_perturbation,
     check_radii,
 )
@@ -103,9 +103,7 @@ class SharpnessAwareMixin(OptimWrapper):
         self.foreach = foreach
 
         self._stage = 'uniform'
-        self._rows: dict[int, Rows] = {}  # by id of the parameter
-        self._scores: Tensor | None = None
-        self._radii: Tensor | None = None
+        self._channels = ChannelRadii()
         self._call: ModelCall | None = None
         self._ascending = False
         self._reused = ReusedDirection(alpha=alpha, reduced=sync_perturbation)
@@ -134,9 +132,7 @@ class SharpnessAwareMixin(OptimWrapper):
             rows: For parameters that belong to channel groups, the channel of each row, counted
                 over the whole model; -1 for a row of no group. To be set anew after a cut.
         """
-        # Ball 0 is that of all rows of no group, ball c + 1 that of channel c.
-        self._rows = {id(p): Rows(row.dim, row.ball + 1) for p, row in rows.items()}
-        self._scores = self._radii = None
+        self._channels.set_rows(rows)
 
     def set_scores(self, scores: Tensor) -> Tensor:
         """Turn the channels' importance into radii for the adaptive stage, or the inverse one.
@@ -148,14 +144,9 @@ class SharpnessAwareMixin(OptimWrapper):
         Returns:
             The radii, shape ``(C,)``.
         """
-        self._scores = scores
-        self._radii = adaptive_radius(
-            scores.float(),
-            rho_min=self.rho_min,
-            rho_max=self.rho_max,
-            inverse=self._stage == 'inverse',
+        return self._channels.set_scores(
+            scores, rho_min=self.rho_min, rho_max=self.rho_max, inverse=self._stage == 'inverse'
         )
-        return self._radii
 
     @property
     def perturbs(self) -> bool:
@@ -332,9 +323,10 @@ class SharpnessAwareMixin(OptimWrapper):
         """Parameters that this step perturbs."""
         wanted = candidates(bare, exclude=self.exclude, layers=self.layers)
         if self._stage in BY_CHANNEL and self._rest_radius() == 0:
-            wanted = [p for p in wanted if id(p) in self._rows]
-        if self._stage in BY_CHANNEL and self.share < 1 and self._scores is not None:
-            wanted = least_important(wanted, self._rows, self._scores, share=self.share)
+            wanted = [p for p in wanted if id(p) in self._channels.rows]
+        scores = self._channels.scores
+        if self._stage in BY_CHANNEL and self.share < 1 and scores is not None:
+            wanted = least_important(wanted, self._channels.rows, scores, share=self.share)
         return wanted
 
     @torch.compiler.disable
@@ -367,17 +359,9 @@ class SharpnessAwareMixin(OptimWrapper):
         return float(self.rho) if self.ungrouped == 'uniform' else 0.0
 
     def _membership(self, weights: Sequence[nn.Parameter]) -> tuple[list[Membership], Tensor]:
-        device = weights[0].device
-        if self._stage == 'uniform':
-            return [0] * len(weights), torch.tensor([float(self.rho)], device=device)
-        if self._radii is None:
-            raise RuntimeError(
-                'the adaptive stage needs the importance of each channel, which PruningHook sets; '
-                "add custom_hooks=[dict(type='PruningHook', ...)] or leave the stage at 'uniform'"
-            )
-        rest = torch.tensor([self._rest_radius()], device=device)
-        radii = torch.cat([rest, self._radii.to(device)])
-        return [self._rows.get(id(weight), 0) for weight in weights], radii
+        if self._stage in BY_CHANNEL:
+            return self._channels.membership(weights, rest=self._rest_radius())
+        return [0] * len(weights), torch.tensor([float(self.rho)], device=weights[0].device)
 
 
 _OPTIONS = """

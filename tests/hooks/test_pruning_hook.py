@@ -10,9 +10,8 @@ from mmengine.runner import Runner
 
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.hooks import PruningHook
-from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.optim.reused_direction import DIRECTION
-from adasap_det.pruning import count_macs, count_params, find_channel_groups
+from adasap_det.pruning import count_macs, count_params
 from adasap_det.pruning.structure import META_KEY
 
 from ..pruning.latency.known import install
@@ -100,8 +99,8 @@ class Radii(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == 0:
-            self.radii = runner.optim_wrapper._radii.clone()
-            self.scores = runner.optim_wrapper._scores.clone()
+            self.radii = runner.optim_wrapper._channels.radii.clone()
+            self.scores = runner.optim_wrapper._channels.scores.clone()
 
 
 def test_the_inverse_stage_perturbs_the_important_more(tmp_path):
@@ -370,22 +369,6 @@ def test_bad_options_are_told_before_training(tmp_path, change, words):
     for word in words:
         assert word in str(error.value)
     assert not recorder.stages
-
-
-def test_channel_rows_number_channels_over_all_groups():
-    model = TinyNet(width=4)
-    groups = find_channel_groups(model, input_size=(6, 6)).groups
-    rows = {name: None for name, _ in model.named_parameters()}
-    by_parameter = channel_rows(model, groups)
-    for name, parameter in model.named_parameters():
-        if parameter in by_parameter:
-            rows[name] = by_parameter[parameter].ball.tolist()
-    sizes = {g.name: g.size for g in groups}
-    assert sum(sizes.values()) == 8
-    assert rows['inner.weight'] == rows['inner_bn.weight'] == rows['inner_bn.bias']
-    assert rows['stem.weight'] == rows['back.weight'] == rows['stem.bias'] == rows['bn.bias']
-    assert sorted(rows['inner.weight'] + rows['stem.weight']) == list(range(8))
-    assert rows['out.weight'] is None
 
 
 def test_input_size_is_read_from_the_pipeline():

@@ -1,0 +1,65 @@
+"""What the log and the scalars say of a model's size while it shrinks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from mmengine.logging import MessageHub, print_log
+from torch import nn
+
+from adasap_det.pruning.budget_types import Budget, LayeredCost
+from adasap_det.pruning.channels import ChannelGroup
+from adasap_det.pruning.latency import LatencyBudget
+from adasap_det.pruning.latency.wholes import Forward
+
+
+def report_size(
+    hub: MessageHub,
+    event: str,
+    *,
+    groups: Sequence[ChannelGroup],
+    costs: Mapping[str, LayeredCost],
+    dense: Mapping[str, float],
+    budget: Budget,
+    measured: float | None = None,
+) -> None:
+    """Log one line and the scalars ``train/params_M``, ``train/macs_G`` and the latencies.
+
+    Args:
+        hub: Where the scalars go.
+        event: What has just been done, the beginning of the line.
+        groups: Channel groups of the model as it is now.
+        costs: Of the model as it is now: its ``params`` and ``macs``, and the budget's ``cost``.
+        dense: The same of the dense model.
+        budget: Predicts the latency, if it is one of latency.
+        measured: Latency in milliseconds, if it was measured.
+    """
+    params, macs = costs['params'].cost(), costs['macs'].cost()
+    channels = sum(group.size for group in groups)
+    latency = ''
+    if isinstance(budget, LatencyBudget):
+        predicted = costs['cost'].cost()
+        latency = (
+            f', predicted latency {budget.written(predicted)} ({predicted / dense["cost"]:.1%})'
+        )
+        hub.update_scalar('train/latency_ms', predicted)
+    if measured is not None:
+        latency += f', measured latency {measured:.1f} ms'
+        hub.update_scalar('train/latency_measured_ms', measured)
+    print_log(
+        f'{event}: {channels} prunable channels in {len(groups)} groups; '
+        f'parameters {params / 1e6:.3f} M ({params / dense["params"]:.1%} of dense), '
+        f'MACs {macs / 1e9:.3f} G ({macs / dense["macs"]:.1%}){latency}',
+        logger='current',
+    )
+    hub.update_scalar('train/params_M', params / 1e6)
+    hub.update_scalar('train/macs_G', macs / 1e9)
+
+
+def measured_latency(model: nn.Module, input_size: tuple[int, int]) -> float:
+    """Milliseconds of a forward pass on one picture, without decoding and NMS."""
+    device = next(model.parameters()).device
+    forward = Forward(input_size, 1, torch.float32, device)
+    return forward.time([copy.deepcopy(model)], seconds=1.0)[0]
