@@ -244,9 +244,10 @@ def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):
 
 def test_evaluates_around_the_cut(tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(
-        'adasap_det.hooks.pruning_hook.print_log', lambda text, **_: told.append(text)
-    )
+    for module in ('pruning_hook', 'size_report'):
+        monkeypatch.setattr(
+            f'adasap_det.hooks.{module}.print_log', lambda text, **_: told.append(text)
+        )
     cfg = tiny_config(tmp_path, custom_hooks=[{**HOOK, 'evaluate_cut': True}])
     recorder = Recorder()
     runner = run_with(cfg, recorder)
