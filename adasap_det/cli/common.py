@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ class UsageError(ValueError):
 def report_usage_errors(program: str, command: Callable[[], None]) -> int:
     """Run a command; turn what the user got wrong into one line on stderr.
 
+    A process group that the command joined ends with it.
+
     Returns:
         Exit status: 0, or 2 for a usage error. Anything else is a fault and keeps its traceback.
     """
@@ -37,7 +40,23 @@ def report_usage_errors(program: str, command: Callable[[], None]) -> int:
     except (UsageError, MissingDataError) as error:
         print(f'{program}: error: {error}', file=sys.stderr)
         return 2
+    leave_process_group()
     return 0
+
+
+def leave_process_group() -> None:
+    """End the process group, if there is one, while the interpreter is whole.
+
+    The threads of gloo hold Python objects: now and then one of them aborts the process, or waits
+    for ever, if it is left to the interpreter's end. Not to be called after a failure, when the
+    other ranks may never get here.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return
+    # A runner and its DDP are parts of cycles; as long as they live they hold the group too.
+    gc.collect()
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

@@ -1,10 +1,13 @@
 """Reading configs and telling users what is wrong."""
 
 import argparse
+import weakref
 
 import pytest
 import torch
+import torch.distributed as dist
 from mmengine.config import Config
+from torch.nn.parallel import DistributedDataParallel
 
 from adasap_det.cli import common
 from adasap_det.cli.common import UsageError
@@ -93,3 +96,34 @@ def test_other_errors_keep_their_traceback():
 
     with pytest.raises(ValueError, match='a fault of ours'):
         common.report_usage_errors('prog', fault)
+
+
+@pytest.fixture
+def group(tmp_path):
+    store = f'file://{tmp_path}/store'
+    dist.init_process_group('gloo', init_method=store, rank=0, world_size=1)
+    yield
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def test_the_process_group_and_all_that_holds_it_end_with_the_command(group):
+    held = []
+
+    def command():
+        model = DistributedDataParallel(torch.nn.Linear(2, 1))
+        model.runner = model  # as a runner and its hooks hold each other
+        held.append(weakref.ref(model))
+
+    assert common.report_usage_errors('prog', command) == 0
+    assert held[0]() is None
+    assert not dist.is_initialized()
+
+
+def test_the_process_group_stays_after_a_failure(group):
+    def fault():
+        raise RuntimeError('one rank alone')
+
+    with pytest.raises(RuntimeError, match='one rank alone'):
+        common.report_usage_errors('prog', fault)
+    assert dist.is_initialized()
