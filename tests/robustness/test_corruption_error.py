@@ -1,5 +1,8 @@
 """mCE by hand and against published numbers."""
 
+import csv
+from pathlib import Path
+
 import pytest
 
 from adasap_det.robustness.cells import CLEAN, Cell
@@ -10,6 +13,7 @@ from adasap_det.robustness.corruption_error import (
     corruption_error_of,
 )
 from adasap_det.robustness.corruptions import BENCHMARK, SEVERITIES
+from adasap_det.robustness.metrics import FULL_GRID, summarise
 
 
 def test_alexnet_is_the_unit():
@@ -49,6 +53,56 @@ def test_relative_by_hand():
     assert found.relative_ce == {'fog': pytest.approx(1.0), 'snow': pytest.approx(0.4)}
     assert found.relative_mce == pytest.approx(0.7)
     assert found.mce == pytest.approx((0.5 / 0.8 + 0.3 / 0.9) / 2)
+
+
+# Top-1 accuracy in each of the 75 cells of ImageNet-C, as published: of torchvision's AlexNet on all
+# pictures (github.com/hendrycks/robustness, issue 10), of three ResNet-50 on 5,000 of them
+# (RobustBench, model_info/imagenet/corruptions/unaggregated_results_2d.csv).
+CELLS = Path(__file__).with_name('imagenet_c_cells.csv')
+
+
+def published(network):
+    """The sweep of a published network."""
+    with open(CELLS, newline='') as file:
+        return {
+            (row['corruption'], severity): Cell(
+                row['corruption'], severity, 'x', 5000, {'top1': float(row[str(severity)])}, {}
+            )
+            for row in csv.DictReader(file)
+            if row['network'] == network
+            for severity in SEVERITIES
+        }
+
+
+def test_the_table_is_that_of_alexnets_published_cells():
+    cells = published('alexnet')
+    assert len(cells) == 75
+    for name, error in ALEXNET_ERROR.items():
+        mean = sum(1 - cells[name, s].metrics['top1'] for s in SEVERITIES) / 5
+        assert mean == pytest.approx(error, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('network', 'clean', 'accuracy', 'mce'),
+    [
+        # The mCE on all pictures, in the leaderboard of github.com/hendrycks/robustness.
+        ('resnet50', 0.7672, 39.2304, pytest.approx(76.7, abs=0.1)),
+        ('augmix', 0.7734, 48.3069, pytest.approx(65.3, abs=0.1)),
+        # RobustBench's own, from the same cells.
+        ('noisymix', 0.7714, 52.2549, pytest.approx(60.70, abs=0.01)),
+    ],
+)
+def test_published_networks_from_all_their_cells(network, clean, accuracy, mce):
+    cells = published(network)
+    assert len(cells) == 75
+    mean = sum(cell.metrics['top1'] for cell in cells.values()) / 75
+    assert 100 * mean == pytest.approx(accuracy, abs=1e-3)
+    cells[CLEAN] = Cell(*CLEAN, 'x', 5000, {'top1': clean}, {})
+    assert 100 * corruption_error_of(cells).mce == mce
+    # The paper's R_C: what is left of the clean accuracy.
+    found = summarise(cells, metric='top1', grid=FULL_GRID)
+    assert 100 * found.mpc == pytest.approx(accuracy, abs=1e-3)
+    assert found.rpc == pytest.approx(accuracy / 100 / clean, abs=1e-5)
 
 
 def test_from_the_cells_of_a_sweep():
