@@ -2,9 +2,11 @@
 
 Every run starts from one dense network. 'plain' and 'AdaSAP' train for the same epochs; 'plain, two
 times' for twice as many, which is as many passes through the network as AdaSAP makes. Stopped and
-started again, it goes on where it was. Prints the table of benchmarks/README.md.
+started again, it goes on where it was. Prints the table of benchmarks/README.md from what is there;
+with ``--record`` also from what earlier studies found, each from a dense network of its own.
 
-    CIFAR10_ROOT=/data/cifar10/ python benchmarks/cifar10.py --out work_dirs/cifar10_study --jobs 2
+    CIFAR10_ROOT=/data/cifar10/ python benchmarks/cifar10.py --out work_dirs/cifar10 --jobs 2 \
+        --network mobilenetv2_cifar10_5k --record benchmarks/results/cifar10.json
 """
 
 from __future__ import annotations
@@ -13,24 +15,46 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import records
 import study
 from rich.console import Console
 from rich.table import Table
+from study import Arm
+
+# Where a network's configs may lie: those of the studies and those that are shipped.
+CONFIGS = ('benchmarks/configs', 'configs/cifar10')
+HOOK = 'custom_hooks.1'
+
+
+def _stages(before: str, after: str, *wrapper: str) -> Arm:
+    hook = (f'{HOOK}.before_cut={before}', f'{HOOK}.after_cut={after}')
+    return Arm('adasap', options=hook + tuple(f'optim_wrapper.{option}' for option in wrapper))
+
 
 ARMS = {
-    'plain': ('pruned', 1),
-    'plain, two times': ('pruned', 2),
-    'AdaSAP': ('adasap', 1),
+    'plain': Arm('pruned'),
+    'plain, two times': Arm('pruned', times=2),
+    'AdaSAP': Arm('adasap'),
     # Until the training loss has nowhere to go.
-    'plain, four times': ('pruned', 4),
-    'plain, eight times': ('pruned', 8),
-    'AdaSAP, four times': ('adasap', 4),
+    'plain, four times': Arm('pruned', times=4),
+    'plain, eight times': Arm('pruned', times=8),
+    'AdaSAP, two times': Arm('adasap', times=2),
+    'AdaSAP, four times': Arm('adasap', times=4),
+    # What each stage is worth, and how far to go in the last.
+    'none, uniform': _stages('plain', 'uniform'),
+    'adaptive, none': _stages('adaptive', 'plain'),
+    'AdaSAP, rho 1': Arm('adasap', options=('optim_wrapper.rho=1.0',)),
+    'AdaSAP, rho 2': Arm('adasap', options=('optim_wrapper.rho=2.0',)),
+    # In SAM's form, at a radius that raises the loss about as much as rho=0.5 in ASAM's.
+    'none, uniform SAM': _stages('plain', 'uniform', 'form=sam', 'rho=0.05'),
 }
 MAIN = ('plain', 'plain, two times', 'AdaSAP')
+#: Logged values that make up the training loss at the end.
+LAST_LOSSES = 8
 
 
 @dataclass(frozen=True)
@@ -48,24 +72,66 @@ class Run:
         return f'{self.network}/keep{round(100 * self.keep)}/{arm}/seed{self.seed}'
 
 
+@dataclass(frozen=True)
+class Record:
+    """What a run came to; top-1 in per cent.
+
+    Attributes:
+        dense: Which dense network it started from, the beginning of its checkpoint's SHA-256.
+        network: Prefix of the configs.
+        keep: Share of the parameters that was asked for; 1 for the dense network itself.
+        arm: Of ``ARMS``, or 'dense'.
+        seed: Of the run.
+        params: Parameters.
+        macs: Of one picture.
+        clean: On all test pictures.
+        p: On the test pictures that are corrupted, clean.
+        mpc: On them corrupted, the mean over 15 corruptions at 5 severities.
+        severities: The mean over the corruptions at each severity.
+        loss: Training loss at the end, the mean of the last logged values.
+    """
+
+    dense: str
+    network: str
+    keep: float
+    arm: str
+    seed: int
+    params: int
+    macs: float
+    clean: float
+    p: float
+    mpc: float
+    severities: tuple[float, ...]
+    loss: float
+
+    @property
+    def key(self) -> tuple[str, str, float, str, int]:
+        """Whose result it is: a later one takes the place of an earlier."""
+        return self.dense, self.network, self.keep, self.arm, self.seed
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what is missing, then print the table."""
+    """Run what is missing, then print the table of all that is there."""
     args = _parser().parse_args(argv)
     out = Path(args.out)
-    benchmark = out / f'cifar10-c-{args.subset}'
-    build(benchmark, args.subset)
     runs = [
         Run(args.network, keep, arm, seed)
         for seed in args.seeds
         for keep in args.keeps
         for arm in args.arms
     ]
-    dense = train_dense(args.network, out, args.options)
-    evaluate(args.network, dense, benchmark)
-    study.in_parallel(
-        lambda run: one(run, dense, out, benchmark, args.options), runs, jobs=args.jobs
-    )
-    Console(width=120).print(table(runs, dense, out))
+    if not args.table_only:
+        benchmark = out / f'cifar10-c-{args.subset}'
+        build(benchmark, args.subset)
+        dense = train_dense(args.network, out, args.options)
+        evaluate(args.network, dense, benchmark)
+        study.in_parallel(
+            lambda run: one(run, dense, out, benchmark, args.options), runs, jobs=args.jobs
+        )
+    found = collect(args.network, runs, out)
+    if args.record:
+        found = records.merge(args.record, found, Record)
+    Console(width=120).print(table(found))
     return 0
 
 
@@ -79,7 +145,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--subset', type=int, default=1000, help='test pictures to corrupt')
     parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one thread each')
     parser.add_argument('--options', nargs='*', default=[], help='more --cfg-options of all runs')
+    parser.add_argument('--record', type=Path, help='file of results, to which new ones are added')
+    parser.add_argument('--table-only', action='store_true', help='train nothing')
     return parser
+
+
+def config(network: str, twin: str) -> str:
+    """Of a network, the dense, plainly pruned or AdaSAP config.
+
+    Raises:
+        SystemExit: If there is none.
+    """
+    for folder in CONFIGS:
+        path = f'{folder}/{network}_{twin}.py'
+        if (study.ROOT / path).is_file():
+            return path
+    raise SystemExit(f'no {network}_{twin}.py in {" or ".join(CONFIGS)}')
 
 
 def build(benchmark: Path, subset: int) -> None:
@@ -95,21 +176,21 @@ def build(benchmark: Path, subset: int) -> None:
 
 def train_dense(network: str, out: Path, options: Sequence[str]) -> Path:
     """The dense network that all start from."""
-    config = f'configs/cifar10/{network}_dense.py'
-    return study.train(config, out / network / 'dense', options=options)
+    return study.train(config(network, 'dense'), out / network / 'dense', options=options)
 
 
 def one(run: Run, dense: Path, out: Path, benchmark: Path, options: Sequence[str]) -> None:
     """Train and evaluate one pruned network."""
-    twin, times = ARMS[run.arm]
+    arm = ARMS[run.arm]
     own = (
         f'load_from={dense}',
         f'randomness.seed={run.seed}',
-        f'custom_hooks.1.budget.keep={run.keep}',
+        f'{HOOK}.budget.keep={run.keep}',
+        *arm.options,
         *options,
     )
-    config = f'configs/cifar10/{run.network}_{twin}.py'
-    checkpoint = study.train(config, out / run.folder, times=times, options=own)
+    twin = config(run.network, arm.config)
+    checkpoint = study.train(twin, out / run.folder, times=arm.times, options=own)
     evaluate(run.network, checkpoint, benchmark)
 
 
@@ -118,7 +199,7 @@ def evaluate(network: str, checkpoint: Path, benchmark: Path) -> None:
     subset = benchmark / 'clean'
     _link_clean(benchmark, subset)
     study.evaluate(
-        f'configs/cifar10/{network}_dense.py', checkpoint, benchmark,
+        config(network, 'dense'), checkpoint, benchmark,
         options=[f'test_dataloader.dataset.data_root={subset}'],
     )  # fmt: skip
 
@@ -136,32 +217,54 @@ def _link_clean(benchmark: Path, folder: Path) -> None:
             link.symlink_to(original)
 
 
-def table(runs: Sequence[Run], dense: Path, out: Path) -> Table:
-    """Mean and standard deviation over the seeds, in per cent."""
-    found = Table(title='CIFAR-10: top-1 in %, mean and standard deviation over seeds')
-    for head in ('network', 'keep', 'arm', 'seeds', 'parameters', 'all clean', 'P', 'mPC', 'rPC'):
-        found.add_column(head, justify='left' if head in ('network', 'arm') else 'right')
-    found.add_row(runs[0].network, '1', 'dense', '1', *_cells([dense]))
-    for keep in dict.fromkeys(run.keep for run in runs):
-        found.add_section()
-        for arm in dict.fromkeys(run.arm for run in runs):
-            chosen = [r for r in runs if r.keep == keep and r.arm == arm]
-            finals = [c for r in chosen if (c := study.last_checkpoint(out / r.folder))]
-            found.add_row(chosen[0].network, f'{keep:g}', arm, str(len(finals)), *_cells(finals))
+def collect(network: str, runs: Iterable[Run], out: Path) -> list[Record]:
+    """Results of what has been trained and evaluated."""
+    dense = study.last_checkpoint(out / network / 'dense')
+    if not dense:
+        return []
+    name = study.checksum(dense)
+    found = [_record(dense, name, Run(network, 1, 'dense', 0))]
+    for run in runs:
+        if final := study.last_checkpoint(out / run.folder):
+            found.append(_record(final, name, run))
     return found
 
 
-def _cells(checkpoints: Sequence[Path]) -> list[str]:
-    rows = []
-    for checkpoint in checkpoints:
-        found = study.summary(checkpoint, 'top1')
-        clean = study.logged(checkpoint, 'accuracy/top1')
-        rows.append((clean, 100 * found.p, 100 * found.mpc, 100 * found.rpc))
-    columns = zip(*rows, strict=True)
-    return [
-        f'{study.model(checkpoints[0]).params:,}',
-        *(study.spread(column) for column in columns),
-    ]
+def _record(checkpoint: Path, dense: str, run: Run) -> Record:
+    summary, model = study.summary(checkpoint, 'top1'), study.model(checkpoint)
+    return Record(
+        dense=dense, network=run.network, keep=run.keep, arm=run.arm, seed=run.seed,
+        params=model.params, macs=model.macs,
+        clean=round(study.logged(checkpoint, 'accuracy/top1'), 2),
+        p=study.percent(summary.p), mpc=study.percent(summary.mpc),
+        severities=tuple(map(study.percent, summary.per_severity.values())),
+        loss=round(study.logged(checkpoint, 'loss', last=LAST_LOSSES), 4),
+    )  # fmt: skip
+
+
+def table(results: Sequence[Record]) -> Table:
+    """Mean and standard deviation over the runs of an arm, top-1 in per cent."""
+    found = Table(title='CIFAR-10: top-1 in %, mean and standard deviation over runs')
+    heads = ('network', 'keep', 'arm', 'runs', 'parameters', 'clean', 'P', 'mPC', 'rPC', 'loss')
+    for head in heads:
+        found.add_column(head, justify='left' if head in ('network', 'arm') else 'right')
+    arms = ['dense', *ARMS]
+    groups = sorted(
+        {(r.network, r.keep, r.arm) for r in results},
+        key=lambda g: (g[0], -g[1], arms.index(g[2])),
+    )
+    for index, (network, keep, arm) in enumerate(groups):
+        runs = [r for r in results if (r.network, r.keep, r.arm) == (network, keep, arm)]
+        if index and groups[index - 1][:2] != (network, keep):
+            found.add_section()
+        found.add_row(
+            network, f'{keep:g}', arm, str(len(runs)),
+            study.spread([r.params / 1e3 for r in runs]) + ' k',
+            study.spread([r.clean for r in runs]), study.spread([r.p for r in runs]),
+            study.spread([r.mpc for r in runs]), study.spread([100 * r.mpc / r.p for r in runs]),
+            study.spread([r.loss for r in runs], digits=2),
+        )  # fmt: skip
+    return found
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ a training that was stopped goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,15 @@ from adasap_det.robustness.cells import ModelInfo, load_results
 from adasap_det.robustness.metrics import FULL_GRID, Robustness, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to prune: a twin of the config, how many times its epochs, and what differs from it."""
+
+    config: str
+    times: int = 1
+    options: tuple[str, ...] = ()
 
 
 def call(tool: str, *arguments: str, log: Path) -> None:
@@ -95,11 +106,16 @@ def model(checkpoint: Path) -> ModelInfo:
     return load_results(checkpoint.parent / 'robustness').model
 
 
-def logged(checkpoint: Path, key: str) -> float:
-    """The last value of a scalar that the training of this checkpoint logged."""
+def logged(checkpoint: Path, key: str, *, last: int = 1) -> float:
+    """Mean of the ``last`` values of a scalar that the training of this checkpoint logged."""
     logs = sorted(checkpoint.parent.glob('*/vis_data/scalars.json'))
     lines = [json.loads(line) for log in logs for line in log.read_text('utf-8').splitlines()]
-    return [line[key] for line in lines if key in line][-1]
+    return statistics.mean([line[key] for line in lines if key in line][-last:])
+
+
+def checksum(checkpoint: Path) -> str:
+    """Which network it is: the beginning of its SHA-256."""
+    return hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:8]
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -107,6 +123,11 @@ def last_checkpoint(folder: Path) -> Path | None:
     if not (folder / 'robustness' / 'model.json').is_file():
         return None
     return max(folder.glob('epoch_*.pth'), key=lambda p: int(p.stem.rpartition('_')[2]))
+
+
+def percent(value: float) -> float:
+    """Of a share, to two decimals."""
+    return round(100 * value, 2)
 
 
 def spread(values: Sequence[float], *, digits: int = 1) -> str:

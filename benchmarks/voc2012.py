@@ -13,32 +13,21 @@ each from a dense detector of its own.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+import records
 import study
 from rich.console import Console
 from rich.table import Table
-
-from adasap_det.whole_file import whole_file
+from study import Arm
 
 CONFIG = 'benchmarks/configs/ssdlite160_voc2012_{}.py'
 HOOK = 'custom_hooks.5'
 AP50 = 'AP50'
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A way to prune: a config, how many times its epochs, and what differs from it."""
-
-    config: str
-    times: int = 1
-    options: tuple[str, ...] = ()
 
 
 def _stages(before: str, after: str, *wrapper: str) -> Arm:
@@ -134,10 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         dense = study.train(CONFIG.format('dense'), out / 'dense', options=args.options)
         study.evaluate(CONFIG.format('dense'), dense, benchmark, options=_pictures(args.split))
         study.in_parallel(lambda run: one(run, dense, out, benchmark, args), runs, jobs=args.jobs)
-    records = collect(runs, out)
+    found = collect(runs, out)
     if args.record:
-        records = merge(args.record, records)
-    Console(width=120).print(table(records))
+        found = records.merge(args.record, found, Record)
+    Console(width=120).print(table(found))
     return 0
 
 
@@ -180,7 +169,7 @@ def collect(runs: Iterable[Run], out: Path) -> list[Record]:
     dense = study.last_checkpoint(out / 'dense')
     if not dense:
         return []
-    name = hashlib.sha256(dense.read_bytes()).hexdigest()[:8]
+    name = study.checksum(dense)
     found = [_record(dense, name, keep=1, arm='dense', seed=0)]
     for run in runs:
         if final := study.last_checkpoint(out / run.folder):
@@ -192,43 +181,22 @@ def _record(checkpoint: Path, dense: str, *, keep: float, arm: str, seed: int) -
     summary, model = study.summary(checkpoint, AP50), study.model(checkpoint)
     return Record(
         dense=dense, keep=keep, arm=arm, seed=seed, params=model.params, macs=model.macs,
-        clean=_percent(study.logged(checkpoint, 'pascal_voc/AP50')),
-        p=_percent(summary.p), mpc=_percent(summary.mpc),
-        severities=tuple(map(_percent, summary.per_severity.values())),
+        clean=study.percent(study.logged(checkpoint, 'pascal_voc/AP50')),
+        p=study.percent(summary.p), mpc=study.percent(summary.mpc),
+        severities=tuple(map(study.percent, summary.per_severity.values())),
     )  # fmt: skip
 
 
-def _percent(value: float) -> float:
-    return round(100 * value, 2)
-
-
-def read(path: Path) -> list[Record]:
-    """What :func:`merge` wrote."""
-    found = json.loads(path.read_text('utf-8'))
-    return [Record(**{**one, 'severities': tuple(one['severities'])}) for one in found]
-
-
-def merge(path: Path, records: Iterable[Record]) -> list[Record]:
-    """Add results to a file of them; all that it holds then."""
-    known = read(path) if path.is_file() else []
-    merged = {record.key: record for record in (*known, *records)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        lines = ',\n'.join(json.dumps(asdict(record)) for record in merged.values())
-        temporary.write_text(f'[\n{lines}\n]\n', 'utf-8')
-    return list(merged.values())
-
-
-def table(records: Sequence[Record]) -> Table:
+def table(results: Sequence[Record]) -> Table:
     """Mean and standard deviation over the runs of an arm, AP50 in per cent."""
     found = Table(title='VOC 2012, six classes: AP50 in %, mean and standard deviation over runs')
     heads = ('keep', 'arm', 'runs', 'parameters', 'MACs', 'all clean', 'P', 'mPC', 'rPC')
     for head in heads:
         found.add_column(head, justify='left' if head == 'arm' else 'right')
     arms = ['dense', *ARMS]
-    groups = sorted({(r.keep, r.arm) for r in records}, key=lambda g: (-g[0], arms.index(g[1])))
+    groups = sorted({(r.keep, r.arm) for r in results}, key=lambda g: (-g[0], arms.index(g[1])))
     for index, (keep, arm) in enumerate(groups):
-        runs = [r for r in records if (r.keep, r.arm) == (keep, arm)]
+        runs = [r for r in results if (r.keep, r.arm) == (keep, arm)]
         if index and groups[index - 1][0] != keep:
             found.add_section()
         found.add_row(
