@@ -55,8 +55,8 @@ def test_relative_by_hand():
     assert found.mce == pytest.approx((0.5 / 0.8 + 0.3 / 0.9) / 2)
 
 
-# Top-1 accuracy in each of the 75 cells of ImageNet-C, as published: of torchvision's AlexNet on all
-# pictures (github.com/hendrycks/robustness, issue 10), of three ResNet-50 on 5,000 of them
+# Top-1 accuracy in each of the 75 cells of ImageNet-C, as published: of torchvision's AlexNet on
+# all pictures (github.com/hendrycks/robustness, issue 10), of three ResNet-50 on 5,000 of them
 # (RobustBench, model_info/imagenet/corruptions/unaggregated_results_2d.csv).
 CELLS = Path(__file__).with_name('imagenet_c_cells.csv')
 
