@@ -26,11 +26,11 @@ from adasap_det.cli.common import (
 )
 from adasap_det.engine.preflight import check_data
 from adasap_det.robustness.benchmark import BenchmarkError
-from adasap_det.robustness.cells import CLEAN, Cell, CellKey, load_results
+from adasap_det.robustness.cells import CLEAN, Cell, CellKey, ShiftedSet, load_results
 from adasap_det.robustness.corruption_error import imagenet_corruption_error
 from adasap_det.robustness.corruptions import check_corruptions, check_severities
 from adasap_det.robustness.evaluation.task import task_of
-from adasap_det.robustness.metrics import FULL_GRID, Robustness, summarise
+from adasap_det.robustness.metrics import FULL_GRID, Robustness, ratio, summarise
 
 _PROGRAM = 'adasap-test-robustness'
 
@@ -92,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
         help='write report.html into the folder of the results; folders of other models named '
         'here are compared with this one, the first being the baseline',
     )
+    parser.add_argument(
+        '--shifted',
+        nargs='+',
+        default=[],
+        metavar='NAME=CONFIG',
+        help='other test sets of the same classes, those of these configs: V2=configs/imagenet/'
+        'resnet50_imagenet_v2.py gives the accuracy on ImageNet-V2 and R_V2, its share of the '
+        'clean one',
+    )
     parser.add_argument('--verbose', action='store_true', help="show MMEngine's log too")
     add_common_options(parser)
     return parser
@@ -125,15 +134,17 @@ def _test(args: argparse.Namespace) -> None:
         raise UsageError(f'config {args.config!r} has no test_dataloader; add one to test with')
     add_structure_hook(cfg)
     check_data(cfg, stages=('test',))
+    others = _shifted_configs(args)
     try:
         cells = _sweep(
-            args, cfg, out=out, name=name, corruptions=corruptions, severities=severities
+            args, cfg, others, out=out, name=name, corruptions=corruptions, severities=severities
         )
         if not is_main_process():
             return
         grid = [key for key in FULL_GRID if key in cells] or [key for key in cells if key != CLEAN]
-        _show(summarise(cells, metric=args.metric, grid=grid), args.metric, name)
-        _show_corruption_error(cells, len(load_results(out).model.dataset.classes))
+        results = load_results(out)
+        _show(summarise(cells, metric=args.metric, grid=grid), args.metric, name, results.shifted)
+        _show_corruption_error(cells, len(results.model.dataset.classes))
         if args.report is not None:
             _report([*args.report, str(out)], out, args.metric)
     except (BenchmarkError, ValueError) as error:
@@ -143,15 +154,35 @@ def _test(args: argparse.Namespace) -> None:
         print(f'Compare models: python tools/robustness_report.py {out} OTHER --out report')
 
 
+def _shifted_configs(args: argparse.Namespace) -> dict[str, tuple[str, Config]]:
+    """The configs of ``--shifted`` by name, their data looked for."""
+    found: dict[str, tuple[str, Config]] = {}
+    for text in args.shifted:
+        name, equals, path = text.partition('=')
+        if not (equals and name and path):
+            raise UsageError(f'--shifted {text!r}: give NAME=CONFIG, as V2=path/of/a_config.py')
+        if name in found:
+            raise UsageError(f'--shifted: {name!r} is there twice; give each set its own name')
+        other = argparse.Namespace(**{**vars(args), 'config': path, 'cfg_options': None})
+        cfg = load_config(other)
+        if not cfg.get('test_dataloader'):
+            raise UsageError(f'config {path!r} has no test_dataloader; add one to test with')
+        check_data(cfg, stages=('test',))
+        found[name] = (path, cfg)
+    return found
+
+
 def _sweep(
     args: argparse.Namespace,
     cfg: Config,
+    others: Mapping[str, tuple[str, Config]],
     *,
     out: Path,
     name: str,
     corruptions: tuple[str, ...],
     severities: tuple[int, ...],
 ) -> dict[CellKey, Cell]:
+    from adasap_det.robustness.evaluation.shifted import evaluate_shifted
     from adasap_det.robustness.evaluation.sources import OnTheFly, open_benchmark
     from adasap_det.robustness.evaluation.sweep import Sweep
 
@@ -161,6 +192,8 @@ def _sweep(
     sweep = Sweep(runner, cfg, out=out, source=source, grid=grid, name=name)
     sweep.load()
     cells = sweep.run()
+    if others:
+        evaluate_shifted(sweep, others)
     sweep.describe(config=args.config, checkpoint=args.checkpoint)
     sweep.paint(args.pictures)
     return cells
@@ -172,7 +205,7 @@ def default_name(checkpoint: str) -> str:
     return f'{path.parent.name} {path.stem}'
 
 
-def _show(summary: Robustness, metric: str, name: str) -> None:
+def _show(summary: Robustness, metric: str, name: str, shifted: Sequence[ShiftedSet]) -> None:
     cells = len(summary.per_corruption) * len(summary.per_severity)
     whole = cells == len(FULL_GRID)
     table = Table(title=f'{name}: {metric} in %, mean over the severities')
@@ -184,6 +217,11 @@ def _show(summary: Robustness, metric: str, name: str) -> None:
     table.add_row('clean (P)', _percent(summary.p))
     table.add_row('mPC' if whole else f'mean of {cells} of 75 cells', _percent(summary.mpc))
     table.add_row('rPC' if whole else 'of that, relative to clean', _percent(summary.rpc))
+    for other in shifted:
+        value = other.metrics.get(metric)
+        table.add_section()
+        table.add_row(other.name, _percent(value))
+        table.add_row(f'R_{other.name}', _percent(ratio(value, summary.p)))
     Console().print(table)
 
 

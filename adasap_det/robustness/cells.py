@@ -6,6 +6,7 @@ severity 0. All is plain JSON, so that other tools can read it::
     RESULTS/model.json                 the model: ModelInfo
     RESULTS/cells/clean.json           Cell
     RESULTS/cells/fog-3.json           Cell
+    RESULTS/shifted.json               list of ShiftedSet: the model on other test sets
     RESULTS/pictures/pictures.json     list of ExamplePicture, files beside it
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 SCHEMA = 1
 CellKey = tuple[str | None, int]
 CLEAN: CellKey = (None, 0)
+_SHIFTED = 'shifted.json'
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,27 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class ShiftedSet:
+    """Metrics on another test set of the same classes.
+
+    Attributes:
+        name: As reports call it: 'V2' for ImageNet-V2, whose share of the clean value is R_V2.
+        config: Whose test set it is.
+        images: How many.
+        metrics: By name, fractions in [0, 1]; None where undefined.
+        checkpoint_sha256: Of the model's file.
+        fingerprint: Of everything that the result depends on.
+    """
+
+    name: str
+    config: str
+    images: int
+    metrics: dict[str, float | None]
+    checkpoint_sha256: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class ExamplePicture:
     """A picture with detections painted on; ``file`` lies in the folder ``pictures``."""
 
@@ -129,6 +152,7 @@ class ModelResults:
     cells: dict[CellKey, Cell]
     pictures: tuple[ExamplePicture, ...]
     folder: Path
+    shifted: tuple[ShiftedSet, ...] = ()
 
 
 def cell_file(key: CellKey) -> str:
@@ -156,6 +180,23 @@ def save_pictures(
     return _save(path, [dataclasses.asdict(picture) for picture in pictures])
 
 
+def save_shifted(folder: str | os.PathLike[str], sets: typing.Sequence[ShiftedSet]) -> Path:
+    """Write the list of other test sets in one step."""
+    return _save(Path(folder) / _SHIFTED, [dataclasses.asdict(one) for one in sets])
+
+
+def load_shifted(
+    folder: str | os.PathLike[str], *, checkpoint_sha256: str
+) -> tuple[ShiftedSet, ...]:
+    """The other test sets that this checkpoint was evaluated on; none where there is no list.
+
+    Raises:
+        ValueError: If the file does not hold what it should.
+    """
+    found = _load_list(Path(folder) / _SHIFTED, ShiftedSet)
+    return tuple(one for one in found if one.checkpoint_sha256 == checkpoint_sha256)
+
+
 def load_results(folder: str | os.PathLike[str]) -> ModelResults:
     """Read a folder of results.
 
@@ -168,18 +209,13 @@ def load_results(folder: str | os.PathLike[str]) -> ModelResults:
             f'{root} holds no results: there is no model.json; give the folder that '
             f'tools/test_robustness.py wrote'
         )
-    pictures: tuple[ExamplePicture, ...] = ()
-    listing = root / 'pictures' / 'pictures.json'
-    if listing.is_file():
-        entries = _load(listing)
-        if not isinstance(entries, list):
-            raise ValueError(f'{listing} should hold a list')
-        pictures = tuple(_build(ExamplePicture, entry, listing) for entry in entries)
+    model = _build(ModelInfo, _load(root / 'model.json'), root / 'model.json', schema=True)
     return ModelResults(
-        model=_build(ModelInfo, _load(root / 'model.json'), root / 'model.json', schema=True),
+        model=model,
         cells=load_cells(root),
-        pictures=pictures,
+        pictures=_load_list(root / 'pictures' / 'pictures.json', ExamplePicture),
         folder=root,
+        shifted=load_shifted(root, checkpoint_sha256=model.checkpoint_sha256),
     )
 
 
@@ -223,6 +259,16 @@ def _load(path: Path) -> Any:
         raise ValueError(
             f'{path} cannot be read: {error}; delete it and evaluate this part again'
         ) from error
+
+
+def _load_list(path: Path, cls: type[Any]) -> tuple[Any, ...]:
+    """The instances that a file lists; none where there is no file."""
+    if not path.is_file():
+        return ()
+    entries = _load(path)
+    if not isinstance(entries, list):
+        raise ValueError(f'{path} should hold a list')
+    return tuple(_build(cls, entry, path) for entry in entries)
 
 
 def _build(cls: type[Any], data: Any, path: Path, *, schema: bool = False) -> Any:

@@ -117,8 +117,12 @@ def _performance(
     severities = tuple(severities)
     clean = values.get(CLEAN)
     mpc = _mean([_mean([values.get((name, s)) for s in severities]) for name in corruptions])
-    rpc = None if mpc is None or not clean else mpc / clean
-    return Performance(p=clean, mpc=mpc, rpc=rpc)
+    return Performance(p=clean, mpc=mpc, rpc=ratio(mpc, clean))
+
+
+def ratio(value: float | None, base: float | None) -> float | None:
+    """A quotient, None where it is undefined."""
+    return None if value is None or not base else value / base
 
 
 def _mean(values: list[float | None]) -> float | None:

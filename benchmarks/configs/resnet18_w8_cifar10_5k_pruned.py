@@ -18,6 +18,6 @@ custom_hooks = [
         # Two epochs before the cut, one of cutting, thirteen after it (of 78 iterations each);
         # the paper has 10, 1 and 79.
         by_epoch=False, adaptive_begin=0, prune_begin=156, prune_steps=10, prune_interval=8,
-        round_to=2, input_size=(32, 32), evaluate_cut=True,
+        round_to=2, input_size=(32, 32),
     ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import cv2
@@ -180,3 +181,66 @@ def test_a_crop_of_pictures_with_boxes_is_refused(shapes, tmp_path, capsys):
     assert make_voc_c.main([*source, '--crop', '64', '--workers', '0']) == 2
     assert "does not go with the layout 'voc'" in capsys.readouterr().err
     assert not (tmp_path / 'c').exists()
+
+
+@pytest.fixture
+def shifted(config, folders, tmp_path) -> Path:
+    """The test pictures in folders called by number, turned by one: a model that is right about
+    the first is wrong here."""
+    for label, kind in enumerate(CLASSES):
+        target = tmp_path / 'numbered' / str((label + 1) % 3)
+        shutil.copytree(folders / 'test' / kind, target)
+    path = tmp_path / 'shifted.py'
+    path.write_text(f"""
+_base_ = {str(config)!r}
+test_dataloader = dict(dataset=dict(
+    _delete_=True, type='MappedFolder', mapping='number', data_root={str(tmp_path / 'numbered')!r},
+    metainfo=dict(classes={CLASSES!r}),
+    pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')]))
+""")
+    return path
+
+
+def test_other_test_sets_and_their_share_of_the_clean_accuracy(
+    config, checkpoint, shifted, tmp_path, capsys
+):
+    same = ('--shifted', f'same={config}', f'turned={shifted}')
+    options = ('--pictures', '0', '--report')
+    found = evaluate(config, checkpoint, tmp_path / 'out', *options, *same)
+    clean = found.cells[None, 0]
+    by_name = {one.name: one for one in found.shifted}
+    assert by_name['same'].metrics == clean.metrics and by_name['same'].images == 12
+    # Three classes of four pictures: what is taken for its neighbour is right in the turned set.
+    assert by_name['turned'].metrics['top1'] <= 1 - clean.metrics['top1']
+    share = by_name['turned'].metrics['top1'] / clean.metrics['top1']
+    out = capsys.readouterr().out
+    assert re.search(rf'R_turned\W+{100 * share:.1f}', out), out
+    model = json.loads((tmp_path / 'out' / 'report.json').read_text())['models'][0]
+    assert model['shifted']['same']['value_over_P'] == 1
+    # A later run keeps them, and does not evaluate them again.
+    again = evaluate(config, checkpoint, tmp_path / 'out', '--shifted', f'turned={shifted}')
+    assert again.shifted == found.shifted
+    assert 'turned is there already' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        ('v2.py', "--shifted 'v2.py': give NAME=CONFIG"),
+        ('V2=nowhere.py', "config 'nowhere.py' does not exist"),
+        ('V2=adasap_det::demo/shapes_dense.py', 'data_root'),
+    ],
+)
+def test_other_test_sets_that_cannot_be(config, checkpoint, tmp_path, capsys, value, message):
+    command = [str(config), str(checkpoint), '--out', str(tmp_path), *GRID, '--shifted', value]
+    assert test_robustness.main(command) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count('\n') == 1
+
+
+def test_another_test_set_has_the_models_classes(config, checkpoint, shifted, tmp_path, capsys):
+    text = shifted.read_text().replace(repr(CLASSES), repr((*CLASSES, 'more')))
+    shifted.write_text(text)
+    command = [str(config), str(checkpoint), '--out', str(tmp_path / 'o'), *GRID]
+    assert test_robustness.main([*command, '--shifted', f'turned={shifted}']) == 2
+    assert 'has 4 classes and that of the model 3' in capsys.readouterr().err

@@ -36,6 +36,17 @@ def test_there_and_back(folder):
     assert names == {'clean.json', 'fog-3.json'}  # and nothing temporary
 
 
+def test_other_test_sets_are_those_of_this_checkpoint(folder):
+    assert c.load_results(folder).shifted == ()
+    own = c.ShiftedSet('V2', 'v2.py', 3, {'top1': 0.5, 'top5': None}, '0' * 64, 'f')
+    stale = c.ShiftedSet('Sketch', 'sketch.py', 3, {'top1': 0.25}, '1' * 64, 'f')
+    c.save_shifted(folder, [stale, own])
+    assert c.load_results(folder).shifted == (own,)
+    (folder / 'shifted.json').write_text('{}')
+    with pytest.raises(ValueError, match=r'shifted\.json should hold a list'):
+        c.load_results(folder)
+
+
 def change(path, **values):
     data = json.loads(path.read_text())
     data.update(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -13,9 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, is_main_process
-from mmengine.evaluator import Evaluator
-from mmengine.registry import METRICS
-from mmengine.runner import Runner, TestLoop
+from mmengine.runner import Runner
 
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.robustness.cells import (
@@ -29,11 +26,10 @@ from adasap_det.robustness.cells import (
     save_model,
 )
 from adasap_det.robustness.evaluation.examples import paint_examples
+from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
 from adasap_det.robustness.evaluation.sources import CellSource, leaves
 from adasap_det.robustness.evaluation.task import task_of
-
-_PREFIX = 'robustness'
 
 
 class Sweep:
@@ -186,15 +182,7 @@ class Sweep:
     def _evaluate(self, key: CellKey) -> Cell:
         began = time.perf_counter()
         loader = self._loader(key)
-        loop = TestLoop(self.runner, loader, Evaluator([self._metric()]))
-        self.runner._test_loop = loop
-        found = loop.run()
-        metrics = {
-            name.removeprefix(f'{_PREFIX}/'): value
-            for name, value in found.items()
-            if name.startswith(f'{_PREFIX}/')
-        }
-        per_class = metrics.pop('per_class')
+        metrics, per_class = measure(self.runner, loader, self.task)
         return Cell(
             corruption=key[0],
             severity=key[1],
@@ -211,14 +199,7 @@ class Sweep:
         return self.source.clean(dataset) if key == CLEAN else self.source.cell(dataset, key)
 
     def _loader(self, key: CellKey) -> Any:
-        loader = copy.deepcopy(dict(self.cfg.test_dataloader))
-        loader['dataset'] = self._dataset(key)
-        # Each cell has a loader of its own, so workers that outlive it would pile up.
-        loader['persistent_workers'] = False
-        return Runner.build_dataloader(loader, seed=0)
-
-    def _metric(self) -> Any:
-        return METRICS.build({**self.task.evaluator, 'prefix': _PREFIX, '_scope_': 'mmengine'})
+        return build_loader(self.cfg.test_dataloader, self._dataset(key))
 
     # ------------------------------------------------------------------ what is there
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from adasap_det.robustness.cells import ModelResults
 from adasap_det.robustness.corruption_error import CorruptionError, imagenet_corruption_error
 from adasap_det.robustness.corruptions.names import BENCHMARK, FAMILIES, SEVERITIES, VALIDATION
+from adasap_det.robustness.metrics import ratio
 from adasap_det.robustness.report.checks import check_comparable, check_values
 from adasap_det.robustness.report.text import clean
 
@@ -128,6 +129,16 @@ class Comparison:
             results.cells, num_classes=len(results.model.dataset.classes)
         )
 
+    @cached_property
+    def shifted(self) -> tuple[str, ...]:
+        """Names of the other test sets that at least one model was evaluated on."""
+        return tuple(dict.fromkeys(one.name for r in self.results for one in r.shifted))
+
+    def of_shifted(self, model: int, name: str) -> float | None:
+        """The metric on another test set."""
+        sets = {one.name: one for one in self.results[model].shifted}
+        return sets[name].metrics.get(self.metric) if name in sets else None
+
     def of_corruption(self, model: int, corruption: str) -> float | None:
         """Mean over the severities of a corruption that all models have."""
         return self._mean(model, [key for key in self._all_shared if key[0] == corruption])
@@ -220,11 +231,6 @@ def distinct(names: Iterable[str]) -> tuple[str, ...]:
             candidate = f'{name} ({number})'
         found.append(candidate)
     return tuple(found)
-
-
-def ratio(value: float | None, base: float | None) -> float | None:
-    """A quotient, None where it is undefined."""
-    return None if value is None or not base else value / base
 
 
 def difference(value: float | None, base: float | None) -> float | None:

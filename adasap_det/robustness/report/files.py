@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from adasap_det.robustness.report.comparison import Comparison, ratio
+from adasap_det.robustness.metrics import ratio
+from adasap_det.robustness.report.comparison import Comparison
 
 SCHEMA = 1
 _HEAD = ('model', 'corruption', 'severity', 'class', 'metric', 'value')
@@ -17,8 +18,9 @@ _HEAD = ('model', 'corruption', 'severity', 'class', 'metric', 'value')
 def to_csv(comparison: Comparison) -> str:
     """All values in long form, one a line.
 
-    Columns: model, corruption ('clean' for clean pictures), severity (0 there), class (empty for
-    the mean over classes), metric, value (a fraction; empty where undefined).
+    Columns: model, corruption ('clean' for clean pictures, 'shifted: V2' for another test set),
+    severity (0 there), class (empty for the mean over classes), metric, value (a fraction; empty
+    where undefined).
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
@@ -31,6 +33,9 @@ def to_csv(comparison: Comparison) -> str:
             for metric, classes in cell.per_class.items():
                 for label, value in classes.items():
                     writer.writerow((*where, label, metric, _number(value)))
+        for other in r.shifted:
+            for metric, value in other.metrics.items():
+                writer.writerow((name, f'shifted: {other.name}', 0, '', metric, _number(value)))
     return buffer.getvalue()
 
 
@@ -66,6 +71,13 @@ def _models(comparison: Comparison) -> Iterator[dict[str, Any]]:
             'relative_mCE': None if error is None else error.relative_mce,
             'mean': mean,
             'mean_over_P': relative,
+            'shifted': {
+                other: {
+                    'value': (value := comparison.of_shifted(index, other)),
+                    'value_over_P': ratio(value, comparison.clean(index)),
+                }
+                for other in comparison.shifted
+            },
             'params': r.model.params,
             'macs': r.model.macs,
             'latency_ms': r.model.latency_ms,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from adasap_det.robustness.metrics import ratio
 from adasap_det.robustness.report.channels import ChannelTable
-from adasap_det.robustness.report.comparison import Comparison, difference, ratio
+from adasap_det.robustness.report.comparison import Comparison, difference
 from adasap_det.robustness.report.text import (
     NONE,
     change,
@@ -85,11 +86,16 @@ def headline(comparison: Comparison) -> Table:
     models = range(len(comparison.names))
     info = [r.model for r in comparison.results]
     heads, columns = [], []
-    for head, values in (
+    scores = [
         (f'P, {comparison.metric} in %', [comparison.clean(i) for i in models]),
         (f'{mean_name(comparison)}, %', [comparison.mean(i) for i in models]),
         (f'{relative_name(comparison)}, %', [comparison.relative(i) for i in models]),
-    ):
+    ]
+    for name in comparison.shifted:
+        found = [comparison.of_shifted(i, name) for i in models]
+        kept = [ratio(value, comparison.clean(i)) for i, value in enumerate(found)]
+        scores += [(f'{name}, %', found), (f'R_{name}, %', kept)]
+    for head, values in scores:
         heads.append(head)
         texts = [percent(value) for value in values]
         unders = [points(difference(value, values[comparison.baseline])) for value in values]

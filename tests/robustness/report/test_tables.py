@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from adasap_det.robustness.cells import ShiftedSet
 from adasap_det.robustness.corruption_error import corruption_error_of
 from adasap_det.robustness.report.comparison import compare
-from adasap_det.robustness.report.files import to_json
+from adasap_det.robustness.report.files import to_csv, to_json
 from adasap_det.robustness.report.tables import by_class, by_corruption, headline, mean_name
 
 from .folders import FULL
@@ -31,6 +32,21 @@ def test_the_headline_has_differences_and_marks_the_best(comparison):
     assert [cell.text for cell in sizes] == ['26.3', '13.1', '12.9']
     assert [cell.under for cell in sizes] == ['', '\u221250 %', '\u221251 %']
     assert [cell.best for cell in sizes] == [False, False, True]
+
+
+def test_other_test_sets_stand_with_their_share_of_the_clean_value(model):
+    first, second = model('a'), model('b')
+    sha, p = second.model.checkpoint_sha256, second.cells[None, 0].metrics['AP50']
+    v2 = ShiftedSet('V2', 'v2.py', 7, {'AP50': p / 4, 'AP': None}, sha, 'f')
+    c = compare([first, replace(second, shifted=(v2,))])
+    table = headline(c)
+    assert [cell.text for cell in column(table, 'V2')] == ['\u2013', f'{25 * p:.1f}']
+    assert [cell.text for cell in column(table, 'R_V2')] == ['\u2013', '25.0']
+    models = json.loads(to_json(c, title='T'))['models']
+    assert models[0]['shifted'] == {'V2': {'value': None, 'value_over_P': None}}
+    assert models[1]['shifted'] == {'V2': {'value': p / 4, 'value_over_P': 0.25}}
+    rows = [line for line in to_csv(c).splitlines() if 'shifted' in line]
+    assert rows == [f'b,shifted: V2,0,,AP50,{p / 4!r}', 'b,shifted: V2,0,,AP,']
 
 
 def test_differences_are_to_the_chosen_baseline(results):

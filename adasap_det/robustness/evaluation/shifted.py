@@ -1,0 +1,87 @@
+"""Other test sets of the same classes: ImageNet-V2, ObjectNet, pictures of another country.
+
+What is kept of the clean performance there is the paper's R_V2 = acc_V2 / acc_val (AdaSAP, arXiv
+2306.14306), as rPC, its R_C, is of what is kept under corruption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import broadcast_object_list, is_main_process
+
+from adasap_det.robustness.cells import ShiftedSet, load_shifted, save_shifted
+from adasap_det.robustness.evaluation.measure import build_loader, measure
+from adasap_det.robustness.evaluation.sweep import Sweep
+from adasap_det.robustness.evaluation.task import task_of
+
+
+def evaluate_shifted(
+    sweep: Sweep, configs: Mapping[str, tuple[str, Config]]
+) -> tuple[ShiftedSet, ...]:
+    """Evaluate the sweep's model on the test sets of other configs, each once.
+
+    Returns them, and those of earlier runs.
+
+    Args:
+        sweep: Loaded.
+        configs: By name: path, as it is to be recorded, and whole config, of which only
+            ``test_dataloader`` and the task count.
+
+    Raises:
+        ValueError: If a config is of another task, or its test set has other classes in number
+            than the model's own.
+    """
+    found = _there(sweep)
+    classes = len(build_loader(*_loader_of(sweep.cfg)).dataset.metainfo['classes'])
+    for name, (path, cfg) in configs.items():
+        fingerprint = _fingerprint(sweep, cfg)
+        if name in found and found[name].fingerprint == fingerprint:
+            sweep.say(f'{name} is there already')
+            continue
+        if task_of(cfg).name != sweep.task.name:
+            raise ValueError(
+                f'{path} is a config of {task_of(cfg).name}, the model one of {sweep.task.name}'
+            )
+        loader = build_loader(*_loader_of(cfg))
+        own = len(loader.dataset.metainfo.get('classes') or ())
+        if own != classes:
+            raise ValueError(
+                f'the test set of {path} has {own} classes and that of the model {classes}; map '
+                f'them, as configs/imagenet/resnet50_objectnet.py does'
+            )
+        metrics, _ = measure(sweep.runner, loader, task_of(cfg))
+        images = len(loader.dataset)
+        found[name] = ShiftedSet(name, path, images, metrics, sweep.sha256, fingerprint)
+        values = '  '.join(f'{m} {_percent(v)}' for m, v in metrics.items())
+        sweep.say(f'{name}: {values}, {images} pictures')
+        if is_main_process():
+            save_shifted(sweep.out, list(found.values()))
+    return tuple(found.values())
+
+
+def _percent(value: float | None) -> str:
+    return '-' if value is None else f'{100 * value:.1f}'
+
+
+def _loader_of(cfg: Config) -> tuple[Any, Any]:
+    return cfg.test_dataloader, cfg.test_dataloader.dataset
+
+
+def _fingerprint(sweep: Sweep, cfg: Config) -> str:
+    parts = [sweep.sha256, cfg.test_dataloader.dataset.to_dict(), task_of(cfg).evaluator]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _there(sweep: Sweep) -> dict[str, ShiftedSet]:
+    """What earlier runs found of this checkpoint; the main process looks."""
+    answer: list[Any] = [None]
+    if is_main_process():
+        known = load_shifted(sweep.out, checkpoint_sha256=sweep.sha256)
+        answer = [{one.name: one for one in known}]
+    broadcast_object_list(answer)
+    return answer[0]
