@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -37,6 +39,11 @@ BY_LATENCY = {
     for network in ('resnet50', 'mobilenetv1', 'mobilenetv2')
     for twin in ('pruned', 'adasap')
 }
+BY_SIZE = {
+    f'imagenet/resnet50_imagenet_keep{size}_{twin}'
+    for size in (77, 20)
+    for twin in ('pruned', 'adasap')
+}
 PARAMETERS = {
     'imagenet/resnet50_imagenet': 25_557_032,  # torchvision's
     'imagenet/mobilenetv1_imagenet': 4_231_976,
@@ -69,7 +76,17 @@ def test_every_config_is_one_of_three_twins():
         if not path.stem.endswith(('_v2', '_objectnet'))
     }
     twins = {f'{name}_{twin}' for name in FAMILIES for twin in ('dense', 'pruned', 'adasap')}
-    assert found == twins | set(BY_LATENCY)
+    assert found == twins | BY_LATENCY | BY_SIZE
+
+
+@pytest.mark.parametrize('name', sorted(BY_SIZE))
+def test_at_another_size_differs_in_the_budget(name):
+    size = re.search(r'_keep(\d+)', name)
+    usual, other = plain(name.replace(size.group(), '')), plain(name)
+    assert differing(usual, other) == {'custom_hooks'}
+    (before,), (after,) = usual['custom_hooks'], other['custom_hooks']
+    assert differing(before, after) == {'budget'}
+    assert after['budget'] == {'type': 'ParamsBudget', 'keep': int(size[1]) / 100}
 
 
 @pytest.mark.parametrize('name', sorted(BY_LATENCY))

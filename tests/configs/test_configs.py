@@ -29,7 +29,8 @@ FAMILIES = (
 )
 TWINS = ('dense', 'pruned', 'adasap')
 BY_LATENCY = ['ssd_voc_latency_pruned.py', 'ssd_voc_latency_adasap.py']
-NAMES = [f'{family}_{twin}.py' for family in FAMILIES for twin in TWINS] + BY_LATENCY
+SMALLER = ['ssd_voc_keep20_pruned.py', 'ssd_voc_keep20_adasap.py']
+NAMES = [f'{family}_{twin}.py' for family in FAMILIES for twin in TWINS] + BY_LATENCY + SMALLER
 PIECES = [path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / '_base_').rglob('*.py')]
 INPUT_SIZES = {
     'ssd_voc': (512, 512),
@@ -71,7 +72,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> set[str]:
     return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
-def test_every_config_is_one_of_three_twins_or_by_latency():
+def test_every_config_is_one_of_three_twins_by_latency_or_smaller():
     assert sorted(path.name for path in CONFIGS.glob('*.py')) == sorted(NAMES)
 
 
@@ -119,6 +120,17 @@ def test_by_latency_differs_in_budget_and_importance(twin):
     after = by_latency['custom_hooks'][-1]
     assert differing(before, after) == {'budget', 'importance'}
     assert after['budget'] == {'type': 'LatencyBudget', 'keep': 0.5}
+
+
+@pytest.mark.parametrize('twin', ['pruned', 'adasap'])
+def test_at_another_size_differs_in_the_budget(twin):
+    usual, smaller = plain(f'ssd_voc_{twin}.py'), plain(f'ssd_voc_keep20_{twin}.py')
+    assert differing(usual, smaller) == {'custom_hooks'}
+    *hooks, before = usual['custom_hooks']
+    assert smaller['custom_hooks'][:-1] == hooks
+    after = smaller['custom_hooks'][-1]
+    assert differing(before, after) == {'budget'}
+    assert after['budget'] == {'type': 'ParamsBudget', 'keep': 0.2}
 
 
 @pytest.mark.parametrize('family', [f for f in FAMILIES if f != 'ssdlite_mobilenetv2_voc2012'])
