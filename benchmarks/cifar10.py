@@ -23,16 +23,11 @@ import records
 import study
 from rich.console import Console
 from rich.table import Table
-from study import Arm
+from study import Arm, stages
 
 # Where a network's configs may lie: those of the studies and those that are shipped.
 CONFIGS = ('benchmarks/configs', 'configs/cifar10')
 HOOK = 'custom_hooks.1'
-
-
-def _stages(before: str, after: str, *wrapper: str) -> Arm:
-    hook = (f'{HOOK}.before_cut={before}', f'{HOOK}.after_cut={after}')
-    return Arm('adasap', options=hook + tuple(f'optim_wrapper.{option}' for option in wrapper))
 
 
 ARMS = {
@@ -45,12 +40,12 @@ ARMS = {
     'AdaSAP, two times': Arm('adasap', times=2),
     'AdaSAP, four times': Arm('adasap', times=4),
     # What each stage is worth, and how far to go in the last.
-    'none, uniform': _stages('plain', 'uniform'),
-    'adaptive, none': _stages('adaptive', 'plain'),
+    'none, uniform': stages(HOOK, 'plain', 'uniform'),
+    'adaptive, none': stages(HOOK, 'adaptive', 'plain'),
     'AdaSAP, rho 1': Arm('adasap', options=('optim_wrapper.rho=1.0',)),
     'AdaSAP, rho 2': Arm('adasap', options=('optim_wrapper.rho=2.0',)),
     # In SAM's form, at a radius that raises the loss about as much as rho=0.5 in ASAM's.
-    'none, uniform SAM': _stages('plain', 'uniform', 'form=sam', 'rho=0.05'),
+    'none, uniform SAM': stages(HOOK, 'plain', 'uniform', 'form=sam', 'rho=0.05'),
 }
 MAIN = ('plain', 'plain, two times', 'AdaSAP')
 #: Logged values that make up the training loss at the end.

@@ -35,6 +35,12 @@ class Arm:
     options: tuple[str, ...] = ()
 
 
+def stages(hook: str, before: str, after: str, *wrapper: str) -> Arm:
+    """AdaSAP with other stages before and after the cut, and options of the optimizer wrapper."""
+    own = (f'{hook}.before_cut={before}', f'{hook}.after_cut={after}')
+    return Arm('adasap', options=own + tuple(f'optim_wrapper.{option}' for option in wrapper))
+
+
 def call(tool: str, *arguments: str, log: Path) -> None:
     """Run one of ``tools/`` with one thread.
 

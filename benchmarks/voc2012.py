@@ -23,22 +23,17 @@ import records
 import study
 from rich.console import Console
 from rich.table import Table
-from study import Arm
+from study import Arm, stages
 
 CONFIG = 'benchmarks/configs/ssdlite160_voc2012_{}.py'
 HOOK = 'custom_hooks.5'
 AP50 = 'AP50'
 
 
-def _stages(before: str, after: str, *wrapper: str) -> Arm:
-    hook = (f'{HOOK}.before_cut={before}', f'{HOOK}.after_cut={after}')
-    return Arm('adasap', options=hook + tuple(f'optim_wrapper.{option}' for option in wrapper))
-
-
 ARMS = {
     'plain': Arm('pruned'),
     'plain, two times': Arm('pruned', times=2),
-    'SAM throughout': _stages('uniform', 'uniform'),
+    'SAM throughout': stages(HOOK, 'uniform', 'uniform'),
     'AdaSAP': Arm('adasap'),
     'AdaSAP, two times': Arm('adasap', times=2),
     # rho_min stays where it is: 'rho_max 0.002' is nearly the same radius for all channels.
@@ -50,12 +45,12 @@ ARMS = {
     'AdaSAP, latency': Arm('adasap', options=(f'{HOOK}.budget.type=LatencyBudget',)),
     'plain, latency': Arm('pruned', options=(f'{HOOK}.budget.type=LatencyBudget',)),
     # The paper's ablation, and the adaptive stage upside down.
-    'none, uniform': _stages('plain', 'uniform'),
+    'none, uniform': stages(HOOK, 'plain', 'uniform'),
     # In SAM's form, with the radius at which the loss rises as much as at rho=0.5 in ASAM's.
-    'none, uniform SAM': _stages('plain', 'uniform', 'form=sam', 'rho=0.05'),
-    'inverse, uniform': _stages('inverse', 'uniform'),
-    'adaptive, none': _stages('adaptive', 'plain'),
-    'uniform, none': _stages('uniform', 'plain'),
+    'none, uniform SAM': stages(HOOK, 'plain', 'uniform', 'form=sam', 'rho=0.05'),
+    'inverse, uniform': stages(HOOK, 'inverse', 'uniform'),
+    'adaptive, none': stages(HOOK, 'adaptive', 'plain'),
+    'uniform, none': stages(HOOK, 'uniform', 'plain'),
 }
 MAIN = ('plain', 'plain, two times', 'SAM throughout', 'AdaSAP')
 

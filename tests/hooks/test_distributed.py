@@ -14,6 +14,7 @@ import os
 import sys
 import torch
 import adasap_det
+from adasap_det.cli.common import leave_process_group
 from mmengine.runner import Runner
 from tests.hooks.runs import tiny_config
 
@@ -44,6 +45,8 @@ runner = Runner.from_cfg(cfg)
 runner.train()
 name = 'resumed' if resume else 'rank'
 torch.save(runner.model.module.state_dict(), f'{folder}/{name}{runner.rank}.pth')
+del runner
+leave_process_group()
 """
 
 

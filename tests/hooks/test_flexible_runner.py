@@ -77,8 +77,10 @@ def test_ranks_are_cut_alike(tmp_path):
     root = Path(__file__).parents[2]
     program = (
         'import pathlib, sys, adasap_det\n'
+        'from adasap_det.cli.common import leave_process_group\n'
         'from tests.hooks.test_flexible_runner import ranks\n'
         'ranks(pathlib.Path(sys.argv[1]))\n'
+        'leave_process_group()\n'
     )
     (tmp_path / 'script.py').write_text(program)
     launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2')
