@@ -6,7 +6,8 @@ started again, it goes on where it was. Prints the table of benchmarks/README.md
 with ``--record`` also from what earlier studies found, each from a dense network of its own.
 
     CIFAR10_ROOT=/data/cifar10/ python benchmarks/cifar10.py --out work_dirs/cifar10 --jobs 2 \
-        --network mobilenetv2_cifar10_5k --record benchmarks/results/cifar10.json
+        --networks mobilenetv2_cifar10_5k resnet18_w8_cifar10_5k \
+        --record benchmarks/results/cifar10.json
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from study import Arm, stages
 # Where a network's configs may lie: those of the studies and those that are shipped.
 CONFIGS = ('benchmarks/configs', 'configs/cifar10')
 HOOK = 'custom_hooks.1'
+#: Folder of the benchmark's pictures without corruption.
+CLEAN = 'clean'
 
 
 ARMS = {
@@ -110,20 +113,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     out = Path(args.out)
     runs = [
-        Run(args.network, keep, arm, seed)
+        Run(network, keep, arm, seed)
         for seed in args.seeds
         for keep in args.keeps
+        for network in args.networks
         for arm in args.arms
     ]
     if not args.table_only:
         benchmark = out / f'cifar10-c-{args.subset}'
         build(benchmark, args.subset)
-        dense = train_dense(args.network, out, args.options)
-        evaluate(args.network, dense, benchmark)
         study.in_parallel(
-            lambda run: one(run, dense, out, benchmark, args.options), runs, jobs=args.jobs
-        )
-    found = collect(args.network, runs, out)
+            lambda name: evaluate(name, train_dense(name, out, args.options), benchmark),
+            args.networks, jobs=args.jobs,
+        )  # fmt: skip
+        study.in_parallel(lambda run: one(run, out, benchmark, args.options), runs, jobs=args.jobs)
+    found = [record for network in args.networks for record in collect(network, runs, out)]
     if args.record:
         found = records.merge(args.record, found, Record)
     Console(width=120).print(table(found))
@@ -133,7 +137,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--out', default='work_dirs/cifar10_study')
-    parser.add_argument('--network', default='resnet18_w8_cifar10', help='prefix of the configs')
+    parser.add_argument(
+        '--networks', nargs='+', default=['resnet18_w8_cifar10'], help='prefixes of the configs'
+    )
     parser.add_argument('--keeps', nargs='+', type=float, default=[0.5, 0.3])
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--arms', nargs='+', default=MAIN, choices=ARMS)
@@ -159,14 +165,15 @@ def config(network: str, twin: str) -> str:
 
 
 def build(benchmark: Path, subset: int) -> None:
-    """CIFAR-10-C of a part of the test pictures."""
-    if (benchmark / 'manifest.json').is_file():
-        return
-    source = os.path.join(os.environ.get('CIFAR10_ROOT', 'data/cifar10'), 'test')
-    study.call(
-        'make_voc_c', '--layout', 'folder', '--source', source, '--out', str(benchmark),
-        '--subset', str(subset), '--format', 'png', '--quiet', log=benchmark.parent / 'build.log',
-    )  # fmt: skip
+    """CIFAR-10-C of a part of the test pictures, and links to these as they are."""
+    if not (benchmark / 'manifest.json').is_file():
+        source = os.path.join(os.environ.get('CIFAR10_ROOT', 'data/cifar10'), 'test')
+        study.call(
+            'make_voc_c', '--layout', 'folder', '--source', source, '--out', str(benchmark),
+            '--subset', str(subset), '--format', 'png', '--quiet',
+            log=benchmark.parent / 'build.log',
+        )  # fmt: skip
+    _link_clean(benchmark, benchmark / CLEAN)
 
 
 def train_dense(network: str, out: Path, options: Sequence[str]) -> Path:
@@ -174,11 +181,11 @@ def train_dense(network: str, out: Path, options: Sequence[str]) -> Path:
     return study.train(config(network, 'dense'), out / network / 'dense', options=options)
 
 
-def one(run: Run, dense: Path, out: Path, benchmark: Path, options: Sequence[str]) -> None:
+def one(run: Run, out: Path, benchmark: Path, options: Sequence[str]) -> None:
     """Train and evaluate one pruned network."""
     arm = ARMS[run.arm]
     own = (
-        f'load_from={dense}',
+        f'load_from={train_dense(run.network, out, options)}',
         f'randomness.seed={run.seed}',
         f'{HOOK}.budget.keep={run.keep}',
         *arm.options,
@@ -191,11 +198,9 @@ def one(run: Run, dense: Path, out: Path, benchmark: Path, options: Sequence[str
 
 def evaluate(network: str, checkpoint: Path, benchmark: Path) -> None:
     """Clean and corrupted accuracy on the benchmark's pictures."""
-    subset = benchmark / 'clean'
-    _link_clean(benchmark, subset)
     study.evaluate(
         config(network, 'dense'), checkpoint, benchmark,
-        options=[f'test_dataloader.dataset.data_root={subset}'],
+        options=[f'test_dataloader.dataset.data_root={benchmark / CLEAN}'],
     )  # fmt: skip
 
 
@@ -220,7 +225,7 @@ def collect(network: str, runs: Iterable[Run], out: Path) -> list[Record]:
     name = study.checksum(dense)
     found = [_record(dense, name, Run(network, 1, 'dense', 0))]
     for run in runs:
-        if final := study.last_checkpoint(out / run.folder):
+        if run.network == network and (final := study.last_checkpoint(out / run.folder)):
             found.append(_record(final, name, run))
     return found
 
