@@ -57,3 +57,14 @@ def test_configs_are_found_among_the_studies_and_the_shipped(cifar10, twin):
     assert cifar10.config('mobilenetv2_cifar10_5k', twin) == own
     with pytest.raises(SystemExit, match=f'no lenet_{twin}.py'):
         cifar10.config('lenet', twin)
+
+
+def test_what_is_recorded_adds_up(cifar10):
+    found = cifar10.records.read(RESULTS, cifar10.Record)
+    by_arm = {(r.network, r.keep, r.arm) for r in found}
+    assert {('mobilenetv2_cifar10_5k', 0.3, arm) for arm in cifar10.MAIN} <= by_arm
+    dense = {r.dense for r in found if r.arm == 'dense'}
+    for one in found:
+        assert one.dense in dense
+        # 15 corruptions at each severity: the mean of the severities is the mean of all cells.
+        assert sum(one.severities) / 5 == pytest.approx(one.mpc, abs=0.02)
