@@ -73,7 +73,10 @@ def _loader_of(cfg: Config) -> tuple[Any, Any]:
 
 
 def _fingerprint(sweep: Sweep, cfg: Config) -> str:
-    parts = [sweep.sha256, cfg.test_dataloader.dataset.to_dict(), task_of(cfg).evaluator]
+    dataset = cfg.test_dataloader.dataset
+    parts = [
+        sweep.sha256, sweep.cfg.model.to_dict(), dataset.to_dict(), task_of(cfg).evaluator,
+    ]  # fmt: skip
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
