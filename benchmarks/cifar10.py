@@ -14,21 +14,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import records
 import study
+from records import Metric
 from rich.console import Console
-from rich.table import Table
-from study import Arm, stages
+from study import Arm, Run, stages
 
 # Where a network's configs may lie: those of the studies and those that are shipped.
 CONFIGS = ('benchmarks/configs', 'configs/cifar10')
 HOOK = 'custom_hooks.1'
+METRIC = Metric('top1', 'accuracy/top1', share=False, last_losses=8)
 #: Folder of the benchmark's pictures without corruption.
 CLEAN = 'clean'
 
@@ -51,61 +50,6 @@ ARMS = {
     'none, uniform SAM': stages(HOOK, 'plain', 'uniform', 'form=sam', 'rho=0.05'),
 }
 MAIN = ('plain', 'plain, two times', 'AdaSAP')
-#: Logged values that make up the training loss at the end.
-LAST_LOSSES = 8
-
-
-@dataclass(frozen=True)
-class Run:
-    """One pruned network."""
-
-    network: str
-    keep: float
-    arm: str
-    seed: int
-
-    @property
-    def folder(self) -> str:
-        arm = re.sub(r'\W+', '_', self.arm)
-        return f'{self.network}/keep{round(100 * self.keep)}/{arm}/seed{self.seed}'
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a run came to; top-1 in per cent.
-
-    Attributes:
-        dense: Which dense network it started from, the beginning of its checkpoint's SHA-256.
-        network: Prefix of the configs.
-        keep: Share of the parameters that was asked for; 1 for the dense network itself.
-        arm: Of ``ARMS``, or 'dense'.
-        seed: Of the run.
-        params: Parameters.
-        macs: Of one picture.
-        clean: On all test pictures.
-        p: On the test pictures that are corrupted, clean.
-        mpc: On them corrupted, the mean over 15 corruptions at 5 severities.
-        severities: The mean over the corruptions at each severity.
-        loss: Training loss at the end, the mean of the last logged values.
-    """
-
-    dense: str
-    network: str
-    keep: float
-    arm: str
-    seed: int
-    params: int
-    macs: float
-    clean: float
-    p: float
-    mpc: float
-    severities: tuple[float, ...]
-    loss: float
-
-    @property
-    def key(self) -> tuple[str, str, float, str, int]:
-        """Whose result it is: a later one takes the place of an earlier."""
-        return self.dense, self.network, self.keep, self.arm, self.seed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,10 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.networks, jobs=args.jobs,
         )  # fmt: skip
         study.in_parallel(lambda run: one(run, out, benchmark, args.options), runs, jobs=args.jobs)
-    found = [record for network in args.networks for record in collect(network, runs, out)]
+    found = [
+        record
+        for network in args.networks
+        for record in records.collect(network, runs, out, METRIC)
+    ]
     if args.record:
-        found = records.merge(args.record, found, Record)
-    Console(width=120).print(table(found))
+        found = records.merge(args.record, found)
+    Console(width=160).print(records.table(found, ARMS, title='CIFAR-10: top-1'))
     return 0
 
 
@@ -215,56 +163,6 @@ def _link_clean(benchmark: Path, folder: Path) -> None:
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.exists():
             link.symlink_to(original)
-
-
-def collect(network: str, runs: Iterable[Run], out: Path) -> list[Record]:
-    """Results of what has been trained and evaluated."""
-    dense = study.last_checkpoint(out / network / 'dense')
-    if not dense:
-        return []
-    name = study.checksum(dense)
-    found = [_record(dense, name, Run(network, 1, 'dense', 0))]
-    for run in runs:
-        if run.network == network and (final := study.last_checkpoint(out / run.folder)):
-            found.append(_record(final, name, run))
-    return found
-
-
-def _record(checkpoint: Path, dense: str, run: Run) -> Record:
-    summary, model = study.summary(checkpoint, 'top1'), study.model(checkpoint)
-    return Record(
-        dense=dense, network=run.network, keep=run.keep, arm=run.arm, seed=run.seed,
-        params=model.params, macs=model.macs,
-        clean=round(study.logged(checkpoint, 'accuracy/top1'), 2),
-        p=study.percent(summary.p), mpc=study.percent(summary.mpc),
-        severities=tuple(map(study.percent, summary.per_severity.values())),
-        loss=round(study.logged(checkpoint, 'loss', last=LAST_LOSSES), 4),
-    )  # fmt: skip
-
-
-def table(results: Sequence[Record]) -> Table:
-    """Mean and standard deviation over the runs of an arm, top-1 in per cent."""
-    found = Table(title='CIFAR-10: top-1 in %, mean and standard deviation over runs')
-    heads = ('network', 'keep', 'arm', 'runs', 'parameters', 'clean', 'P', 'mPC', 'rPC', 'loss')
-    for head in heads:
-        found.add_column(head, justify='left' if head in ('network', 'arm') else 'right')
-    arms = ['dense', *ARMS]
-    groups = sorted(
-        {(r.network, r.keep, r.arm) for r in results},
-        key=lambda g: (g[0], -g[1], arms.index(g[2])),
-    )
-    for index, (network, keep, arm) in enumerate(groups):
-        runs = [r for r in results if (r.network, r.keep, r.arm) == (network, keep, arm)]
-        if index and groups[index - 1][:2] != (network, keep):
-            found.add_section()
-        found.add_row(
-            network, f'{keep:g}', arm, str(len(runs)),
-            study.spread([r.params / 1e3 for r in runs]) + ' k',
-            study.spread([r.clean for r in runs]), study.spread([r.p for r in runs]),
-            study.spread([r.mpc for r in runs]), study.spread([100 * r.mpc / r.p for r in runs]),
-            study.spread([r.loss for r in runs], digits=2),
-        )  # fmt: skip
-    return found
 
 
 if __name__ == '__main__':

@@ -1,36 +1,111 @@
-"""Results of the studies in a file, to which runs are added one by one."""
+"""What a run of a study came to, kept in a file to which runs are added; and the table of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
+
+import study
+from rich.table import Table
 
 from adasap_det.whole_file import whole_file
 
 
-class Keyed(Protocol):
-    """A dataclass that says whose result it is: a later one takes the place of an earlier."""
+@dataclass(frozen=True)
+class Record:
+    """Result of one run; top-1 or AP50 in per cent.
 
-    __dataclass_fields__: Any
+    Attributes:
+        dense: Which dense network it started from, the beginning of its checkpoint's SHA-256.
+        network: Prefix of the configs.
+        keep: Share of the parameters that was asked for; 1 for the dense network itself.
+        arm: Of the study's, or 'dense'.
+        seed: Of the run.
+        params: Parameters.
+        macs: Of one picture.
+        clean: On all pictures of the test set.
+        p: On those of them that are corrupted, clean.
+        mpc: On them corrupted, the mean over 15 corruptions at 5 severities.
+        severities: The mean over the corruptions at each severity.
+        loss: Training loss at the end, the mean of the last logged values; None where it was not
+            recorded.
+    """
+
+    dense: str
+    network: str
+    keep: float
+    arm: str
+    seed: int
+    params: int
+    macs: float
+    clean: float
+    p: float
+    mpc: float
+    severities: tuple[float, ...]
+    loss: float | None = None
 
     @property
-    def key(self) -> tuple[Any, ...]: ...
+    def key(self) -> tuple[str, str, float, str, int]:
+        """Whose result it is: a later one takes the place of an earlier."""
+        return self.dense, self.network, self.keep, self.arm, self.seed
 
 
-R = TypeVar('R', bound=Keyed)
+@dataclass(frozen=True)
+class Metric:
+    """What a study measures.
+
+    Attributes:
+        name: In the results of the evaluation under corruption, a share of 1.
+        logged: In the log of the training.
+        share: Whether the logged value is a share of 1 and not in per cent.
+        last_losses: Logged values that make up the training loss at the end.
+    """
+
+    name: str
+    logged: str
+    share: bool
+    last_losses: int
 
 
-def read(path: Path, kind: type[R]) -> list[R]:
+def collect(network: str, runs: Iterable[study.Run], out: Path, metric: Metric) -> list[Record]:
+    """Results of what has been trained and evaluated, the dense network first."""
+    dense = study.last_checkpoint(out / network / 'dense')
+    if not dense:
+        return []
+    name = study.checksum(dense)
+    found = [_record(dense, name, study.Run(network, 1, 'dense', 0), metric)]
+    for run in runs:
+        if run.network == network and (final := study.last_checkpoint(out / run.folder)):
+            found.append(_record(final, name, run, metric))
+    return found
+
+
+def _record(checkpoint: Path, dense: str, run: study.Run, metric: Metric) -> Record:
+    summary, model = study.summary(checkpoint, metric.name), study.model(checkpoint)
+    clean = study.logged(checkpoint, metric.logged)
+    return Record(
+        dense=dense, network=run.network, keep=run.keep, arm=run.arm, seed=run.seed,
+        params=model.params, macs=model.macs,
+        clean=study.percent(clean) if metric.share else round(clean, 2),
+        p=study.percent(summary.p), mpc=study.percent(summary.mpc),
+        severities=tuple(map(study.percent, summary.per_severity.values())),
+        loss=round(study.logged(checkpoint, 'loss', last=metric.last_losses), 4),
+    )  # fmt: skip
+
+
+def read(path: Path) -> list[Record]:
     """What :func:`merge` wrote."""
-    return [kind(**{k: _plain(v) for k, v in one.items()}) for one in json.loads(path.read_text())]
+    return [
+        Record(**{k: _plain(v) for k, v in one.items()}) for one in json.loads(path.read_text())
+    ]
 
 
-def merge(path: Path, records: Iterable[R], kind: type[R]) -> list[R]:
+def merge(path: Path, records: Iterable[Record]) -> list[Record]:
     """Add results to a file of them; all that it holds then."""
-    known = read(path, kind) if path.is_file() else []
+    known = read(path) if path.is_file() else []
     merged = {record.key: record for record in (*known, *records)}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
@@ -41,3 +116,39 @@ def merge(path: Path, records: Iterable[R], kind: type[R]) -> list[R]:
 
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def table(results: Sequence[Record], arms: Iterable[str], *, title: str) -> Table:
+    """Mean and standard deviation over the runs of an arm, by network, size and arm.
+
+    Args:
+        results: To show.
+        arms: Their order within a size.
+        title: Of the table.
+    """
+    found = Table(title=f'{title} in %, mean and standard deviation over runs')
+    words = ('network', 'arm')
+    for head in (
+        'network', 'keep', 'arm', 'runs', 'parameters', 'MACs', 'all clean', 'P', 'mPC', 'rPC',
+        'loss',
+    ):  # fmt: skip
+        found.add_column(head, justify='left' if head in words else 'right')
+    order = ['dense', *arms]
+    groups = sorted(
+        {(r.network, r.keep, r.arm) for r in results},
+        key=lambda g: (g[0], -g[1], order.index(g[2])),
+    )
+    for index, (network, keep, arm) in enumerate(groups):
+        runs = [r for r in results if (r.network, r.keep, r.arm) == (network, keep, arm)]
+        if index and groups[index - 1][:2] != (network, keep):
+            found.add_section()
+        losses = [r.loss for r in runs if r.loss is not None]
+        found.add_row(
+            network, f'{keep:g}', arm, str(len(runs)),
+            study.spread([r.params / 1e6 for r in runs], digits=3) + ' M',
+            study.spread([r.macs / 1e6 for r in runs], digits=0) + ' M',
+            study.spread([r.clean for r in runs]), study.spread([r.p for r in runs]),
+            study.spread([r.mpc for r in runs]), study.spread([100 * r.mpc / r.p for r in runs]),
+            study.spread(losses, digits=2) if losses else '',
+        )  # fmt: skip
+    return found

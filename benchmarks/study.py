@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,22 @@ def stages(hook: str, before: str, after: str, *wrapper: str) -> Arm:
     """AdaSAP with other stages before and after the cut, and options of the optimizer wrapper."""
     own = (f'{hook}.before_cut={before}', f'{hook}.after_cut={after}')
     return Arm('adasap', options=own + tuple(f'optim_wrapper.{option}' for option in wrapper))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pruned network."""
+
+    network: str
+    keep: float
+    arm: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Of its own, under the study's."""
+        arm = re.sub(r'\W+', '_', self.arm)
+        return f'{self.network}/keep{round(100 * self.keep)}/{arm}/seed{self.seed}'
 
 
 def call(tool: str, *arguments: str, log: Path) -> None:

@@ -1,0 +1,6 @@
+# AdaSAP from the dense detector of the study, with the radii of the recipe for VOC 2012.
+_base_ = 'ssdlite128_voc2012_900_pruned.py'
+
+optim_wrapper = dict(
+    type='AdaSAPOptimWrapper', form='asam', rho_min=0.001, rho_max=0.02, rho=0.5,
+    ungrouped='uniform')

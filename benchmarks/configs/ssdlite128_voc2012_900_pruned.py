@@ -1,0 +1,23 @@
+# Plainly pruned from the dense detector of the study (load_from is set by benchmarks/voc2012.py).
+_base_ = 'ssdlite128_voc2012_900_dense.py'
+
+max_epochs = 16
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+optim_wrapper = dict(optimizer=dict(lr=0.01))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', begin=0, end=max_epochs, T_max=max_epochs, by_epoch=True,
+         convert_to_iter_based=True, eta_min=0),
+]
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(
+        type='PruningHook',
+        importance=dict(type='TaylorImportance'),
+        budget=dict(type='ParamsBudget', keep=0.4),
+        # Two epochs before the cut, one of cutting, thirteen after it (of 56 iterations each);
+        # the paper has 10, 1 and 79.
+        by_epoch=False, adaptive_begin=0, prune_begin=112, prune_steps=14, prune_interval=4,
+        round_to=8, exclude=['backbone.conv1.conv'], input_size=(128, 128),
+    ),
+]
