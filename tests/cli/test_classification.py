@@ -223,6 +223,21 @@ def test_other_test_sets_and_their_share_of_the_clean_accuracy(
     assert 'turned is there already' in capsys.readouterr().out
 
 
+def test_other_test_sets_are_evaluated_again_for_another_model_of_the_same_weights(
+    config, checkpoint, shifted, tmp_path, capsys
+):
+    own, option = (str(config), str(checkpoint)), ('--shifted', f'turned={shifted}')
+    out = ('--out', str(tmp_path / 'out'), '--metric', 'top1', '--pictures', '0', *GRID)
+    assert test_robustness.main([*own, *out, *option]) == 0
+    first = capsys.readouterr().out
+    # mmpretrain's configs have it beside the model, not in it.
+    dark = ['--cfg-options', 'data_preprocessor.mean=[255.0,255.0,255.0]']
+    assert test_robustness.main([*own, *out, *option, *dark]) == 0
+    again = capsys.readouterr().out
+    assert 'turned: top1' in first and 'turned: top1' in again
+    assert 'there already' not in again  # nor are the cells
+
+
 @pytest.mark.parametrize(
     ('value', 'message'),
     [

@@ -6,8 +6,6 @@ What is kept of the clean performance there is the paper's R_V2 = acc_V2 / acc_v
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,14 +37,14 @@ def evaluate_shifted(
     found = _there(sweep)
     classes = len(build_loader(*_loader_of(sweep.cfg)).dataset.metainfo['classes'])
     for name, (path, cfg) in configs.items():
-        fingerprint = _fingerprint(sweep, cfg)
-        if name in found and found[name].fingerprint == fingerprint:
-            sweep.say(f'{name} is there already')
-            continue
         if task_of(cfg).name != sweep.task.name:
             raise ValueError(
                 f'{path} is a config of {task_of(cfg).name}, the model one of {sweep.task.name}'
             )
+        fingerprint = sweep.fingerprint_on(cfg.test_dataloader.dataset)
+        if name in found and found[name].fingerprint == fingerprint:
+            sweep.say(f'{name} is there already')
+            continue
         loader = build_loader(*_loader_of(cfg))
         own = len(loader.dataset.metainfo.get('classes') or ())
         if own != classes:
@@ -70,14 +68,6 @@ def _percent(value: float | None) -> str:
 
 def _loader_of(cfg: Config) -> tuple[Any, Any]:
     return cfg.test_dataloader, cfg.test_dataloader.dataset
-
-
-def _fingerprint(sweep: Sweep, cfg: Config) -> str:
-    dataset = cfg.test_dataloader.dataset
-    parts = [
-        sweep.sha256, sweep.cfg.model.to_dict(), dataset.to_dict(), task_of(cfg).evaluator,
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _there(sweep: Sweep) -> dict[str, ShiftedSet]:

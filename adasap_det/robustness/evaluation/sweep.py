@@ -205,14 +205,20 @@ class Sweep:
 
     def fingerprint(self, key: CellKey) -> str:
         """Of all that a cell's values depend on."""
-        loader = self.cfg.test_dataloader
+        return self.fingerprint_on(
+            self.cfg.test_dataloader.dataset, source=self.source.fingerprint, cell=list(key)
+        )
+
+    def fingerprint_on(self, dataset: Any, **more: Any) -> str:
+        """Of all that the model's values on a data set depend on: SHA-256, in hexadecimal."""
         parts = {
             'checkpoint': self.sha256,
             'model': _plain(self.cfg.model),
-            'dataset': _plain(loader.dataset),
+            # Of its own at the top level, as mmpretrain's configs have it.
+            'data_preprocessor': _plain(self.cfg.get('data_preprocessor')),
+            'dataset': _plain(dataset),
             'evaluator': self.task.evaluator,
-            'source': self.source.fingerprint,
-            'cell': list(key),
+            **more,
         }
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
