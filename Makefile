@@ -6,8 +6,10 @@
 #
 # The first run creates .venv and downloads PyTorch and the rest into it. No compiler is needed.
 # Choose an interpreter with: make test PYTHON=python3.12
+# Tests run in two processes, a file in one of them, each with one thread and some 2 GB: TEST_JOBS=8
 
 PYTHON ?= python3
+TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -23,6 +25,7 @@ demo: $(STAMP)
 test: lint
 	@echo '== tests, the slow ones included'
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q \
+	    -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder \
 	    --ignore=tests/configs/test_training.py
 	@echo '== training runs of all detectors, in a process of their own for their memory'
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -q tests/configs/test_training.py

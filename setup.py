@@ -20,6 +20,7 @@ TEST = [
     'nbformat>=5.9',
     'pytest>=8',
     'pytest-timeout>=2.3',
+    'pytest-xdist>=3.6',
     'selenium>=4.20',
     'setuptools>=64',
     'tensorboard>=2.10',
