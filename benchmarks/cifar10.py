@@ -23,6 +23,7 @@ import study
 from records import Metric
 from rich.console import Console
 from study import Arm, Run, stages
+from tables import tables
 
 # Where a network's configs may lie: those of the studies and those that are shipped.
 CONFIGS = ('benchmarks/configs', 'configs/cifar10')
@@ -49,6 +50,9 @@ ARMS = {
     # In SAM's form, at a radius that raises the loss about as much as rho=0.5 in ASAM's.
     'none, uniform SAM': stages(HOOK, 'plain', 'uniform', 'form=sam', 'rho=0.05'),
 }
+TITLE = 'CIFAR-10: top-1'
+#: What AdaSAP is compared with: equal epochs, and equal passes.
+AGAINST = ('plain', 'plain, two times')
 MAIN = ('plain', 'plain, two times', 'AdaSAP')
 
 
@@ -78,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     if args.record:
         found = records.merge(args.record, found)
-    Console(width=160).print(records.table(found, ARMS, title='CIFAR-10: top-1'))
+    console = Console(width=200)
+    for table in tables(found, tuple(ARMS), title=TITLE, against=AGAINST):
+        console.print(table)
     return 0
 
 

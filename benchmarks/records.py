@@ -1,15 +1,14 @@
-"""What a run of a study came to, kept in a file to which runs are added; and the table of it."""
+"""What the runs of a study came to, kept in a file to which later ones are added."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import study
-from rich.table import Table
 
 from adasap_det.whole_file import whole_file
 
@@ -116,39 +115,3 @@ def merge(path: Path, records: Iterable[Record]) -> list[Record]:
 
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
-
-
-def table(results: Sequence[Record], arms: Iterable[str], *, title: str) -> Table:
-    """Mean and standard deviation over the runs of an arm, by network, size and arm.
-
-    Args:
-        results: To show.
-        arms: Their order within a size.
-        title: Of the table.
-    """
-    found = Table(title=f'{title} in %, mean and standard deviation over runs')
-    words = ('network', 'arm')
-    for head in (
-        'network', 'keep', 'arm', 'runs', 'parameters', 'MACs', 'all clean', 'P', 'mPC', 'rPC',
-        'loss',
-    ):  # fmt: skip
-        found.add_column(head, justify='left' if head in words else 'right')
-    order = ['dense', *arms]
-    groups = sorted(
-        {(r.network, r.keep, r.arm) for r in results},
-        key=lambda g: (g[0], -g[1], order.index(g[2])),
-    )
-    for index, (network, keep, arm) in enumerate(groups):
-        runs = [r for r in results if (r.network, r.keep, r.arm) == (network, keep, arm)]
-        if index and groups[index - 1][:2] != (network, keep):
-            found.add_section()
-        losses = [r.loss for r in runs if r.loss is not None]
-        found.add_row(
-            network, f'{keep:g}', arm, str(len(runs)),
-            study.spread([r.params / 1e6 for r in runs], digits=3) + ' M',
-            study.spread([r.macs / 1e6 for r in runs], digits=0) + ' M',
-            study.spread([r.clean for r in runs]), study.spread([r.p for r in runs]),
-            study.spread([r.mpc for r in runs]), study.spread([100 * r.mpc / r.p for r in runs]),
-            study.spread(losses, digits=2) if losses else '',
-        )  # fmt: skip
-    return found

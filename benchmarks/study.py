@@ -153,7 +153,10 @@ def percent(value: float) -> float:
     return round(100 * value, 2)
 
 
-def spread(values: Sequence[float], *, digits: int = 1) -> str:
-    """Mean and standard deviation of the sample, to one decimal or as many as asked for."""
-    mean = f'{statistics.mean(values):.{digits}f}'
+def spread(values: Sequence[float], *, digits: int = 1, sign: str = '') -> str:
+    """Mean and standard deviation of the sample, to one decimal or as many as asked for.
+
+    ``sign='+'`` shows that of the mean where it is positive too.
+    """
+    mean = f'{statistics.mean(values):{sign}.{digits}f}'
     return mean if len(values) < 2 else f'{mean} ± {statistics.stdev(values):.{digits}f}'

@@ -23,6 +23,7 @@ import study
 from records import Metric
 from rich.console import Console
 from study import Arm, Run, stages
+from tables import tables
 
 CONFIG = 'benchmarks/configs/{}_{}.py'
 NETWORKS = ('ssdlite160_voc2012', 'ssdlite128_voc2012_900')
@@ -53,6 +54,9 @@ ARMS = {
     'adaptive, none': stages(HOOK, 'adaptive', 'plain'),
     'uniform, none': stages(HOOK, 'uniform', 'plain'),
 }
+TITLE = 'VOC 2012, six classes: AP50'
+#: What AdaSAP is compared with: equal epochs, and equal passes.
+AGAINST = ('plain', 'plain, two times')
 MAIN = ('plain', 'plain, two times', 'SAM throughout', 'AdaSAP')
 
 
@@ -80,7 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = records.collect(args.network, runs, out, METRIC)
     if args.record:
         found = records.merge(args.record, found)
-    Console(width=160).print(records.table(found, ARMS, title='VOC 2012, six classes: AP50'))
+    console = Console(width=200)
+    for table in tables(found, tuple(ARMS), title=TITLE, against=AGAINST):
+        console.print(table)
     return 0
 
 
