@@ -10,18 +10,33 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from drawing import FIGURES, Data, blank, rounded, save
+from drawing import FIGURES, Data, rounded, save
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
 from adasap_det.robustness.report.figures.palette import mark
 
 RESULTS = Path(__file__).parents[2] / 'benchmarks/results/voc2012.json'
+#: Network of the study, and what it is.
+STUDIES = {
+    'ssdlite128_voc2012_900': '900 pictures, flips, 128 pixels: plain training has converged',
+    'ssdlite160_voc2012': "1,697 pictures, SSD's augmentation, 160 pixels: it has not",
+}
 WHAT = {'p': 'clean (P)', 'mpc': 'corrupted (mPC)'}
 
 
 def data() -> Data:
-    """Of each size, the best arm under corruption first: mean, least and greatest P and mPC."""
-    found: Data = {}
+    """By study and size, the best arm under corruption first: mean, least and greatest."""
     records = json.loads(RESULTS.read_text('utf-8'))
+    return {
+        title: _study([r for r in records if r['network'] == network])
+        for network, title in STUDIES.items()
+    }
+
+
+def _study(records: list[dict[str, Any]]) -> Data:
+    found: Data = {}
     for keep in sorted({r['keep'] for r in records}, reverse=True):
         of_size = [r for r in records if r['keep'] == keep]
         arms = [_arm(arm, of_size) for arm in dict.fromkeys(r['arm'] for r in of_size)]
@@ -46,33 +61,43 @@ def _corrupted(arm: tuple[str, Data]) -> float:
 
 def draw(found: Data, path: Path) -> None:
     """Write the picture."""
-    figure, axes = blank(height=1.2 + 0.26 * len(found))
-    rows = range(len(found))
+    heights = [0.8 + 0.26 * len(arms) for arms in found.values()]
+    figure = Figure(figsize=(7, sum(heights)), layout='constrained')
+    FigureCanvasSVG(figure)
+    panels = figure.subplots(len(found), sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, (title, arms) in zip(panels, found.items(), strict=True):
+        _draw_study(axes, title, arms)
+    panels[0].legend(frameon=False, fontsize=9, loc='upper left')
+    panels[-1].set_xlabel('AP50, %: mean of the runs, band from the least to the greatest')
+    save(figure, path, found)
+
+
+def _draw_study(axes: Axes, title: str, arms: Data) -> None:
+    rows = range(len(arms))
     for index, what in enumerate(WHAT.values()):
         look = mark(index)
         axes.hlines(
             rows,
-            [arm['least'][index] for arm in found.values()],
-            [arm['greatest'][index] for arm in found.values()],
+            [arm['least'][index] for arm in arms.values()],
+            [arm['greatest'][index] for arm in arms.values()],
             color=look.colour,
             alpha=0.4,
             lw=5,
         )
         axes.plot(
-            [arm['mean'][index] for arm in found.values()],
+            [arm['mean'][index] for arm in arms.values()],
             rows,
             color=look.colour,
             marker=look.marker,
             ls='',
             label=what,
         )
-    axes.set_yticks(rows, [f'{arm} ({n["runs"]})' for arm, n in found.items()], fontsize=8)
+    axes.set_title(title, fontsize=9, loc='left')
+    axes.set_yticks(rows, [f'{arm} ({n["runs"]})' for arm, n in arms.items()], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlabel('AP50, %: mean of the runs, band from the least to the greatest')
     axes.set_xlim(0)
     axes.grid(axis='x', alpha=0.3)
-    axes.legend(frameon=False, fontsize=9, loc='upper left')
-    save(figure, path, found)
+    axes.spines[['top', 'right']].set_visible(False)
 
 
 if __name__ == '__main__':

@@ -40,6 +40,8 @@ def test_what_is_recorded_adds_up(voc2012):
         ('ssdlite160_voc2012', 1, 'dense'),
         ('ssdlite160_voc2012', 0.4, 'plain'),
         ('ssdlite160_voc2012', 0.4, 'AdaSAP'),
+        ('ssdlite128_voc2012_900', 1, 'dense'),
+        *(('ssdlite128_voc2012_900', 0.4, arm) for arm in (*voc2012.AGAINST, 'AdaSAP')),
     }
     for one in found:
         # 15 corruptions at each severity: the mean of the severities is the mean of all cells.
