@@ -61,12 +61,13 @@ def _corrupted(arm: tuple[str, Data]) -> float:
 
 def draw(found: Data, path: Path) -> None:
     """Write the picture."""
-    heights = [0.8 + 0.26 * len(arms) for arms in found.values()]
+    heights = [0.9 + 0.26 * len(arms) for arms in found.values()]
     figure = Figure(figsize=(7, sum(heights)), layout='constrained')
     FigureCanvasSVG(figure)
     panels = figure.subplots(len(found), sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     for axes, (title, arms) in zip(panels, found.items(), strict=True):
         _draw_study(axes, title, arms)
+    panels[0].set_xlim(0)  # once all is drawn: it ends the search for the other limit
     panels[0].legend(frameon=False, fontsize=9, loc='upper left')
     panels[-1].set_xlabel('AP50, %: mean of the runs, band from the least to the greatest')
     save(figure, path, found)
@@ -95,7 +96,6 @@ def _draw_study(axes: Axes, title: str, arms: Data) -> None:
     axes.set_title(title, fontsize=9, loc='left')
     axes.set_yticks(rows, [f'{arm} ({n["runs"]})' for arm, n in arms.items()], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0)
     axes.grid(axis='x', alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
 
