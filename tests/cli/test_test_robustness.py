@@ -101,6 +101,24 @@ def test_goes_on_where_it_was_and_says_why_it_repeats(config, checkpoint, tmp_pa
     assert load_cells(tmp_path)['fog', 1].source == 'on the fly, seed 1'
 
 
+def test_another_test_set_is_measured_again_in_another_way_of_its_config(
+    config, checkpoint, tmp_path, capsys
+):
+    """The model's config says how AP50 of its cells is integrated, the other's how its own is."""
+    other = tmp_path / 'other.py'
+    options = ('--corruptions', 'fog', '--severities', '1', '--shifted', f'other={other}')
+    found = []
+    for eval_mode in ('area', '11points', '11points'):
+        other.write_text(
+            f"_base_ = {str(config)!r}\ntest_evaluator = dict(eval_mode='{eval_mode}')\n"
+        )
+        assert run(config, checkpoint, tmp_path / 'out', *options) == 0
+        found.append(load_results(tmp_path / 'out').shifted[0])
+        assert ('other is there already' in capsys.readouterr().out) == (len(found) == 3)
+    area, points, again = found
+    assert area.metrics['AP50'] != points.metrics['AP50'] and points == again
+
+
 def test_a_pruned_checkpoint_and_a_report(config, checkpoint, tmp_path, capsys):
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(str(config)).model)

@@ -37,11 +37,12 @@ def evaluate_shifted(
     found = _there(sweep)
     classes = len(build_loader(*_loader_of(sweep.cfg)).dataset.metainfo['classes'])
     for name, (path, cfg) in configs.items():
-        if task_of(cfg).name != sweep.task.name:
+        task = task_of(cfg)
+        if task.name != sweep.task.name:
             raise ValueError(
-                f'{path} is a config of {task_of(cfg).name}, the model one of {sweep.task.name}'
+                f'{path} is a config of {task.name}, the model one of {sweep.task.name}'
             )
-        fingerprint = sweep.fingerprint_on(cfg.test_dataloader.dataset)
+        fingerprint = sweep.fingerprint_on(cfg.test_dataloader.dataset, task)
         if name in found and found[name].fingerprint == fingerprint:
             sweep.say(f'{name} is there already')
             continue
@@ -52,7 +53,7 @@ def evaluate_shifted(
                 f'the test set of {path} has {own} classes and that of the model {classes}; map '
                 f'them, as configs/imagenet/resnet50_objectnet.py does'
             )
-        metrics, _ = measure(sweep.runner, loader, task_of(cfg))
+        metrics, _ = measure(sweep.runner, loader, task)
         images = len(loader.dataset)
         found[name] = ShiftedSet(name, path, images, metrics, sweep.sha256, fingerprint)
         values = '  '.join(f'{m} {_percent(v)}' for m, v in metrics.items())

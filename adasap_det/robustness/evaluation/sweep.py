@@ -29,7 +29,7 @@ from adasap_det.robustness.evaluation.examples import paint_examples
 from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
 from adasap_det.robustness.evaluation.sources import CellSource, leaves
-from adasap_det.robustness.evaluation.task import task_of
+from adasap_det.robustness.evaluation.task import Task, task_of
 
 
 class Sweep:
@@ -206,10 +206,11 @@ class Sweep:
     def fingerprint(self, key: CellKey) -> str:
         """Of all that a cell's values depend on."""
         return self.fingerprint_on(
-            self.cfg.test_dataloader.dataset, source=self.source.fingerprint, cell=list(key)
-        )
+            self.cfg.test_dataloader.dataset, self.task,
+            source=self.source.fingerprint, cell=list(key),
+        )  # fmt: skip
 
-    def fingerprint_on(self, dataset: Any, **more: Any) -> str:
+    def fingerprint_on(self, dataset: Any, task: Task, **more: Any) -> str:
         """Of all that the model's values on a data set depend on: SHA-256, in hexadecimal."""
         parts = {
             'checkpoint': self.sha256,
@@ -217,7 +218,7 @@ class Sweep:
             # Of its own at the top level, as mmpretrain's configs have it.
             'data_preprocessor': _plain(self.cfg.get('data_preprocessor')),
             'dataset': _plain(dataset),
-            'evaluator': self.task.evaluator,
+            'evaluator': task.evaluator,
             **more,
         }
         text = json.dumps(parts, sort_keys=True, default=str)
