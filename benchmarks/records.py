@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import study
 
@@ -97,9 +96,8 @@ def _record(checkpoint: Path, dense: str, run: study.Run, metric: Metric) -> Rec
 
 def read(path: Path) -> list[Record]:
     """What :func:`merge` wrote."""
-    return [
-        Record(**{k: _plain(v) for k, v in one.items()}) for one in json.loads(path.read_text())
-    ]
+    rows = json.loads(path.read_text('utf-8'))
+    return [Record(**{**row, 'severities': tuple(row['severities'])}) for row in rows]
 
 
 def merge(path: Path, records: Iterable[Record]) -> list[Record]:
@@ -111,7 +109,3 @@ def merge(path: Path, records: Iterable[Record]) -> list[Record]:
         lines = ',\n'.join(json.dumps(asdict(record)) for record in merged.values())
         temporary.write_text(f'[\n{lines}\n]\n', 'utf-8')
     return list(merged.values())
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

@@ -9,7 +9,7 @@ from records import Record
 from rich import box
 from rich.table import Table
 
-OURS = ('AdaSAP',)
+OURS = 'AdaSAP'
 #: What is compared, in per cent.
 VALUES: dict[str, Callable[[Record], float]] = {
     'all clean': lambda r: r.clean,
@@ -39,12 +39,11 @@ def _arms(results: Sequence[Record], arms: Sequence[str], title: str) -> Table:
     """Mean and standard deviation over the runs of an arm, by network, size and arm."""
     found = _table(
         f'{title} in %, mean and standard deviation over runs', 'network', 'keep', 'arm',
-        'runs', 'parameters', 'MACs', 'all clean', 'P', 'mPC', 'rPC', 'loss',
+        'runs', 'parameters', 'MACs', *VALUES, 'loss',
     )  # fmt: skip
-    order = ['dense', *arms]
-    for (network, keep, arm), runs in sorted(
-        _grouped(results).items(), key=lambda item: _place(item[0], order)
-    ):
+    groups = _grouped(results)
+    for network, keep, arm in sorted(groups, key=lambda place: _order(place, ['dense', *arms])):
+        runs = groups[network, keep, arm]
         losses = [r.loss for r in runs if r.loss is not None]
         found.add_row(
             network, f'{keep:g}', arm, str(len(runs)),
@@ -63,16 +62,13 @@ def _differences(results: Sequence[Record], against: Sequence[str]) -> Table:
         'network', 'keep', 'minus', 'seeds', *VALUES, 'mPC of each seed',
     )  # fmt: skip
     groups = _grouped(results)
-    ours = {place: runs for place, runs in groups.items() if place[2] == 'AdaSAP'}
-    for (network, keep, _), runs in sorted(
-        ours.items(), key=lambda item: _place(item[0], ('AdaSAP',))
-    ):
+    ours = [place for place in groups if place[2] == OURS]
+    for network, keep, _ in sorted(ours, key=lambda place: _order(place, [OURS])):
+        runs = sorted(groups[network, keep, OURS], key=lambda r: r.seed)
         for arm in against:
             twins = {(r.dense, r.seed): r for r in groups.get((network, keep, arm), ())}
             pairs = [
-                (run, twins[run.dense, run.seed])
-                for run in sorted(runs, key=lambda r: r.seed)
-                if (run.dense, run.seed) in twins
+                (run, twins[run.dense, run.seed]) for run in runs if (run.dense, run.seed) in twins
             ]
             if pairs:
                 gains = [[value(a) - value(b) for a, b in pairs] for value in VALUES.values()]
@@ -91,7 +87,7 @@ def _grouped(results: Sequence[Record]) -> dict[Place, list[Record]]:
     return found
 
 
-def _place(place: Place, arms: Sequence[str]) -> tuple[str, float, int]:
+def _order(place: Place, arms: Sequence[str]) -> tuple[str, float, int]:
     network, keep, arm = place
     return network, -keep, arms.index(arm)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,11 +24,19 @@ Data = dict[str, Any]
 
 def blank(width: float = 7, height: float = 3.6) -> tuple[Figure, Axes]:
     """A figure with one pair of axes; inches."""
-    figure = Figure(figsize=(width, height), layout='constrained')
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
-    axes.spines[['top', 'right']].set_visible(False)
+    figure, (axes,) = stacked([height], width=width)
     return figure, axes
+
+
+def stacked(heights: Sequence[float], *, width: float = 7) -> tuple[Figure, list[Axes]]:
+    """A figure with axes below each other, that share what goes to the right; inches."""
+    figure = Figure(figsize=(width, sum(heights)), layout='constrained')
+    FigureCanvasSVG(figure)
+    shape = dict(height_ratios=heights, sharex=True, squeeze=False)
+    panels = list(figure.subplots(len(heights), **shape)[:, 0])
+    for axes in panels:
+        axes.spines[['top', 'right']].set_visible(False)
+    return figure, panels
 
 
 def save(figure: Figure, path: Path, data: Data) -> None:

@@ -10,10 +10,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from drawing import FIGURES, Data, rounded, save
+from drawing import FIGURES, Data, rounded, save, stacked
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from adasap_det.robustness.report.figures.palette import mark
 
@@ -61,10 +59,7 @@ def _corrupted(arm: tuple[str, Data]) -> float:
 
 def draw(found: Data, path: Path) -> None:
     """Write the picture."""
-    heights = [0.9 + 0.26 * len(arms) for arms in found.values()]
-    figure = Figure(figsize=(7, sum(heights)), layout='constrained')
-    FigureCanvasSVG(figure)
-    panels = figure.subplots(len(found), sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    figure, panels = stacked([0.9 + 0.26 * len(arms) for arms in found.values()])
     for axes, (title, arms) in zip(panels, found.items(), strict=True):
         _draw_study(axes, title, arms)
     panels[0].set_xlim(0)  # once all is drawn: it ends the search for the other limit
@@ -97,7 +92,6 @@ def _draw_study(axes: Axes, title: str, arms: Data) -> None:
     axes.set_yticks(rows, [f'{arm} ({n["runs"]})' for arm, n in arms.items()], fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis='x', alpha=0.3)
-    axes.spines[['top', 'right']].set_visible(False)
 
 
 if __name__ == '__main__':

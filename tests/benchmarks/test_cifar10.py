@@ -1,7 +1,5 @@
 """The study of classifiers: what it recorded, and where its configs are."""
 
-import shutil
-
 import pytest
 
 from .conftest import BENCHMARKS
@@ -33,13 +31,3 @@ def test_what_is_recorded_adds_up(cifar10):
         assert one.dense in dense
         # 15 corruptions at each severity: the mean of the severities is the mean of all cells.
         assert sum(one.severities) / 5 == pytest.approx(one.mpc, abs=0.02)
-
-
-def test_the_tables_are_made_from_what_is_recorded(cifar10, tmp_path, capsys):
-    record = shutil.copy(BENCHMARKS / 'results/cifar10.json', tmp_path / 'found.json')
-    command = ['--table-only', '--out', str(tmp_path / 'nothing'), '--record', str(record)]
-    assert cifar10.main(command) == 0
-    out = capsys.readouterr().out
-    found = {(r.network, f'{r.keep:g}', r.arm) for r in cifar10.records.read(record)}
-    rows = [[cell.strip() for cell in line.split('|')[1:4]] for line in out.splitlines()]
-    assert found <= {tuple(row) for row in rows}
