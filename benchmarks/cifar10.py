@@ -18,12 +18,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import command
 import records
 import study
 from records import Metric
-from rich.console import Console
 from study import Arm, Run, stages
-from tables import tables
 
 # Where a network's configs may lie: those of the studies and those that are shipped.
 CONFIGS = ('benchmarks/configs', 'configs/cifar10')
@@ -59,7 +58,7 @@ MAIN = ('plain', 'plain, two times', 'AdaSAP')
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, then print the table of all that is there."""
     args = _parser().parse_args(argv)
-    out = Path(args.out)
+    out = args.out
     runs = [
         Run(network, keep, arm, seed)
         for seed in args.seeds
@@ -80,28 +79,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         for network in args.networks
         for record in records.collect(network, runs, out, METRIC)
     ]
-    if args.record:
-        found = records.merge(args.record, found)
-    console = Console(width=200)
-    for table in tables(found, tuple(ARMS), title=TITLE, against=AGAINST):
-        console.print(table)
+    command.show(found, tuple(ARMS), title=TITLE, against=AGAINST, record=args.record)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', default='work_dirs/cifar10_study')
+    parser = command.parser(
+        __doc__.splitlines()[0], out='work_dirs/cifar10_study', keeps=[0.5, 0.3], arms=ARMS,
+        main=MAIN,
+    )  # fmt: skip
     parser.add_argument(
         '--networks', nargs='+', default=['resnet18_w8_cifar10'], help='prefixes of the configs'
     )
-    parser.add_argument('--keeps', nargs='+', type=float, default=[0.5, 0.3])
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--arms', nargs='+', default=MAIN, choices=ARMS)
     parser.add_argument('--subset', type=int, default=1000, help='test pictures to corrupt')
-    parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one thread each')
-    parser.add_argument('--options', nargs='*', default=[], help='more --cfg-options of all runs')
-    parser.add_argument('--record', type=Path, help='file of results, to which new ones are added')
-    parser.add_argument('--table-only', action='store_true', help='train nothing')
     return parser
 
 

@@ -18,12 +18,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import command
 import records
 import study
 from records import Metric
-from rich.console import Console
 from study import Arm, Run, stages
-from tables import tables
 
 CONFIG = 'benchmarks/configs/{}_{}.py'
 NETWORKS = ('ssdlite160_voc2012', 'ssdlite128_voc2012_900')
@@ -63,7 +62,7 @@ MAIN = ('plain', 'plain, two times', 'SAM throughout', 'AdaSAP')
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing, then print the table of all that is there."""
     args = _parser().parse_args(argv)
-    out = Path(args.out)
+    out = args.out
     runs = [
         Run(args.network, keep, arm, seed)
         for seed in args.seeds
@@ -82,29 +81,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         study.evaluate(config, dense, benchmark, options=_pictures(args.split))
         study.in_parallel(lambda run: one(run, dense, out, benchmark, args), runs, jobs=args.jobs)
     found = records.collect(args.network, runs, out, METRIC)
-    if args.record:
-        found = records.merge(args.record, found)
-    console = Console(width=200)
-    for table in tables(found, tuple(ARMS), title=TITLE, against=AGAINST):
-        console.print(table)
+    command.show(found, tuple(ARMS), title=TITLE, against=AGAINST, record=args.record)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', default='work_dirs/voc2012_study')
+    parser = command.parser(
+        __doc__.splitlines()[0], out='work_dirs/voc2012_study', keeps=[0.4], arms=ARMS, main=MAIN
+    )
     parser.add_argument(
         '--network', default=NETWORKS[0], help='prefix of the configs', choices=NETWORKS
     )
     parser.add_argument('--benchmark', help='built VOC-C; by default built under --out')
     parser.add_argument('--split', default='val', help='image set that is corrupted')
-    parser.add_argument('--keeps', nargs='+', type=float, default=[0.4])
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--arms', nargs='+', default=list(MAIN), choices=ARMS)
-    parser.add_argument('--jobs', type=int, default=1, help='runs at a time, one thread each')
-    parser.add_argument('--options', nargs='*', default=[], help='more --cfg-options of all runs')
-    parser.add_argument('--record', type=Path, help='file of results, to which new ones are added')
-    parser.add_argument('--table-only', action='store_true', help='train nothing')
     return parser
 
 

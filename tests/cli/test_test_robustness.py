@@ -188,11 +188,11 @@ def test_two_processes_find_what_one_finds(config, checkpoint, tmp_path):
         test_robustness.main([str(config), checkpoint, '--out', str(tmp_path / 'one'), *options])
         == 0
     )
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
-    port = ['--master_port', str(29000 + os.getpid() % 2000)]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    command.append('--nproc_per_node=2')
     script = [str(ROOT / 'tools/test_robustness.py'), str(config), checkpoint]
     done = subprocess.run(
-        [*command, *port, *script, '--out', str(tmp_path / 'two'), *options, '--launcher=pytorch'],
+        [*command, *script, '--out', str(tmp_path / 'two'), *options, '--launcher=pytorch'],
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
         capture_output=True,
         text=True,

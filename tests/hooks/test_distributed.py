@@ -50,12 +50,12 @@ leave_process_group()
 """
 
 
-def launch(folder: Path, port: int, *arguments: str) -> None:
+def launch(folder: Path, *arguments: str) -> None:
     script = folder / 'script.py'
     script.write_text(SCRIPT)
     root = Path(__file__).parents[2]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2']
-    command += [f'--master_port={port}', str(script), str(folder), *arguments]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
+    command += ['--nproc_per_node=2', str(script), str(folder), *arguments]
     done = subprocess.run(
         command,
         cwd=root,
@@ -69,7 +69,7 @@ def launch(folder: Path, port: int, *arguments: str) -> None:
 
 
 def test_ranks_are_cut_alike_and_stay_in_step(tmp_path):
-    launch(tmp_path, 29611)
+    launch(tmp_path)
     first = torch.load(tmp_path / 'rank0.pth')
     second = torch.load(tmp_path / 'rank1.pth')
     assert sum(t.numel() for t in first.values()) < 2000  # of 3,188 in the dense network
@@ -77,7 +77,7 @@ def test_ranks_are_cut_alike_and_stay_in_step(tmp_path):
         if 'running' not in name:  # batch norm's statistics are each rank's own
             assert torch.equal(tensor, second[name]), name
     # A run resumed right before the last cut ends in the same weights.
-    launch(tmp_path, 29612, 'resume')
+    launch(tmp_path, 'resume')
     resumed = torch.load(tmp_path / 'resumed0.pth')
     for name, tensor in first.items():
         assert torch.equal(tensor, resumed[name]), name
@@ -85,7 +85,7 @@ def test_ranks_are_cut_alike_and_stay_in_step(tmp_path):
 
 def test_the_first_rank_measures_for_all(tmp_path):
     """Two ranks that time layers for themselves would cut differently."""
-    launch(tmp_path, 29613, '--latency', 'kept')
+    launch(tmp_path, '--latency', 'kept')
     first = torch.load(tmp_path / 'rank0.pth')
     second = torch.load(tmp_path / 'rank1.pth')
     assert sum(t.numel() for t in first.values()) < 3188
