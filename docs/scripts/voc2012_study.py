@@ -63,7 +63,7 @@ def draw(found: Data, path: Path) -> None:
     for axes, (title, arms) in zip(panels, found.items(), strict=True):
         _draw_study(axes, title, arms)
     panels[0].set_xlim(0)  # once all is drawn: it ends the search for the other limit
-    panels[0].legend(frameon=False, fontsize=9, loc='upper left')
+    panels[0].legend(frameon=False, fontsize=9, loc='upper right')
     panels[-1].set_xlabel('AP50, %: mean of the runs, band from the least to the greatest')
     save(figure, path, found)
 
