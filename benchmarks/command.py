@@ -30,7 +30,7 @@ def parser(
         main: Those of them that run by default.
     """
     found = argparse.ArgumentParser(description=description)
-    found.add_argument('--out', type=Path, default=Path(out), help='folder of the runs')
+    found.add_argument('--out', type=Path, default=out, help='folder of the runs')
     found.add_argument(
         '--keeps', nargs='+', type=float, default=list(keeps), help='shares of the parameters'
     )

@@ -1,21 +1,32 @@
-"""What the command lines of the studies share, by way of one of them."""
+"""What the command lines of the studies share."""
 
 import shutil
+
+import pytest
 
 from .conftest import BENCHMARKS
 
 
-def test_a_study_shows_what_is_recorded_and_trains_nothing(script, tmp_path, capsys):
-    record = tmp_path / 'voc2012.json'
-    shutil.copy(BENCHMARKS / 'results/voc2012.json', record)
+@pytest.mark.parametrize(
+    ('name', 'dense', 'clean'),
+    [('voc2012', 'ssdlite128_voc2012_900', '23.1'), ('cifar10', 'mobilenetv2_cifar10_5k', '74.2')],
+)
+def test_a_study_shows_what_is_recorded_and_trains_nothing(
+    script, name, dense, clean, tmp_path, capsys
+):
+    study = script(name)
+    kept = BENCHMARKS / f'results/{name}.json'
+    record = shutil.copy(kept, tmp_path / 'found.json')
     out = tmp_path / 'runs'
-    options = ['--out', str(out), '--table-only', '--network', 'ssdlite128_voc2012_900']
-    assert script('voc2012').main([*options, '--record', str(record)]) == 0
-    shown = capsys.readouterr().out
-    (dense,) = [line for line in shown.splitlines() if '| dense' in line and 'ssdlite128' in line]
-    assert '23.1' in dense  # clean AP50 of the recorded run
+    assert study.main(['--table-only', '--out', str(out), '--record', str(record)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split('|')[1:]] for line in shown]
+    found = {(r.network, f'{r.keep:g}', r.arm) for r in study.records.read(record)}
+    assert found <= {tuple(row[:3]) for row in rows}
+    (row,) = [row for row in rows if row[:3] == [dense, '1', 'dense']]
+    assert clean in row
     assert not out.exists()
-    assert record.read_bytes() == (BENCHMARKS / 'results/voc2012.json').read_bytes()
+    assert record.read_bytes() == kept.read_bytes()
 
 
 def test_without_a_record_only_what_is_there_is_shown(script, tmp_path, capsys):

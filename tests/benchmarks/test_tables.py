@@ -1,11 +1,7 @@
 """Tables of the studies, against means and deviations derived by hand."""
 
-import shutil
-
 import pytest
 from rich.console import Console
-
-from .conftest import BENCHMARKS
 
 
 @pytest.fixture
@@ -64,15 +60,3 @@ def test_adasap_is_compared_with_runs_of_its_seed_and_dense_network(cells, recor
         ['net', '0.5', 'plain', '2', '+0.0 ± 0.0', '+0.0 ± 0.0', '+3.0 ± 1.4', '+3.8 ± 1.8',
          '+4.0, +2.0'],
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize('name', ['voc2012', 'cifar10'])
-def test_a_study_shows_what_is_recorded(script, name, tmp_path, capsys):
-    study = script(name)
-    record = shutil.copy(BENCHMARKS / f'results/{name}.json', tmp_path / 'found.json')
-    command = ['--table-only', '--out', str(tmp_path / 'nothing'), '--record', str(record)]
-    assert study.main(command) == 0
-    out = capsys.readouterr().out
-    found = {(r.network, f'{r.keep:g}', r.arm) for r in study.records.read(record)}
-    rows = [[cell.strip() for cell in line.split('|')[1:4]] for line in out.splitlines()]
-    assert found <= {tuple(row) for row in rows}

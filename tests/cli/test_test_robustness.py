@@ -188,8 +188,7 @@ def test_two_processes_find_what_one_finds(config, checkpoint, tmp_path):
         test_robustness.main([str(config), checkpoint, '--out', str(tmp_path / 'one'), *options])
         == 0
     )
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    command.append('--nproc_per_node=2')
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     script = [str(ROOT / 'tools/test_robustness.py'), str(config), checkpoint]
     done = subprocess.run(
         [*command, *script, '--out', str(tmp_path / 'two'), *options, '--launcher=pytorch'],

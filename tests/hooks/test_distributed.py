@@ -54,8 +54,8 @@ def launch(folder: Path, *arguments: str) -> None:
     script = folder / 'script.py'
     script.write_text(SCRIPT)
     root = Path(__file__).parents[2]
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone']
-    command += ['--nproc_per_node=2', str(script), str(folder), *arguments]
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    command += [str(script), str(folder), *arguments]
     done = subprocess.run(
         command,
         cwd=root,

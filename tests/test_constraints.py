@@ -1,0 +1,27 @@
+"""The versions that the set-up installs."""
+
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+CONSTRAINTS = Path(__file__).parents[1] / 'constraints.txt'
+
+
+def test_pinned_packages_take_the_first_release_of_this_python():
+    """Debian 12's is 3.11.2: a package that needs 3.11.5 ends the set-up there."""
+    first = f'{sys.version_info.major}.{sys.version_info.minor}.0'
+    names = re.findall(r'^([\w.-]+)==', CONSTRAINTS.read_text('utf-8'), re.M)
+    refusing, seen = [], 0
+    for name in names:
+        try:
+            needs = metadata(name)['Requires-Python']
+        except PackageNotFoundError:  # of another system or Python
+            continue
+        seen += 1
+        if needs and first not in SpecifierSet(needs):
+            refusing.append(f'{name} needs Python {needs}')
+    assert seen > 20
+    assert not refusing
