@@ -31,6 +31,7 @@ from adasap_det.robustness.corruption_error import imagenet_corruption_error
 from adasap_det.robustness.corruptions import check_corruptions, check_severities
 from adasap_det.robustness.evaluation.task import task_of
 from adasap_det.robustness.metrics import FULL_GRID, Robustness, ratio, summarise
+from adasap_det.robustness.percent import percent
 
 _PROGRAM = 'adasap-test-robustness'
 
@@ -212,28 +213,24 @@ def _show(summary: Robustness, metric: str, name: str, shifted: Sequence[Shifted
     table.add_column('corruption')
     table.add_column(metric, justify='right')
     for corruption, value in summary.per_corruption.items():
-        table.add_row(corruption, _percent(value))
+        table.add_row(corruption, percent(value))
     table.add_section()
-    table.add_row('clean (P)', _percent(summary.p))
-    table.add_row('mPC' if whole else f'mean of {cells} of 75 cells', _percent(summary.mpc))
-    table.add_row('rPC' if whole else 'of that, relative to clean', _percent(summary.rpc))
+    table.add_row('clean (P)', percent(summary.p))
+    table.add_row('mPC' if whole else f'mean of {cells} of 75 cells', percent(summary.mpc))
+    table.add_row('rPC' if whole else 'of that, relative to clean', percent(summary.rpc))
     for other in shifted:
         value = other.metrics.get(metric)
         table.add_section()
-        table.add_row(other.name, _percent(value))
-        table.add_row(f'R_{other.name}', _percent(ratio(value, summary.p)))
+        table.add_row(other.name, percent(value))
+        table.add_row(f'R_{other.name}', percent(ratio(value, summary.p)))
     Console().print(table)
 
 
 def _show_corruption_error(cells: Mapping[CellKey, Cell], num_classes: int) -> None:
     error = imagenet_corruption_error(cells, num_classes=num_classes)
     if error is not None:
-        relative = _percent(error.relative_mce)
-        print(f'mCE {_percent(error.mce)}, relative mCE {relative}, AlexNet being 100')
-
-
-def _percent(value: float | None) -> str:
-    return '-' if value is None else f'{100 * value:.1f}'
+        relative = percent(error.relative_mce)
+        print(f'mCE {percent(error.mce)}, relative mCE {relative}, AlexNet being 100')
 
 
 def _report(folders: Sequence[str], out: Path, metric: str) -> None:

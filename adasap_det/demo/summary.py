@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
+from adasap_det.robustness.percent import percent
+
 
 @dataclass(frozen=True)
 class ModelResult:
@@ -53,10 +55,10 @@ def summary_table(
     for name in results:
         table.add_column(name, justify='right')
     rows: list[tuple[str, str, Callable[[float], str], bool]] = [
-        ('AP50 on the test split', 'ap50', _percent, False),
-        ('AP50 on clean pictures of it (P)', 'p', _percent, False),
-        (f'AP50 on corrupted ones ({corrupted})', 'mpc', _percent, False),
-        ('corrupted / clean (rPC)', 'rpc', _percent, False),
+        ('AP50 on the test split', 'ap50', percent, False),
+        ('AP50 on clean pictures of it (P)', 'p', percent, False),
+        (f'AP50 on corrupted ones ({corrupted})', 'mpc', percent, False),
+        ('corrupted / clean (rPC)', 'rpc', percent, False),
         ('parameters', 'params', lambda v: f'{v:,}', True),
         ('MACs of one picture', 'macs', lambda v: f'{v / 1e6:.1f} M', True),
         (f'forward pass, {threads} threads', 'latency_ms', lambda v: f'{v:.2f} ms', True),
@@ -72,7 +74,3 @@ def summary_table(
             cells.append(cell)
         table.add_row(title, *cells)
     return table
-
-
-def _percent(fraction: float) -> str:
-    return f'{100 * fraction:.1f}'

@@ -16,6 +16,7 @@ from adasap_det.robustness.cells import ShiftedSet, load_shifted, save_shifted
 from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.sweep import Sweep
 from adasap_det.robustness.evaluation.task import task_of
+from adasap_det.robustness.percent import percent
 
 
 def evaluate_shifted(
@@ -56,15 +57,11 @@ def evaluate_shifted(
         metrics, _ = measure(sweep.runner, loader, task)
         images = len(loader.dataset)
         found[name] = ShiftedSet(name, path, images, metrics, sweep.sha256, fingerprint)
-        values = '  '.join(f'{m} {_percent(v)}' for m, v in metrics.items())
+        values = '  '.join(f'{m} {percent(v)}' for m, v in metrics.items())
         sweep.say(f'{name}: {values}, {images} pictures')
         if is_main_process():
             save_shifted(sweep.out, list(found.values()))
     return tuple(found.values())
-
-
-def _percent(value: float | None) -> str:
-    return '-' if value is None else f'{100 * value:.1f}'
 
 
 def _loader_of(cfg: Config) -> tuple[Any, Any]:

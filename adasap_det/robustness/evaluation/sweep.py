@@ -30,6 +30,7 @@ from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
 from adasap_det.robustness.evaluation.sources import CellSource, leaves
 from adasap_det.robustness.evaluation.task import Task, task_of
+from adasap_det.robustness.percent import percent
 
 
 class Sweep:
@@ -108,7 +109,7 @@ class Sweep:
                 save_cell(self.out, cell)
             there[key] = cell
             left = (time.perf_counter() - began) / number * (len(todo) - number)
-            values = '  '.join(f'{m} {_percent(v)}' for m, v in cell.metrics.items())
+            values = '  '.join(f'{m} {percent(v):>4}' for m, v in cell.metrics.items())
             self.say(
                 f'[{number}/{len(todo)}] {_title(key):22s} {values}  '
                 f'{cell.seconds:.1f} s, {_duration(left)} left'
@@ -242,10 +243,6 @@ def _plain(value: Any) -> Any:
 
 def _title(key: CellKey) -> str:
     return 'clean' if key[0] is None else f'{key[0]} {key[1]}'
-
-
-def _percent(value: float | None) -> str:
-    return '  - ' if value is None else f'{100 * value:4.1f}'
 
 
 def _duration(seconds: float) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from adasap_det.robustness.corruptions.names import FAMILIES
+from adasap_det.robustness.percent import percent as written
 
 #: Stands where there is no number.
 NONE = '\u2013'  # en dash
@@ -18,7 +19,7 @@ _SPELLED = {'gaussian': 'Gaussian', 'jpeg': 'JPEG'}
 
 def percent(fraction: float | None) -> str:
     """A fraction in percent, one decimal: 0.4123 -> '41.2'."""
-    return NONE if fraction is None else f'{100 * fraction:.1f}'
+    return written(fraction, none=NONE)
 
 
 def points(difference: float | None) -> str:
