@@ -193,9 +193,9 @@ def _sweep(
     sweep = Sweep(runner, cfg, out=out, source=source, grid=grid, name=name)
     sweep.load()
     cells = sweep.run()
+    model = sweep.describe(config=args.config, checkpoint=args.checkpoint)
     if others:
-        evaluate_shifted(sweep, others)
-    sweep.describe(config=args.config, checkpoint=args.checkpoint)
+        evaluate_shifted(sweep, others, num_classes=len(model.dataset.classes))
     sweep.paint(args.pictures)
     return cells
 

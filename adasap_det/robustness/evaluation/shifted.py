@@ -20,7 +20,7 @@ from adasap_det.robustness.percent import percent
 
 
 def evaluate_shifted(
-    sweep: Sweep, configs: Mapping[str, tuple[str, Config]]
+    sweep: Sweep, configs: Mapping[str, tuple[str, Config]], *, num_classes: int
 ) -> tuple[ShiftedSet, ...]:
     """Evaluate the sweep's model on the test sets of other configs, each once.
 
@@ -30,13 +30,13 @@ def evaluate_shifted(
         sweep: Loaded.
         configs: By name: path, as it is to be recorded, and whole config, of which only
             ``test_dataloader`` and the task count.
+        num_classes: Of the model's own test set.
 
     Raises:
         ValueError: If a config is of another task, or its test set has other classes in number
             than the model's own.
     """
     found = _there(sweep)
-    classes = len(build_loader(*_loader_of(sweep.cfg)).dataset.metainfo['classes'])
     for name, (path, cfg) in configs.items():
         task = task_of(cfg)
         if task.name != sweep.task.name:
@@ -47,12 +47,12 @@ def evaluate_shifted(
         if name in found and found[name].fingerprint == fingerprint:
             sweep.say(f'{name} is there already')
             continue
-        loader = build_loader(*_loader_of(cfg))
+        loader = build_loader(cfg.test_dataloader, cfg.test_dataloader.dataset)
         own = len(loader.dataset.metainfo.get('classes') or ())
-        if own != classes:
+        if own != num_classes:
             raise ValueError(
-                f'the test set of {path} has {own} classes and that of the model {classes}; map '
-                f'them, as configs/imagenet/resnet50_objectnet.py does'
+                f'the test set of {path} has {own} classes and that of the model {num_classes}; '
+                f'map them, as configs/imagenet/resnet50_objectnet.py does'
             )
         metrics, _ = measure(sweep.runner, loader, task)
         images = len(loader.dataset)
@@ -62,10 +62,6 @@ def evaluate_shifted(
         if is_main_process():
             save_shifted(sweep.out, list(found.values()))
     return tuple(found.values())
-
-
-def _loader_of(cfg: Config) -> tuple[Any, Any]:
-    return cfg.test_dataloader, cfg.test_dataloader.dataset
 
 
 def _there(sweep: Sweep) -> dict[str, ShiftedSet]:
