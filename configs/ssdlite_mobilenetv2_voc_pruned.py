@@ -5,7 +5,10 @@ custom_hooks = [
     *_base_.custom_hooks,
     dict(
         type='PruningHook',
-        importance=dict(type='MagnitudeImportance'),  # L2, the paper's default [second-hand]
+        # Not the paper's magnitude: after the same training it left this network half of the AP50
+        # that Taylor did, 13.1 against 23.5 at 40 % of the parameters (own measurement, on 900
+        # pictures).
+        importance=dict(type='TaylorImportance'),
         budget=dict(type='ParamsBudget', keep=0.4),  # AdaSAP_P at 40 % of size [second-hand]
         adaptive_begin=0, prune_begin=10,  # epochs [second-hand]
         prune_steps=30, prune_interval=30,  # 30 cuts, one every 30 iterations [second-hand]
