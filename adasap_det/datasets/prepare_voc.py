@@ -142,8 +142,9 @@ def _unpack(tars: Sequence[Path], folder: Path) -> None:
             print(f'unpacking {tar}')
             try:
                 with tarfile.open(tar) as file:
-                    # Absent before Python 3.10.12, where the checksum is all there is.
+                    # Absent before Python 3.10.12 and in 3.11.0 to 3.11.3.
                     file.extraction_filter = getattr(tarfile, 'data_filter', None)
+                    _check_members(file)
                     file.extractall(temporary)
             except (tarfile.TarError, EOFError) as error:
                 raise ValueError(f'{tar} cannot be unpacked: {error}') from error
@@ -152,6 +153,14 @@ def _unpack(tars: Sequence[Path], folder: Path) -> None:
             names = ', '.join(str(tar) for tar in tars)
             raise ValueError(f'{names} hold no VOCdevkit/{folder.name}')
         unpacked.rename(folder)
+
+
+def _check_members(file: tarfile.TarFile) -> None:
+    """Refuse what would be written elsewhere: VOC's archives hold files and folders alone."""
+    for member in file.getmembers():
+        name = Path(member.name)
+        if not (member.isfile() or member.isdir()) or name.is_absolute() or '..' in name.parts:
+            raise tarfile.ExtractError(f'{member.name!r} is a link or lies outside of the archive')
 
 
 def _check(folder: Path, year: Year) -> None:
