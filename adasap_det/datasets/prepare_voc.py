@@ -160,7 +160,7 @@ def _check_members(file: tarfile.TarFile) -> None:
     for member in file.getmembers():
         name = Path(member.name)
         if not (member.isfile() or member.isdir()) or name.is_absolute() or '..' in name.parts:
-            raise tarfile.ExtractError(f'{member.name!r} is a link or lies outside of the archive')
+            raise tarfile.ExtractError(f'{member.name!r} is no file or folder inside of it')
 
 
 def _check(folder: Path, year: Year) -> None:
