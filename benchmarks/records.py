@@ -60,29 +60,34 @@ class Metric:
         logged: In the log of the training.
         share: Whether the logged value is a share of 1 and not in per cent.
         last_losses: Logged values that make up the training loss at the end.
+        results: Folder of the evaluation under corruption, beside each checkpoint.
     """
 
     name: str
     logged: str
     share: bool
     last_losses: int
+    results: str = study.RESULTS
 
 
 def collect(network: str, runs: Iterable[study.Run], out: Path, metric: Metric) -> list[Record]:
     """Results of what has been trained and evaluated, the dense network first."""
-    dense = study.last_checkpoint(out / network / 'dense')
+    dense = study.last_checkpoint(out / network / 'dense', results=metric.results)
     if not dense:
         return []
     name = study.checksum(dense)
     found = [_record(dense, name, study.Run(network, 1, 'dense', 0), metric)]
     for run in runs:
-        if run.network == network and (final := study.last_checkpoint(out / run.folder)):
+        if run.network != network:
+            continue
+        if final := study.last_checkpoint(out / run.folder, results=metric.results):
             found.append(_record(final, name, run, metric))
     return found
 
 
 def _record(checkpoint: Path, dense: str, run: study.Run, metric: Metric) -> Record:
-    summary, model = study.summary(checkpoint, metric.name), study.model(checkpoint)
+    summary = study.summary(checkpoint, metric.name, results=metric.results)
+    model = study.model(checkpoint, results=metric.results)
     clean = study.logged(checkpoint, metric.logged)
     return Record(
         dense=dense, network=run.network, keep=run.keep, arm=run.arm, seed=run.seed,

@@ -25,6 +25,8 @@ from adasap_det.robustness.cells import ModelInfo, load_results
 from adasap_det.robustness.metrics import FULL_GRID, Robustness, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Folder of an evaluation under corruption, beside its checkpoint.
+RESULTS = 'robustness'
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,22 @@ def train(config: str, folder: Path, *, times: int = 1, options: Sequence[str] =
 
 
 def evaluate(
-    config: str, checkpoint: Path, benchmark: Path, *, options: Sequence[str] = ()
+    config: str,
+    checkpoint: Path,
+    benchmark: Path,
+    *,
+    results: str = RESULTS,
+    options: Sequence[str] = (),
 ) -> None:
-    """Clean and corrupted performance, beside the checkpoint."""
-    results = checkpoint.parent / 'robustness'
-    if (results / 'model.json').is_file():
+    """Clean and corrupted performance, in the folder ``results`` beside the checkpoint."""
+    folder = checkpoint.parent / results
+    if (folder / 'model.json').is_file():
         return
     call(
         'test_robustness', str(ROOT / config), str(checkpoint), '--benchmark', str(benchmark),
-        '--out', str(results), '--pictures', '0',
+        '--out', str(folder), '--pictures', '0',
         *(('--cfg-options', *options) if options else ()),
-        log=checkpoint.parent / 'robustness.log',
+        log=checkpoint.parent / f'{results}.log',
     )  # fmt: skip
 
 
@@ -117,16 +124,15 @@ def in_parallel(work: Callable[[Any], object], items: Iterable[Any], *, jobs: in
             future.result()
 
 
-def summary(checkpoint: Path, metric: str) -> Robustness:
+def summary(checkpoint: Path, metric: str, *, results: str = RESULTS) -> Robustness:
     """P, mPC and rPC of an evaluated checkpoint."""
-    return summarise(
-        load_results(checkpoint.parent / 'robustness').cells, metric=metric, grid=FULL_GRID
-    )
+    cells = load_results(checkpoint.parent / results).cells
+    return summarise(cells, metric=metric, grid=FULL_GRID)
 
 
-def model(checkpoint: Path) -> ModelInfo:
+def model(checkpoint: Path, *, results: str = RESULTS) -> ModelInfo:
     """Size and costs of an evaluated checkpoint."""
-    return load_results(checkpoint.parent / 'robustness').model
+    return load_results(checkpoint.parent / results).model
 
 
 def logged(checkpoint: Path, key: str, *, last: int = 1) -> float:
@@ -141,9 +147,9 @@ def checksum(checkpoint: Path) -> str:
     return hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:8]
 
 
-def last_checkpoint(folder: Path) -> Path | None:
+def last_checkpoint(folder: Path, *, results: str = RESULTS) -> Path | None:
     """The evaluated checkpoint of a run, if it has got there."""
-    if not (folder / 'robustness' / 'model.json').is_file():
+    if not (folder / results / 'model.json').is_file():
         return None
     return max(folder.glob('epoch_*.pth'), key=lambda p: int(p.stem.rpartition('_')[2]))
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import command
@@ -79,9 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             )  # fmt: skip
         config = CONFIG.format(args.network, 'dense')
         dense = study.train(config, out / args.network / 'dense', options=args.options)
-        study.evaluate(config, dense, benchmark, options=_pictures(args.split))
+        _evaluate(args, dense, benchmark)
         study.in_parallel(lambda run: one(run, dense, out, benchmark, args), runs, jobs=args.jobs)
-    found = records.collect(args.network, runs, out, METRIC)
+    metric = replace(METRIC, results=args.results)
+    found = records.collect(args.network, runs, out, metric)
     command.show(found, tuple(ARMS), title=TITLE, against=AGAINST, record=args.record)
     return 0
 
@@ -95,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--benchmark', help='built VOC-C; by default built under --out')
     parser.add_argument('--split', default='val', help='image set that is corrupted')
+    parser.add_argument(
+        '--results', default=study.RESULTS,
+        help='folder of the evaluation beside each checkpoint; another --benchmark wants another',
+    )  # fmt: skip
     return parser
 
 
@@ -110,13 +116,14 @@ def one(run: Run, dense: Path, out: Path, benchmark: Path, args: argparse.Namesp
     )
     config = CONFIG.format(run.network, arm.config)
     checkpoint = study.train(config, out / run.folder, times=arm.times, options=own)
+    _evaluate(args, checkpoint, benchmark)
+
+
+def _evaluate(args: argparse.Namespace, checkpoint: Path, benchmark: Path) -> None:
     study.evaluate(
-        CONFIG.format(run.network, 'dense'), checkpoint, benchmark, options=_pictures(args.split)
-    )
-
-
-def _pictures(split: str) -> list[str]:
-    return [f'test_dataloader.dataset.ann_file=VOC2012/ImageSets/Main/{split}.txt']
+        CONFIG.format(args.network, 'dense'), checkpoint, benchmark, results=args.results,
+        options=[f'test_dataloader.dataset.ann_file=VOC2012/ImageSets/Main/{args.split}.txt'],
+    )  # fmt: skip
 
 
 if __name__ == '__main__':

@@ -1,6 +1,10 @@
 """Results of the studies: kept from one run of a script to the next."""
 
+import dataclasses
 import json
+
+from adasap_det.robustness import cells
+from adasap_det.robustness.metrics import FULL_GRID
 
 
 def test_results_are_added_to_those_of_earlier_runs(script, record, tmp_path):
@@ -13,3 +17,47 @@ def test_results_are_added_to_those_of_earlier_runs(script, record, tmp_path):
     assert len(json.loads(path.read_text())) == 3
     assert records.merge(path, []) == [first[0], again, other]
     assert records.read(path) == [first[0], again, other]
+
+
+def evaluated(folder, *, params, ap50):
+    """What an evaluation leaves: clean and each corrupted cell at one AP50."""
+    cells.save_model(
+        folder,
+        cells.ModelInfo(
+            name='n', config='c.py', checkpoint='epoch_2.pth', checkpoint_sha256='0' * 64,
+            params=params, macs=7, input_size=(8, 8), latency_ms=None, device=None,
+            dataset=cells.DatasetInfo('VOCDataset', 'val.txt', 3, ('a',)),
+        ),
+    )  # fmt: skip
+    for name, severity in ((None, 0), *FULL_GRID):
+        value = ap50 if name is None else ap50 / (1 + severity)
+        cells.save_cell(folder, cells.Cell(name, severity, 'x', 3, {'AP50': value}))
+
+
+def test_each_benchmark_is_collected_from_its_own_folder(script, tmp_path):
+    study, records = script('study'), script('records')
+    run = study.Run('net', 0.4, 'AdaSAP', 3)
+    for folder, params in (('net/dense', 20), (run.folder, 8)):
+        log = tmp_path / folder / 'start/vis_data/scalars.json'
+        log.parent.mkdir(parents=True)
+        log.write_text('{"loss": 2.0}\n{"loss": 1.0, "AP": 0.5}\n')
+        (tmp_path / folder / 'epoch_2.pth').write_bytes(folder.encode())
+        evaluated(tmp_path / folder / 'robustness', params=params, ap50=0.6)
+    evaluated(tmp_path / run.folder / 'unseen', params=8, ap50=0.3)
+
+    metric = records.Metric('AP50', 'AP', share=True, last_losses=2)
+    dense, pruned = records.collect('net', [run], tmp_path, metric)
+    # The mean of 1/2, 1/3, 1/4, 1/5 and 1/6 is 0.29.
+    assert (dense.p, dense.mpc, dense.params, dense.clean) == (60.0, 17.4, 20, 50.0)
+    assert pruned.severities == (30.0, 20.0, 15.0, 12.0, 10.0)
+    assert pruned.key == (dense.dense, 'net', 0.4, 'AdaSAP', 3)
+    assert (pruned.params, pruned.macs, pruned.loss) == (8, 7, 1.5)
+
+    unseen = dataclasses.replace(metric, results='unseen')
+    # The dense network has not been evaluated there, so nothing can be compared with it.
+    assert records.collect('net', [run], tmp_path, unseen) == []
+    evaluated(tmp_path / 'net/dense/unseen', params=20, ap50=0.5)
+    found = records.collect('net', [run], tmp_path, unseen)
+    assert [(one.arm, one.p, one.mpc, one.clean) for one in found] == [
+        ('dense', 50.0, 14.5, 50.0), ('AdaSAP', 30.0, 8.7, 50.0),
+    ]  # fmt: skip
