@@ -15,22 +15,29 @@ from matplotlib.axes import Axes
 
 from adasap_det.robustness.report.figures.palette import mark
 
-RESULTS = Path(__file__).parents[2] / 'benchmarks/results/voc2012.json'
-#: Network of the study, and what it is.
+RESULTS = Path(__file__).parents[2] / 'benchmarks/results'
+#: What each study is: the file of its results, and the prefix of its configs.
 STUDIES = {
-    'ssdlite128_voc2012_900': '900 pictures, flips, 128 pixels: plain training has converged',
-    'ssdlite160_voc2012': "1,697 pictures, SSD's augmentation, 160 pixels: it has not",
-}
+    '900 pictures, flips, 128 pixels: plain training has converged': (
+        'voc2012.json', 'ssdlite128_voc2012_900',
+    ),
+    'the same networks on 220 other pictures': (
+        'voc2012_second_set.json', 'ssdlite128_voc2012_900',
+    ),
+    "1,697 pictures, SSD's augmentation, 160 pixels: plain training has not converged": (
+        'voc2012.json', 'ssdlite160_voc2012',
+    ),
+}  # fmt: skip
 WHAT = {'p': 'clean (P)', 'mpc': 'corrupted (mPC)'}
 
 
 def data() -> Data:
     """By study and size, the best arm under corruption first: mean, least and greatest."""
-    records = json.loads(RESULTS.read_text('utf-8'))
-    return {
-        title: _study([r for r in records if r['network'] == network])
-        for network, title in STUDIES.items()
-    }
+    found: Data = {}
+    for title, (file, network) in STUDIES.items():
+        records = json.loads((RESULTS / file).read_text('utf-8'))
+        found[title] = _study([r for r in records if r['network'] == network])
+    return found
 
 
 def _study(records: list[dict[str, Any]]) -> Data:

@@ -31,16 +31,32 @@ def test_the_study_to_convergence_turns_pictures_over_and_nothing_more(voc2012):
     assert [step.scale for step in (*steps, *tests) if step.type == 'Resize'] == [(128, 128)] * 2
 
 
-def test_what_is_recorded_adds_up(voc2012):
-    found = voc2012.records.read(BENCHMARKS / 'results/voc2012.json')
-    by_arm = {(r.network, r.keep, r.arm) for r in found}
+@pytest.fixture(params=['voc2012', 'voc2012_second_set'])
+def recorded(voc2012, request):
+    return voc2012.records.read(BENCHMARKS / f'results/{request.param}.json')
+
+
+def test_what_is_recorded_adds_up(voc2012, recorded):
+    by_arm = {(r.network, r.keep, r.arm) for r in recorded}
     assert by_arm >= {
-        ('ssdlite160_voc2012', 1, 'dense'),
-        ('ssdlite160_voc2012', 0.4, 'plain'),
-        ('ssdlite160_voc2012', 0.4, 'AdaSAP'),
         ('ssdlite128_voc2012_900', 1, 'dense'),
         *(('ssdlite128_voc2012_900', 0.4, arm) for arm in (*voc2012.AGAINST, 'AdaSAP')),
     }
-    for one in found:
+    for one in recorded:
         # 15 corruptions at each severity: the mean of the severities is the mean of all cells.
         assert sum(one.severities) / 5 == pytest.approx(one.mpc, abs=0.02)
+
+
+def test_the_second_set_is_of_the_same_networks(voc2012):
+    def recorded(name):
+        found = voc2012.records.read(BENCHMARKS / f'results/{name}.json')
+        return {one.key: (one.params, one.clean, one.loss) for one in found}
+
+    first, second = recorded('voc2012'), recorded('voc2012_second_set')
+    assert second == {key: first[key] for key in second}
+
+
+def test_the_short_study_is_recorded_too(voc2012):
+    found = voc2012.records.read(BENCHMARKS / 'results/voc2012.json')
+    by_arm = {(r.keep, r.arm) for r in found if r.network == 'ssdlite160_voc2012'}
+    assert by_arm >= {(1, 'dense'), (0.4, 'plain'), (0.4, 'AdaSAP')}
