@@ -9,6 +9,8 @@ from pathlib import Path
 
 import study
 
+from adasap_det.robustness.cells import load_results
+from adasap_det.robustness.metrics import FULL_GRID, summarise
 from adasap_det.whole_file import whole_file
 
 
@@ -86,12 +88,12 @@ def collect(network: str, runs: Iterable[study.Run], out: Path, metric: Metric) 
 
 
 def _record(checkpoint: Path, dense: str, run: study.Run, metric: Metric) -> Record:
-    summary = study.summary(checkpoint, metric.name, results=metric.results)
-    model = study.model(checkpoint, results=metric.results)
+    found = load_results(checkpoint.parent / metric.results)
+    summary = summarise(found.cells, metric=metric.name, grid=FULL_GRID)
     clean = study.logged(checkpoint, metric.logged)
     return Record(
         dense=dense, network=run.network, keep=run.keep, arm=run.arm, seed=run.seed,
-        params=model.params, macs=model.macs,
+        params=found.model.params, macs=found.model.macs,
         clean=study.percent(clean) if metric.share else round(clean, 2),
         p=study.percent(summary.p), mpc=study.percent(summary.mpc),
         severities=tuple(map(study.percent, summary.per_severity.values())),

@@ -21,9 +21,6 @@ from typing import Any
 
 from mmengine.config import Config
 
-from adasap_det.robustness.cells import ModelInfo, load_results
-from adasap_det.robustness.metrics import FULL_GRID, Robustness, summarise
-
 ROOT = Path(__file__).resolve().parents[1]
 #: Folder of an evaluation under corruption, beside its checkpoint.
 RESULTS = 'robustness'
@@ -122,17 +119,6 @@ def in_parallel(work: Callable[[Any], object], items: Iterable[Any], *, jobs: in
     with ThreadPoolExecutor(jobs) as pool:
         for future in [pool.submit(work, item) for item in items]:
             future.result()
-
-
-def summary(checkpoint: Path, metric: str, *, results: str = RESULTS) -> Robustness:
-    """P, mPC and rPC of an evaluated checkpoint."""
-    cells = load_results(checkpoint.parent / results).cells
-    return summarise(cells, metric=metric, grid=FULL_GRID)
-
-
-def model(checkpoint: Path, *, results: str = RESULTS) -> ModelInfo:
-    """Size and costs of an evaluated checkpoint."""
-    return load_results(checkpoint.parent / results).model
 
 
 def logged(checkpoint: Path, key: str, *, last: int = 1) -> float:
