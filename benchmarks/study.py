@@ -21,6 +21,9 @@ from typing import Any
 
 from mmengine.config import Config
 
+from adasap_det.robustness.cells import load_cells
+from adasap_det.robustness.evaluation.sources import Built
+
 ROOT = Path(__file__).resolve().parents[1]
 #: Folder of an evaluation under corruption, beside its checkpoint.
 RESULTS = 'robustness'
@@ -102,9 +105,14 @@ def evaluate(
     results: str = RESULTS,
     options: Sequence[str] = (),
 ) -> None:
-    """Clean and corrupted performance, in the folder ``results`` beside the checkpoint."""
+    """Clean and corrupted performance, in the folder ``results`` beside the checkpoint.
+
+    Raises:
+        SystemExit: If that folder holds the evaluation on another benchmark.
+    """
     folder = checkpoint.parent / results
     if (folder / 'model.json').is_file():
+        _check_benchmark(folder, Built(benchmark).title)
         return
     call(
         'test_robustness', str(ROOT / config), str(checkpoint), '--benchmark', str(benchmark),
@@ -112,6 +120,15 @@ def evaluate(
         *(('--cfg-options', *options) if options else ()),
         log=checkpoint.parent / f'{results}.log',
     )  # fmt: skip
+
+
+def _check_benchmark(folder: Path, title: str) -> None:
+    for cell in load_cells(folder).values():
+        if cell.corruption and cell.source != title:
+            raise SystemExit(
+                f'{folder} holds the evaluation on {cell.source}, not on {title}; '
+                f'give another folder (--results) or move this one away'
+            )
 
 
 def in_parallel(work: Callable[[Any], object], items: Iterable[Any], *, jobs: int) -> None:

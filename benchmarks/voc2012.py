@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--split', default='val', help='image set that is corrupted')
     parser.add_argument(
         '--results', default=study.RESULTS,
-        help='folder of the evaluation beside each checkpoint; another --benchmark wants another',
+        help='folder of the evaluation beside each checkpoint',
     )  # fmt: skip
     return parser
 
