@@ -6,9 +6,8 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 from mmengine.config import Config, DictAction
@@ -19,6 +18,7 @@ from mmengine.runner import Runner
 from adasap_det.compat import config_path
 from adasap_det.engine.checkpoint import checkpoint_problem
 from adasap_det.engine.preflight import MissingDataError
+from adasap_det.engine.type_name import type_name
 
 _SCOPE = 'adasap_det::'
 
@@ -136,14 +136,6 @@ def add_structure_hook(cfg: Config) -> None:
     hooks = list(cfg.get('custom_hooks') or [])
     if not any(type_name(hook) in ('PruningHook', 'StructureHook') for hook in hooks):
         cfg.custom_hooks = [*hooks, dict(type='StructureHook')]
-
-
-def type_name(cfg: Mapping[str, Any] | object) -> str:
-    """The name in ``type`` without its scope; of an object that of its class."""
-    if not isinstance(cfg, Mapping):
-        return type(cfg).__name__
-    kind = cfg.get('type', '')
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
 
 
 def build_runner(cfg: Config) -> Runner:

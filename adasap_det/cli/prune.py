@@ -25,13 +25,13 @@ from adasap_det.cli.common import (
     load_config,
     report_usage_errors,
     require_checkpoint,
-    type_name,
 )
 from adasap_det.engine.evaluate import validation_metric
 from adasap_det.engine.input_size import config_input_size
 from adasap_det.engine.load import load_model, save_pruned
 from adasap_det.engine.losses import batch_losses, mean_loss, some_batches
 from adasap_det.engine.preflight import check_data
+from adasap_det.engine.type_name import type_name
 from adasap_det.pruning import count_macs, count_params, find_channel_groups
 from adasap_det.pruning.channels import ChannelAnalysis
 from adasap_det.pruning.importance import Importance

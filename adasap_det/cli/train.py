@@ -19,10 +19,10 @@ from adasap_det.cli.common import (
     load_config,
     report_usage_errors,
     require_checkpoint,
-    type_name,
 )
 from adasap_det.engine.checkpoint import find_resumable_checkpoint
 from adasap_det.engine.preflight import check_data
+from adasap_det.engine.type_name import type_name
 
 _AMP_TWINS = {'OptimWrapper': 'AmpOptimWrapper', 'AdaSAPOptimWrapper': 'AmpAdaSAPOptimWrapper'}
 

@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from adasap_det.engine.type_name import type_name
+
 # How to get the data of a type of data set.
 _REMEDIES = {
     'VOCDataset': "download it with 'python tools/prepare_voc.py' (outside a checkout: "
@@ -58,7 +60,7 @@ def _datasets(cfg: Any) -> Iterator[Mapping[str, Any]]:
 def _check_dataset(dataset: Mapping[str, Any], stage: str) -> None:
     if _is_remote(dataset):
         return
-    name = _type_name(dataset)
+    name = type_name(dataset) or 'data set'
     remedy = _REMEDIES.get(name, _REMEDY)
     what = f'{stage} data ({name})'
     root = dataset.get('data_root') or ''
@@ -84,12 +86,6 @@ def _require(path: str, what: str, key: str, remedy: str) -> None:
 def _is_remote(dataset: Mapping[str, Any]) -> bool:
     backend = (dataset.get('backend_args') or {}).get('backend', 'local')
     return backend not in ('local', 'atomic')
-
-
-def _type_name(dataset: Mapping[str, Any]) -> str:
-    kind = dataset.get('type', 'data set')
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
-    return name.rpartition('.')[2]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ class CorruptImage:
         bgr = self.color_order == 'bgr' and image.ndim == 3 and image.shape[2] >= 3
         if bgr:
             image = image[..., 2::-1]
-        name = self.name_of(results)
+        name = image_name(results, self.image_id)
         try:
             image = corrupt(
                 image,
@@ -85,30 +86,35 @@ class CorruptImage:
         results['img'] = np.ascontiguousarray(image[..., ::-1]) if bgr else image
         return results
 
-    def name_of(self, results: dict[str, Any]) -> str:
-        """The image's name; see ``image_id``.
-
-        Raises:
-            ValueError: If the sample has not what names it.
-        """
-        key = 'img_id' if self.image_id == 'img_id' else 'img_path'
-        if results.get(key) is None:
-            raise ValueError(
-                f'CorruptImage(image_id={self.image_id!r}) needs results[{key!r}], which names the '
-                f'image and so determines its noise; this sample has {sorted(results)}'
-            )
-        if key == 'img_id':
-            return str(results[key])
-        path = Path(results[key])
-        if self.image_id == 'stem':
-            return path.stem
-        try:
-            return path.relative_to(self.image_id).as_posix()
-        except ValueError:
-            raise ValueError(f'{path} does not lie in image_id={self.image_id!r}') from None
-
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(corruption={self.corruption!r}, severity={self.severity}, '
             f'seed={self.seed}, color_order={self.color_order!r}, image_id={self.image_id!r})'
         )
+
+
+def image_name(results: Mapping[str, Any], image_id: str) -> str:
+    """The name of a sample's image, which determines its noise.
+
+    Args:
+        results: The sample, as data sets and transforms pass it on.
+        image_id: As :class:`CorruptImage` has it.
+
+    Raises:
+        ValueError: If the sample has not what names it.
+    """
+    key = 'img_id' if image_id == 'img_id' else 'img_path'
+    if results.get(key) is None:
+        raise ValueError(
+            f'CorruptImage(image_id={image_id!r}) needs results[{key!r}], which names the '
+            f'image and so determines its noise; this sample has {sorted(results)}'
+        )
+    if key == 'img_id':
+        return str(results[key])
+    path = Path(results[key])
+    if image_id == 'stem':
+        return path.stem
+    try:
+        return path.relative_to(image_id).as_posix()
+    except ValueError:
+        raise ValueError(f'{path} does not lie in image_id={image_id!r}') from None

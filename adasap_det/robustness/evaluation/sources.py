@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from adasap_det.engine.type_name import type_name
 from adasap_det.robustness.benchmark.journal import JOURNAL
 from adasap_det.robustness.benchmark.manifest import MANIFEST, cell_root, read_manifest
+from adasap_det.robustness.benchmark.pictures import with_suffix
 from adasap_det.robustness.cells import CellKey
 from adasap_det.robustness.corruptions import CORRUPTIONS, CORRUPTIONS_VERSION
+from adasap_det.robustness.evaluation.kept import Listing, kept_indices, listing
+from adasap_det.robustness.evaluation.pipelines import (
+    after_cropping,
+    after_loading,
+    without_cropping,
+)
 
 DatasetConfig = dict[str, Any]
 
 # mmpretrain's data sets of a folder a class.
 _FOLDERS = ('CustomDataset', 'ImageNet')
-_GEOMETRY = ('Resize', 'ResizeEdge', 'CenterCrop', 'torchvision/Resize', 'torchvision/CenterCrop')
 
 
 class CellSource(Protocol):
@@ -95,6 +104,8 @@ class Built:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
+        self._listings: dict[str, Listing] = {}
+        self._lists = tempfile.TemporaryDirectory(prefix='adasap_det-lists-')
 
     @property
     def title(self) -> str:
@@ -109,13 +120,21 @@ class Built:
         return [key for key in keys if key[0] is not None and key not in there]
 
     def clean(self, dataset: Mapping[str, Any]) -> DatasetConfig:
-        """The clean data set, but the benchmark's list of pictures, which may be a part of it."""
+        """The clean data set, but only the benchmark's pictures, which may be a part of it.
+
+        Raises:
+            ValueError: If it lacks some of them.
+        """
         changed = copy.deepcopy(dict(dataset))
         key = (self.manifest.corruptions[0], self.manifest.severities[0])
         root = cell_root(self.folder, *key).absolute()
         for leaf in self._leaf(changed):
-            if leaf.get('ann_file') and not is_folder(leaf):
-                leaf['ann_file'] = str(self._listed(root, leaf['ann_file']))
+            listed = leaf.get('ann_file')
+            if self.manifest.source.get('layout') == 'voc' and listed:
+                leaf['ann_file'] = str(self._listed(root, listed))
+            else:
+                # Their lists name files, which may have another suffix in the benchmark.
+                self._keep(leaf)
         return changed
 
     def cell(self, dataset: Mapping[str, Any], key: CellKey) -> DatasetConfig:
@@ -124,12 +143,48 @@ class Built:
         root = cell_root(self.folder, key[0], key[1]).absolute()
         for leaf in self._leaf(changed):
             if is_folder(leaf):
-                move_folder(leaf, root, cropped=self.manifest.options.get('crop') is not None)
+                self._move_folder(leaf, root)
                 continue
             if leaf.get('ann_file'):
                 self._listed(root, leaf['ann_file'])
+            self._check_prefix(root, leaf.get('data_prefix') or {})
             leaf['data_root'] = f'{root}{os.sep}'
         return changed
+
+    def _keep(self, leaf: DatasetConfig) -> None:
+        """Leave of a data set the benchmark's pictures."""
+        names = self._listing(leaf).names
+        kept = kept_indices(names, self.manifest.images, own=leaf.get('indices'))
+        if kept is not None:
+            leaf['indices'] = kept
+
+    def _move_folder(self, leaf: DatasetConfig, root: Path) -> None:
+        """Point an image folder's config to a cell.
+
+        The labels are those of the clean data set: a part of it need not have a picture of each
+        class, and files may have another suffix than its list.
+        """
+        found = self._listing(leaf)
+        if found.classes is not None:
+            leaf['metainfo'] = {**(leaf.get('metainfo') or {}), 'classes': found.classes}
+            leaf.pop('classes', None)
+        move_folder(leaf, root, cropped=self.manifest.options.get('crop') is not None)
+        lines = [
+            f'{with_suffix(name, self.manifest.options["format"])} {label}\n'
+            for name, label in zip(found.names, found.labels, strict=True)
+            if name in self.manifest.images
+        ]
+        digest = hashlib.sha256(''.join(lines).encode()).hexdigest()
+        path = Path(self._lists.name) / f'{digest}.txt'
+        path.write_text(''.join(lines), 'utf-8')
+        leaf['ann_file'] = str(path)
+
+    def _listing(self, leaf: DatasetConfig) -> Listing:
+        text = json.dumps(leaf, sort_keys=True, default=str)
+        if text not in self._listings:
+            # Reading the list of a large data set takes seconds, and it is asked for anew.
+            self._listings[text] = listing(leaf, naming=_images_folder(leaf))
+        return self._listings[text]
 
     def _leaf(self, dataset: DatasetConfig) -> list[DatasetConfig]:
         found = list(leaves(dataset))
@@ -150,6 +205,18 @@ class Built:
                 f'take a config whose ann_file is relative to data_root and of that split'
             )
         return path
+
+    def _check_prefix(self, root: Path, prefix: Mapping[str, str] | str) -> None:
+        folders = {'': prefix} if isinstance(prefix, str) else prefix
+        for key, folder in folders.items():
+            # An absolute one would win over data_root, and the clean pictures be read.
+            if os.path.isabs(folder or '') or not (root / (folder or '')).is_dir():
+                raise ValueError(
+                    f'the benchmark {self.folder} has no folder {folder!r} in {root}, which '
+                    f'test_dataloader.dataset.data_prefix{f"[{key!r}]" if key else ""} of the '
+                    f'config names; it must be relative to data_root, and that of the data which '
+                    f'the benchmark was built from'
+                )
 
 
 class Downloaded:
@@ -197,9 +264,9 @@ class Downloaded:
             if not is_folder(leaf):
                 raise ValueError(
                     f'{self.folder} has no annotations and the test data are of type '
-                    f'{_type_name(leaf)}; only image folders can be evaluated without a {MANIFEST}'
+                    f'{type_name(leaf)}; only image folders can be evaluated without a {MANIFEST}'
                 )
-            move_folder(leaf, self._root(key).absolute(), cropped=True, keep_list=False)
+            move_folder(leaf, self._root(key).absolute(), cropped=True)
         return changed
 
     def _root(self, key: CellKey) -> Path:
@@ -219,31 +286,25 @@ def open_benchmark(folder: str | os.PathLike[str]) -> CellSource:
 
 def is_folder(dataset: Mapping[str, Any]) -> bool:
     """Whether it is one of mmpretrain's data sets of a folder a class."""
-    return _type_name(dataset) in _FOLDERS
+    return type_name(dataset) in _FOLDERS
 
 
-def move_folder(leaf: DatasetConfig, root: Path, *, cropped: bool, keep_list: bool = True) -> None:
-    """Point an image folder's config to a cell.
+def move_folder(leaf: DatasetConfig, root: Path, *, cropped: bool) -> None:
+    """Point an image folder's config to a cell, whose folders tell the classes.
 
     Args:
         leaf: Changed in place.
         root: Of the cell.
         cropped: Whether its pictures are crops already, which nothing must resize.
-        keep_list: Whether the list of pictures and classes holds for the cell too; if not, its
-            folders tell the classes.
+
+    Raises:
+        ValueError: If they are, and the pipeline crops in a way that is not known.
     """
-    listed = leaf.get('ann_file')
-    if keep_list and not listed and _type_name(leaf) == 'ImageNet' and leaf.get('split'):
-        # As mmpretrain looks for it.
-        candidate = f'meta/{leaf["split"]}.txt'
-        listed = candidate if os.path.exists(_joined(leaf, candidate)) else None
-    leaf['ann_file'] = os.path.abspath(_joined(leaf, listed)) if keep_list and listed else ''
-    leaf['data_root'] = f'{root}{os.sep}'
-    leaf['data_prefix'] = ''
+    leaf.update(ann_file='', data_root=f'{root}{os.sep}', data_prefix='')
     if 'split' in leaf:
         leaf['split'] = ''
     if cropped:
-        leaf['pipeline'] = [step for step in leaf['pipeline'] if _type_name(step) not in _GEOMETRY]
+        leaf['pipeline'] = without_cropping(leaf['pipeline'])
 
 
 def leaves(dataset: DatasetConfig) -> Iterator[DatasetConfig]:
@@ -255,46 +316,20 @@ def leaves(dataset: DatasetConfig) -> Iterator[DatasetConfig]:
         yield from leaves(item)
 
 
-def after_loading(pipeline: list[Any], transform: dict[str, Any]) -> list[Any]:
-    """The pipeline with a transform right behind the loading of the image.
-
-    Raises:
-        ValueError: If the pipeline loads no image.
-    """
-    for index, step in enumerate(pipeline):
-        if _type_name(step).startswith('LoadImage'):
-            return [*pipeline[: index + 1], transform, *pipeline[index + 1 :]]
-    raise ValueError(
-        'the test pipeline has no LoadImageFromFile, behind which pictures could be corrupted; '
-        'evaluate from a built benchmark instead'
-    )
-
-
-def after_cropping(pipeline: list[Any], transform: dict[str, Any]) -> list[Any]:
-    """The pipeline with a transform behind the last resizing or cropping, or behind the loading.
-
-    Raises:
-        ValueError: If the pipeline loads no image.
-    """
-    for index in range(len(pipeline) - 1, -1, -1):
-        if _type_name(pipeline[index]) in _GEOMETRY:
-            return [*pipeline[: index + 1], transform, *pipeline[index + 1 :]]
-    return after_loading(pipeline, transform)
-
-
 def _naming(dataset: DatasetConfig) -> str:
     """How ``CorruptImage`` is to name images, for the same noise as in a built benchmark."""
+    below_folder = is_folder(dataset) or 'Coco' in type_name(dataset)
+    return _images_folder(dataset) if below_folder else 'stem'
+
+
+def _images_folder(dataset: DatasetConfig) -> str:
     prefix = dataset.get('data_prefix') or ''
-    folder = prefix if isinstance(prefix, str) else prefix.get('img', '')
-    if is_folder(dataset):
-        return _joined(dataset, folder or dataset.get('split') or '')
-    return _joined(dataset, folder) if 'Coco' in _type_name(dataset) else 'stem'
+    # MMDetection's name for it, and mmpretrain's.
+    folder = (
+        prefix if isinstance(prefix, str) else prefix.get('img') or prefix.get('img_path') or ''
+    )
+    return _joined(dataset, folder or (is_folder(dataset) and dataset.get('split')) or '')
 
 
 def _joined(dataset: Mapping[str, Any], path: str) -> str:
     return os.path.join(dataset.get('data_root') or '', path)
-
-
-def _type_name(cfg: Mapping[str, Any]) -> str:
-    kind = cfg.get('type', '')
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]

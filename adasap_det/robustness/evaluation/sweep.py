@@ -80,9 +80,11 @@ class Sweep:
                 f'{source.title} lacks {names}{more}; build them, or choose others with '
                 f'--corruptions and --severities'
             )
-        # Before any time is spent: whether every cell has its list of pictures.
+        # Before any time is spent: whether every cell has its list of pictures, and the clean
+        # one all of them.
         for key in self.grid:
             source.cell(cfg.test_dataloader.dataset, key)
+        source.clean(cfg.test_dataloader.dataset)
 
     def run(self) -> dict[CellKey, Cell]:
         """Evaluate what is not there yet; all cells of the grid, and the clean one."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adasap_det.engine.type_name import type_name
+
 
 @dataclass(frozen=True)
 class Task:
@@ -53,6 +55,6 @@ def _voc_eval_mode(cfg: Mapping[str, Any]) -> str:
     """How the config's own ``VOCMetric`` integrates; the area where it has none."""
     evaluators = cfg.get('test_evaluator') or {}
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        if str(evaluator.get('type', '')).endswith('VOCMetric'):
+        if type_name(evaluator) == 'VOCMetric':
             return evaluator.get('eval_mode', '11points')
     return 'area'
