@@ -68,6 +68,8 @@ class ModelInfo:
         latency_ms: Median time of one forward pass on ``device``, batch 1; None if not measured.
         dataset: What it was evaluated on.
         channels: Layers in the model's order.
+        conditions: Digest of all that every cell's values depend on: checkpoint, config, test data
+            and benchmark. Cells and pictures of other conditions are left-overs.
     """
 
     name: str
@@ -81,6 +83,7 @@ class ModelInfo:
     device: str | None
     dataset: DatasetInfo
     channels: tuple[LayerChannels, ...] = ()
+    conditions: str = ''
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Cell:
         seconds: That the evaluation took.
         fingerprint: Of everything that the result depends on; a resumed sweep takes a cell over
             only where it fits.
+        conditions: As :class:`ModelInfo` has them.
     """
 
     corruption: str | None
@@ -107,6 +111,7 @@ class Cell:
     per_class: dict[str, dict[str, float | None]] = field(default_factory=dict)
     seconds: float = 0.0
     fingerprint: str = ''
+    conditions: str = ''
 
     @property
     def key(self) -> CellKey:
@@ -136,12 +141,14 @@ class ShiftedSet:
 
 @dataclass(frozen=True)
 class ExamplePicture:
-    """A picture with detections painted on; ``file`` lies in the folder ``pictures``."""
+    """A picture with detections painted on; ``file`` lies in the folder ``pictures``.
+    ``conditions`` as :class:`ModelInfo` has them."""
 
     file: str
     corruption: str | None
     severity: int
     image_id: str
+    conditions: str = ''
 
 
 @dataclass(frozen=True)
@@ -200,6 +207,9 @@ def load_shifted(
 def load_results(folder: str | os.PathLike[str]) -> ModelResults:
     """Read a folder of results.
 
+    Cells and pictures that an earlier run has left there for another checkpoint, config, data set
+    or benchmark are none of them.
+
     Raises:
         ValueError: If the folder or a file is missing, or a file does not hold what it should.
     """
@@ -210,10 +220,11 @@ def load_results(folder: str | os.PathLike[str]) -> ModelResults:
             f'tools/test_robustness.py wrote'
         )
     model = _build(ModelInfo, _load(root / 'model.json'), root / 'model.json', schema=True)
+    cells, pictures = load_cells(root), load_pictures(root)
     return ModelResults(
         model=model,
-        cells=load_cells(root),
-        pictures=_load_list(root / 'pictures' / 'pictures.json', ExamplePicture),
+        cells={key: cell for key, cell in cells.items() if cell.conditions == model.conditions},
+        pictures=tuple(one for one in pictures if one.conditions == model.conditions),
         folder=root,
         shifted=load_shifted(root, checkpoint_sha256=model.checkpoint_sha256),
     )
@@ -234,6 +245,15 @@ def load_cells(folder: str | os.PathLike[str]) -> dict[CellKey, Cell]:
             raise ValueError(f'{path} holds the cell {cell_file(cell.key)}; rename or delete it')
         cells[cell.key] = cell
     return dict(sorted(cells.items(), key=lambda item: (item[0][0] or '', item[0][1])))
+
+
+def load_pictures(folder: str | os.PathLike[str]) -> tuple[ExamplePicture, ...]:
+    """The example pictures of a folder of results; none where there is no list.
+
+    Raises:
+        ValueError: If the file does not hold what it should.
+    """
+    return _load_list(Path(folder) / 'pictures' / 'pictures.json', ExamplePicture)
 
 
 def _save(path: Path, data: Any) -> Path:

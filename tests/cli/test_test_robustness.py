@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,46 @@ def test_goes_on_where_it_was_and_says_why_it_repeats(config, checkpoint, tmp_pa
     assert run(config, checkpoint, tmp_path, *options, '--seed', '1') == 0
     assert 'evaluated again' in capsys.readouterr().out
     assert load_cells(tmp_path)['fog', 1].source == 'on the fly, seed 1'
+
+
+def test_a_report_has_no_cells_of_the_checkpoint_that_was_there_before(
+    config, checkpoint, tmp_path, capsys
+):
+    best, out = tmp_path / 'best.pth', tmp_path / 'out'
+    shutil.copy(checkpoint, best)
+    options = ('--severities', '1', '--corruptions')
+    assert run(config, str(best), out, *options, 'fog', 'contrast') == 0
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({**state, 'meta': {'retrained': True}}, best)
+    assert run(config, str(best), out, *options, 'fog', '--report') == 0
+    assert set(load_results(out).cells) == {(None, 0), ('fog', 1)}
+    assert json.loads((out / 'report.json').read_text())['cells'] == [['fog', 1]]
+    # Of the same checkpoint they are put together.
+    assert run(config, str(best), out, *options, 'contrast') == 0
+    assert set(load_results(out).cells) == {(None, 0), ('fog', 1), ('contrast', 1)}
+
+
+def test_pictures_of_runs_that_share_a_folder_are_put_together(config, checkpoint, tmp_path):
+    """As the tasks of an array job, each with its corruptions."""
+    for corruption in ('fog', 'contrast', 'fog'):
+        options = ('--corruptions', corruption, '--severities', '1', '--pictures', '1')
+        assert run(config, checkpoint, tmp_path, *options) == 0
+    found = load_results(tmp_path).pictures
+    assert sorted(one.file for one in found) == ['clean.jpg', 'contrast-1.jpg', 'fog-1.jpg']
+
+
+def test_cells_are_evaluated_again_when_annotations_have_changed(
+    config, checkpoint, shapes, tmp_path, capsys
+):
+    data = tmp_path / 'data'
+    shutil.copytree(shapes, data)
+    config.write_text(config.read_text().replace(str(shapes), str(data)))
+    options = ('--corruptions', 'fog', '--severities', '1')
+    assert run(config, checkpoint, tmp_path / 'out', *options) == 0
+    annotation = sorted((data / 'VOC2007/Annotations').glob('test_*.xml'))[0]
+    annotation.write_text(annotation.read_text().replace('<xmin>', '<xmin>1'))
+    assert run(config, checkpoint, tmp_path / 'out', *options) == 0
+    assert '2 cells are evaluated again: checkpoint, config, test data' in capsys.readouterr().out
 
 
 def test_another_test_set_is_measured_again_in_another_way_of_its_config(

@@ -1,5 +1,6 @@
 """Results on disk: there and back, and what is wrong with a file."""
 
+import dataclasses
 import json
 
 import pytest
@@ -34,6 +35,23 @@ def test_there_and_back(folder):
     assert found.folder == folder
     names = {path.name for path in (folder / 'cells').iterdir()}
     assert names == {'clean.json', 'fog-3.json'}  # and nothing temporary
+
+
+def test_what_an_earlier_run_left_under_other_conditions_does_not_count(folder):
+    """The checkpoint was trained again, and not every cell evaluated again."""
+    new, old = (
+        c.ExamplePicture('fog-3.jpg', 'fog', 3, 'a', 'new'),
+        c.ExamplePicture('x', 'x', 1, 'a'),
+    )
+    c.save_model(folder, dataclasses.replace(MODEL, conditions='new'))
+    clean = dataclasses.replace(CLEAN, conditions='new')
+    c.save_cell(folder, clean)
+    c.save_pictures(folder, [new, old])
+    found = c.load_results(folder)
+    assert found.cells == {(None, 0): clean} and found.pictures == (new,)
+    # Interrupted before the model was described: its cells are not taken for those of the old one.
+    c.save_model(folder, MODEL)
+    assert set(c.load_results(folder).cells) == {('fog', 3)}
 
 
 def test_other_test_sets_are_those_of_this_checkpoint(folder):

@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS
 from torch import nn
 
 from adasap_det.engine.unwrap import unwrap
-from adasap_det.robustness.cells import CellKey, ExamplePicture, save_pictures
+from adasap_det.robustness.cells import CellKey, ExamplePicture, load_pictures, save_pictures
 
 _SCORE = 0.3
 _READABLE = 224
@@ -26,6 +26,7 @@ def paint_examples(
     folder: Path,
     number: int = 1,
     score: float = _SCORE,
+    conditions: str = '',
 ) -> list[ExamplePicture]:
     """Write pictures of each cell with the model's detections, or its class and score, on them.
 
@@ -35,6 +36,8 @@ def paint_examples(
         folder: Of the results; pictures go to ``pictures`` in it.
         number: Of pictures a cell, the first of the data set.
         score: Detections below it are not painted.
+        conditions: Of the results. Pictures that an earlier run painted under the same ones, of
+            other corruptions, stay in the list.
 
     Returns:
         What ``pictures.json`` lists.
@@ -55,8 +58,16 @@ def paint_examples(
             paint = _paint_boxes if 'pred_instances' in found else _paint_class
             paint(_loaded(dataset, index), found.cpu(), dataset.metainfo, file, score)
             examples.append(
-                ExamplePicture(file.name, corruption, severity, Path(found.img_path).stem)
+                ExamplePicture(
+                    file.name, corruption, severity, Path(found.img_path).stem, conditions
+                )
             )
+    painted = {corruption for corruption, _ in datasets}
+    examples += [
+        one
+        for one in load_pictures(folder)
+        if one.corruption not in painted and one.conditions == conditions
+    ]
     save_pictures(folder, examples)
     return examples
 

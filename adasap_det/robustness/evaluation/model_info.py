@@ -63,13 +63,15 @@ def describe_model(
     input_size: tuple[int, int] | None,
     latency_ms: float | None = None,
     latency_rounds: int = 30,
+    conditions: str = '',
 ) -> ModelInfo:
     """Count and time a model.
 
     Args:
         cfg: Whole config; its ``model`` is the dense one.
         model: The loaded model, in whatever wrapper.
-        name, config, checkpoint, checkpoint_sha256, dataset: As they are to be recorded.
+        name, config, checkpoint, checkpoint_sha256, dataset, conditions: As they are to be
+            recorded.
         input_size: Height and width for MACs and latency; None leaves both out.
         latency_ms: If it was measured elsewhere, on this machine.
         latency_rounds: Timed forward passes, on a CPU only; 0 leaves the latency out.
@@ -95,4 +97,5 @@ def describe_model(
         device=f'cpu, {torch.get_num_threads()} threads' if latency is not None else None,
         dataset=dataset,
         channels=layer_channels(bare, MODELS.build(cfg.model)),
+        conditions=conditions,
     )

@@ -183,7 +183,7 @@ class Built:
         text = json.dumps(leaf, sort_keys=True, default=str)
         if text not in self._listings:
             # Reading the list of a large data set takes seconds, and it is asked for anew.
-            self._listings[text] = listing(leaf, naming=_images_folder(leaf))
+            self._listings[text] = listing(leaf, naming=images_folder(leaf))
         return self._listings[text]
 
     def _leaf(self, dataset: DatasetConfig) -> list[DatasetConfig]:
@@ -319,16 +319,24 @@ def leaves(dataset: DatasetConfig) -> Iterator[DatasetConfig]:
 def _naming(dataset: DatasetConfig) -> str:
     """How ``CorruptImage`` is to name images, for the same noise as in a built benchmark."""
     below_folder = is_folder(dataset) or 'Coco' in type_name(dataset)
-    return _images_folder(dataset) if below_folder else 'stem'
+    return images_folder(dataset) if below_folder else 'stem'
 
 
-def _images_folder(dataset: DatasetConfig) -> str:
+def images_folder(dataset: Mapping[str, Any]) -> str:
+    """The folder that the names of a data set's pictures are relative to."""
     prefix = dataset.get('data_prefix') or ''
     # MMDetection's name for it, and mmpretrain's.
     folder = (
         prefix if isinstance(prefix, str) else prefix.get('img') or prefix.get('img_path') or ''
     )
     return _joined(dataset, folder or (is_folder(dataset) and dataset.get('split')) or '')
+
+
+def split_name(dataset: Mapping[str, Any]) -> str:
+    """How results call the test set: its list or annotation file, or, of image folders without
+    one, the name of their folder, which is the same on other machines."""
+    listed = dataset.get('ann_file')
+    return str(listed) if listed else Path(images_folder(dataset)).name
 
 
 def _joined(dataset: Mapping[str, Any], path: str) -> str:

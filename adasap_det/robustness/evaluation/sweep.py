@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -25,10 +26,11 @@ from adasap_det.robustness.cells import (
     save_cell,
     save_model,
 )
+from adasap_det.robustness.evaluation.data_files import data_digest
 from adasap_det.robustness.evaluation.examples import paint_examples
 from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
-from adasap_det.robustness.evaluation.sources import CellSource, leaves
+from adasap_det.robustness.evaluation.sources import CellSource, leaves, split_name
 from adasap_det.robustness.evaluation.task import Task, task_of
 from adasap_det.robustness.percent import percent
 
@@ -95,10 +97,11 @@ class Sweep:
             self.say(f'{len(there)} of {len(keys)} cells are there already')
         if stale:
             self.say(
-                f'{len(stale)} cells are evaluated again: checkpoint, config, benchmark or '
-                f'version have changed since'
+                f'{len(stale)} cells are evaluated again: checkpoint, config, test data, '
+                f'benchmark or version have changed since'
             )
-        began, images = time.perf_counter(), None
+        began = time.perf_counter()
+        images = next((cell.images for cell in there.values()), None)
         for number, key in enumerate(todo, 1):
             cell = self._evaluate(key)
             images = cell.images if images is None else images
@@ -147,12 +150,13 @@ class Sweep:
             checkpoint_sha256=self.sha256,
             dataset=DatasetInfo(
                 type=type(dataset).__name__,
-                split=str(leaf.get('ann_file') or leaf.get('data_root') or ''),
+                split=split_name(leaf),
                 images=len(dataset),
                 classes=tuple(dataset.metainfo['classes']),
             ),
             input_size=size,
             latency_ms=latency_ms,
+            conditions=self.conditions,
         )
         if is_main_process():
             save_model(self.out, model)
@@ -173,7 +177,9 @@ class Sweep:
             for name in corruptions
         }
         datasets = {key: self._dataset(key) for key in (CLEAN, *nearest.items())}
-        paint_examples(self.runner.model, datasets, folder=self.out, number=number)
+        paint_examples(
+            self.runner.model, datasets, folder=self.out, number=number, conditions=self.conditions
+        )
 
     def load(self) -> None:
         """Load the checkpoint, as ``Runner.test`` does."""
@@ -195,6 +201,7 @@ class Sweep:
             per_class=per_class,
             seconds=round(time.perf_counter() - began, 2),
             fingerprint=self.fingerprint(key),
+            conditions=self.conditions,
         )
 
     def _dataset(self, key: CellKey) -> dict[str, Any]:
@@ -206,12 +213,16 @@ class Sweep:
 
     # ------------------------------------------------------------------ what is there
 
+    @functools.cached_property
+    def conditions(self) -> str:
+        """Digest of all that every cell's values depend on."""
+        return self.fingerprint_on(
+            self.cfg.test_dataloader.dataset, self.task, source=self.source.fingerprint
+        )
+
     def fingerprint(self, key: CellKey) -> str:
         """Of all that a cell's values depend on."""
-        return self.fingerprint_on(
-            self.cfg.test_dataloader.dataset, self.task,
-            source=self.source.fingerprint, cell=list(key),
-        )  # fmt: skip
+        return hashlib.sha256(f'{self.conditions} {key[0]} {key[1]}'.encode()).hexdigest()
 
     def fingerprint_on(self, dataset: Any, task: Task, **more: Any) -> str:
         """Of all that the model's values on a data set depend on: SHA-256, in hexadecimal."""
@@ -221,6 +232,7 @@ class Sweep:
             # Of its own at the top level, as mmpretrain's configs have it.
             'data_preprocessor': _plain(self.cfg.get('data_preprocessor')),
             'dataset': _plain(dataset),
+            'files': data_digest(dataset),
             'evaluator': task.evaluator,
             **more,
         }

@@ -52,5 +52,5 @@ def test_without_a_crop_behind_the_loading():
 @pytest.mark.parametrize('change', [lambda p: after_cropping(p, NEW), without_cropping])
 def test_a_crop_that_is_not_known_is_refused(change):
     """Its pictures would be corrupted whole, or cropped twice, which is not ImageNet-C."""
-    with pytest.raises(ValueError, match='crops with RandomResizedCrop.*EfficientNetCenterCrop'):
+    with pytest.raises(ValueError, match=r'crops with RandomResizedCrop.*EfficientNetCenterCrop'):
         change(steps('LoadImageFromFile', 'RandomResizedCrop', 'PackInputs'))

@@ -92,7 +92,7 @@ def test_a_data_set_that_lacks_pictures_of_the_benchmark(pngs, tmp_path):
     path = pngs / 'annotations/val.json'
     data = json.loads(path.read_text())
     path.write_text(json.dumps({**data, 'images': data['images'][1:]}))
-    with pytest.raises(ValueError, match="lack 1 of the 4 pictures .* such as '000000000000.png'"):
+    with pytest.raises(ValueError, match=r"lack 1 of the 4 pictures .* such as '000000000000.png'"):
         built.clean(coco(pngs))
 
 

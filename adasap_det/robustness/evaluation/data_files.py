@@ -1,0 +1,53 @@
+"""What a data set's lists and annotations hold, as far as results depend on it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from adasap_det.robustness.evaluation.sources import images_folder, is_folder, leaves
+
+
+def data_digest(dataset: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of the lists and annotations of a config's data set.
+
+    Of image folders without a list it is that of the names of the files. Pictures are not read,
+    and what does not lie on a local disk does not count.
+
+    Args:
+        dataset: Config, be it of a wrapper.
+    """
+    digest = hashlib.sha256()
+    for leaf in leaves(dict(dataset)):
+        for part in _parts(leaf):
+            digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def _parts(leaf: Mapping[str, Any]) -> Iterator[bytes]:
+    root = Path(leaf.get('data_root') or '')
+    ann_file = leaf.get('ann_file')
+    listed = root / ann_file if isinstance(ann_file, str) and ann_file else None
+    if listed is not None and listed.is_file():
+        data = listed.read_bytes()
+        yield data
+        if listed.suffix == '.txt' and not is_folder(leaf):
+            yield from _voc_annotations(leaf, root, data.decode('utf-8', 'replace').splitlines())
+    elif is_folder(leaf):
+        images = images_folder(leaf)
+        for folder, subfolders, files in os.walk(images, followlinks=True):
+            subfolders.sort()
+            yield os.path.relpath(folder, images).encode()
+            yield '\n'.join(sorted(files)).encode()
+
+
+def _voc_annotations(leaf: Mapping[str, Any], root: Path, names: list[str]) -> Iterator[bytes]:
+    prefix = leaf.get('data_prefix') or {}
+    inside = prefix.get('sub_data_root', '') if isinstance(prefix, Mapping) else ''
+    folder = root / inside / leaf.get('ann_subdir', 'Annotations')
+    for name in names:
+        path = folder / f'{name.strip()}.xml'
+        yield path.read_bytes() if path.is_file() else b''
