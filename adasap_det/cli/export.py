@@ -98,7 +98,7 @@ def _export(args: argparse.Namespace) -> None:
     )
     picture = sample(size) if args.image is None else read_picture(args.image, size)
     difference = check(graph, path, picture)
-    describe(path, cfg, meta, size, names)
+    describe(path, cfg, meta, size, names, dynamic_batch=args.dynamic_batch)
     print(f'{path}: largest difference from PyTorch {difference:.2g}')
     if not difference <= TOLERANCE:
         raise UsageError(
@@ -130,13 +130,19 @@ def read_picture(file: str, size: tuple[int, int]) -> Tensor:
 
 
 def describe(
-    path: Path, cfg: Config, meta: dict[str, Any], size: tuple[int, int], names: Sequence[str]
+    path: Path,
+    cfg: Config,
+    meta: dict[str, Any],
+    size: tuple[int, int],
+    names: Sequence[str],
+    *,
+    dynamic_batch: bool,
 ) -> None:
     """Write beside the file what a user of it must know."""
     content = {
         'input': {
             'name': 'images',
-            'shape': ['batch', 3, *size],
+            'shape': ['batch' if dynamic_batch else 1, 3, *size],
             'values': '0 to 255, float32, channels as cv2.imread gives them (BGR)',
         },
         'outputs': list(names),

@@ -189,11 +189,14 @@ def _out(args: argparse.Namespace) -> Path:
     if args.layout == 'voc':
         root = Path(_voc_root(args))
         inside = (root / 'JPEGImages').is_dir()
-        return Path('data') / f'{root.resolve().name if inside else f"VOC{args.year}"}-C'
-    name = args.images if args.layout == 'coco' else args.source
+        return (
+            Path('data') / f'{Path(os.path.abspath(root)).name if inside else f"VOC{args.year}"}-C'
+        )
+    coco_folder = args.layout == 'coco' and args.images != '.'
+    name = args.images if coco_folder else args.source
     if not name:
         raise UsageError('give the folder of the benchmark with --out')
-    return Path('data') / f'{Path(name).resolve().name}-C'
+    return Path('data') / f'{Path(os.path.abspath(name)).name}-C'
 
 
 def _build(args: argparse.Namespace) -> int:

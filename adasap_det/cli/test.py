@@ -20,6 +20,7 @@ from adasap_det.cli.common import (
     require_checkpoint,
 )
 from adasap_det.engine.preflight import check_data
+from adasap_det.engine.type_name import type_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +39,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument(
-        '--show-dir', help='folder for painted images, inside <work dir>/<time stamp>'
+        '--show-dir',
+        help='folder for painted images, inside <work dir>/<time stamp>; of a classifier as given',
     )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds to show each picture (default: 2)'
@@ -72,7 +74,7 @@ def _test(args: argparse.Namespace) -> None:
 
 
 def draw_predictions(cfg: Config, *, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Have MMDetection's visualization hook draw.
+    """Have MMDetection's or mmpretrain's visualization hook draw.
 
     Args:
         cfg: A whole config, changed in place.
@@ -89,11 +91,13 @@ def draw_predictions(cfg: Config, *, show: bool, show_dir: str | None, wait_time
             '--show and --show-dir need the visualization hook: set default_hooks = '
             "dict(visualization=dict(type='DetVisualizationHook')) in the config"
         )
-    hook.draw = True
+    # MMDetection's hook and mmpretrain's have names of their own for the same.
+    classifier = type_name(hook) == 'VisualizationHook'
+    hook.update(dict(enable=True, interval=1) if classifier else dict(draw=True))
     if show:
         hook.update(show=True, wait_time=wait_time)
     if show_dir is not None:
-        hook.test_out_dir = show_dir
+        hook['out_dir' if classifier else 'test_out_dir'] = show_dir
 
 
 def use_tta(cfg: Config) -> None:

@@ -115,6 +115,11 @@ def _test(args: argparse.Namespace) -> None:
         severities = check_severities(args.severities)
     except ValueError as error:
         raise UsageError(error) from None
+    if '://' in args.checkpoint:
+        raise UsageError(
+            f'checkpoint {args.checkpoint!r} is an address; results are those of a file: download '
+            'it, and give its path'
+        )
     require_checkpoint(args.checkpoint)
     name = args.name or default_name(args.checkpoint)
     # Characters that are no part of a file name on some system give way.

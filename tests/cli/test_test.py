@@ -48,6 +48,12 @@ def test_drawing_needs_its_hook():
     assert cfg.default_hooks.visualization == dict(
         type='DetVisualizationHook', draw=True, show=True, wait_time=3, test_out_dir='painted'
     )
+    # mmpretrain's hook takes what it does not know without a word.
+    cfg = Config(dict(default_hooks=dict(visualization=dict(type='VisualizationHook'))))
+    test.draw_predictions(cfg, show=True, show_dir='painted', wait_time=3)
+    assert cfg.default_hooks.visualization == dict(
+        type='VisualizationHook', enable=True, interval=1, show=True, wait_time=3, out_dir='painted'
+    )
     with pytest.raises(UsageError, match='need the visualization hook'):
         test.draw_predictions(Config({}), show=True, show_dir=None, wait_time=2)
 

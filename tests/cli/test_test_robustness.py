@@ -208,6 +208,11 @@ def test_usage_errors_are_one_line_and_exit_2(
     assert message in err and err.count('\n') == 1
 
 
+def test_an_address_is_refused_before_anything_is_loaded(config, tmp_path, capsys):
+    assert run(config, 'https://example.org/a.pth', tmp_path / 'out') == 2
+    assert "'https://example.org/a.pth' is an address" in capsys.readouterr().err
+
+
 def test_a_benchmark_that_lacks_cells(config, checkpoint, benchmark, tmp_path, capsys):
     options = ('--corruptions', 'fog', 'snow', '--benchmark', str(benchmark))
     assert run(config, checkpoint, tmp_path, *options) == 2

@@ -31,6 +31,7 @@ def coco_source(
         root: Folder of the data set.
         annotations: JSON file, relative to ``root`` or not.
         images: Folder of the pictures, relative to ``root``; it has the same name in each cell.
+            ``'.'`` where file names start at the root.
 
     Returns:
         The source. Pictures without file or listed twice are among its problems.
@@ -40,7 +41,10 @@ def coco_source(
     """
     base = Path(root)
     require_folder(base, 'give the folder of the data set with --source')
-    folder = check_relative(Path(images).as_posix(), '--images')
+    folder = Path(images).as_posix()
+    if folder != '.':
+        check_relative(folder, '--images')
+    inside_cell = '' if folder == '.' else f'{folder}/'
     require_folder(base / folder, 'name the pictures folder, relative to --source, with --images')
     path = base / annotations if (base / annotations).is_file() else Path(annotations)
     data, raw = _read(path, base)
@@ -53,11 +57,12 @@ def coco_source(
             continue
         file = base / folder / name
         if file.is_file():
-            items.append(Item(name, file, f'{folder}/{name}'))
+            items.append(Item(name, file, f'{inside_cell}{name}'))
         else:
-            problems[name] = f'{folder}/{name} does not exist'
+            problems[name] = f'{inside_cell}{name} does not exist'
     try:
-        inside = path.resolve().relative_to(base.resolve()).as_posix()
+        # As configs call it, be it a link.
+        inside = Path(os.path.abspath(path)).relative_to(os.path.abspath(base)).as_posix()
     except ValueError:
         inside = f'annotations/{path.name}'
     return Source(

@@ -35,6 +35,6 @@ def folder_source(root: str | os.PathLike[str]) -> Source:
     return Source(
         layout='folder',
         root=base,
-        description={'layout': 'folder', 'folder': base.resolve().name},
+        description={'layout': 'folder', 'folder': Path(os.path.abspath(base)).name},
         items=tuple(Item(name, path, name) for name, path in relative),
     )

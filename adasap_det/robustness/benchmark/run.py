@@ -37,7 +37,7 @@ from adasap_det.robustness.benchmark.state import (
     require_sources,
     require_versions,
 )
-from adasap_det.robustness.benchmark.verify import check_state
+from adasap_det.robustness.benchmark.verify import check_clean, check_state
 from adasap_det.robustness.benchmark.worker import ImageResult, ImageTask, build_image, cell_path
 
 
@@ -102,6 +102,10 @@ class BuildRun:
         if state.identity is not None and state.manifest is None:
             require_versions(state, versions, self.out)
         require_sources(state, self.source.problems, self.out)
+        check_clean(
+            state.done, {name: item.path for name, item in items.items()}, self.out, self.pool,
+            in_flight=self.in_flight, quiet=self.quiet,
+        )  # fmt: skip
 
         bad = check_state(
             state.done, targets, self.out, self.pool, in_flight=self.in_flight, quiet=self.quiet

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adasap_det.robustness.benchmark.errors import from_os_error
 from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor, processors
 from adasap_det.robustness.benchmark.extras import check_link
-from adasap_det.robustness.benchmark.files import Stamp
 from adasap_det.robustness.benchmark.journal import Done
 from adasap_det.robustness.benchmark.manifest import read_manifest
 from adasap_det.robustness.benchmark.progress import ProgressReport
 from adasap_det.robustness.benchmark.scheduling import results
-from adasap_det.robustness.benchmark.worker import Cell, cell_path, check_files
+from adasap_det.robustness.benchmark.worker import (
+    Cell,
+    cell_path,
+    check_files,
+    check_sources,
+    other_picture,
+)
 
 # Files that one piece of work checks.
 _CHUNK = 400
@@ -111,20 +117,56 @@ def check_state(
     return bad
 
 
-def _check(
+def check_clean(
+    done: Mapping[str, Done],
+    sources: Mapping[str, Path],
     out: Path,
-    expected: list[tuple[str, Stamp]],
     executor: Executor,
     *,
     in_flight: int,
     quiet: bool,
+) -> None:
+    """Whether the clean pictures are still those that an earlier run has corrupted.
+
+    Else old pictures would stand beside new annotations.
+
+    Args:
+        done: What was made, by image id.
+        sources: Clean pictures, by image id.
+        out: The benchmark.
+        executor, in_flight: Do the work.
+        quiet: No progress.
+
+    Raises:
+        BenchmarkError: Which one is another, and what to do.
+    """
+    expected = [
+        (str(sources[name].absolute()), known.source_sha256) for name, known in done.items()
+    ]
+    bad = _check(
+        out, expected, executor, in_flight=in_flight, quiet=quiet, check=check_sources,
+        unit='pictures',
+    )  # fmt: skip
+    if bad:
+        raise other_picture(min(bad)[0], out)
+
+
+def _check(
+    out: Path,
+    expected: Sequence[tuple[str, Any]],
+    executor: Executor,
+    *,
+    in_flight: int,
+    quiet: bool,
+    check: Callable[..., tuple[int, list[tuple[str, str]]]] = check_files,
+    unit: str = 'files',
 ) -> list[tuple[str, str]]:
     chunks = [expected[i : i + _CHUNK] for i in range(0, len(expected), _CHUNK)]
     arguments = ((str(out), chunk) for chunk in chunks)
     complaints: list[tuple[str, str]] = []
     in_flight = 1 if isinstance(executor, InlineExecutor) else max(1, in_flight)
-    with ProgressReport('checking', len(expected), quiet=quiet, unit='files') as progress:
-        for number, found in results(executor, check_files, arguments, in_flight=in_flight):
+    with ProgressReport('checking', len(expected), quiet=quiet, unit=unit) as progress:
+        for number, found in results(executor, check, arguments, in_flight=in_flight):
             complaints += found
             progress.advance(number)
     return complaints

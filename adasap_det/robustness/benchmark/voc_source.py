@@ -45,8 +45,9 @@ def voc_source(
     )
     for name in ('', 'JPEGImages', 'Annotations', 'ImageSets/Main'):
         require_folder(folder / name, remedy)
-    # A folder reached as '.' has a name of its own too.
-    name = folder.resolve().name
+    # A folder reached as '.' has a name of its own too; one reached by a link is called as the
+    # link, as it is in configs.
+    name = Path(os.path.abspath(folder)).name
     check_relative(split, '--split')
     list_file = folder / 'ImageSets' / 'Main' / f'{split}.txt'
     ids = _read_list(list_file)

@@ -92,10 +92,7 @@ def build_image(task: ImageTask) -> ImageResult:
     except PictureError as error:
         return ImageResult(task.image_id, problem=str(error))
     if task.source_sha256 not in (None, source_sha256):
-        raise BenchmarkError(
-            f'{task.source} is not the picture that the rest of the benchmark was made of; restore '
-            'it, or build anew with --overwrite'
-        )
+        raise other_picture(task.source, out)
 
     def finish(cell: Cell, rgb: np.ndarray) -> tuple[Cell, Stamp]:
         data = _encode(rgb, task.options)
@@ -131,6 +128,28 @@ def measure_image(task: ImageTask) -> list[int] | None:
         for _, pictures in _corrupted(task, image)
         for rgb in pictures.values()
     ]
+
+
+def other_picture(source: str, out: Path) -> BenchmarkError:
+    """What to say of a source that has changed under a benchmark."""
+    return BenchmarkError(
+        f'{source} is not the picture that the rest of the benchmark was made of; restore it, or '
+        f'build anew with --overwrite, or with {out} deleted'
+    )
+
+
+def check_sources(out: str, expected: list[tuple[str, str]]) -> tuple[int, list[tuple[str, str]]]:
+    """Compare clean pictures with the SHA-256 of those that a benchmark was made of; how many, and
+    path and complaint of each other one. ``out`` is not looked at."""
+    bad = []
+    for source, sha256 in expected:
+        try:
+            found = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+        except OSError:
+            found = 'missing'
+        if found != sha256:
+            bad.append((source, 'missing' if found == 'missing' else 'changed'))
+    return len(expected), bad
 
 
 def check_files(out: str, expected: list[tuple[str, Stamp]]) -> tuple[int, list[tuple[str, str]]]:

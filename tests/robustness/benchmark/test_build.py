@@ -304,8 +304,30 @@ def test_other_versions_are_refused_in_the_middle(voc, tmp_path, monkeypatch):
 def test_a_changed_source_is_told(voc, tmp_path):
     out = tmp_path / 'out'
     build(voc, out)
-    Image.fromarray(picture(99)).save(voc / 'VOC2007/JPEGImages/000002.jpg')
+    before = contents(out)
+    path = voc / 'VOC2007/JPEGImages/000002.jpg'
+    whole = path.read_bytes()
+    Image.fromarray(picture(99)).save(path)
+    annotation = voc / 'VOC2007/Annotations/000002.xml'
+    annotation.write_text(annotation.read_text().replace('<object>', '<object> '))
+    # Nothing is missing: the old pictures would get the new annotations.
+    with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the picture that the rest.*anew'):
+        build(voc, out)
+    assert contents(out) == before
+    # Corrected boxes of the same pictures are taken over.
+    path.write_bytes(whole)
+    build(voc, out)
+    shared = out / 'annotations/VOC2007/Annotations/000002.xml'
+    assert shared.read_text() == annotation.read_text()
+
+
+def test_a_source_that_changes_in_the_middle_is_told(voc, tmp_path, monkeypatch):
+    """After the check, before the picture that is missing is made again."""
+    out = tmp_path / 'out'
+    build(voc, out)
     (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
+    monkeypatch.setattr(run_module, 'check_clean', lambda *arguments, **options: None)
+    Image.fromarray(picture(99)).save(voc / 'VOC2007/JPEGImages/000002.jpg')
     with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the picture that the rest'):
         build(voc, out)
 

@@ -34,6 +34,25 @@ def test_a_file_elsewhere_goes_to_annotations(tmp_path):
     )
 
 
+def test_linked_annotations_are_called_as_the_link(tmp_path):
+    root = make_coco(tmp_path / 'coco', 1)
+    path = root / 'annotations/val.json'
+    path.rename(root / 'annotations/instances_v2.json')
+    path.symlink_to('instances_v2.json')
+    assert read(root).annotation_file == 'annotations/val.json'
+
+
+def test_file_names_that_start_at_the_root(tmp_path):
+    root = make_coco(tmp_path / 'coco', 2)
+    path = root / 'annotations/val.json'
+    path.write_text(path.read_text().replace('"file_name": "', '"file_name": "val/'))
+    source = coco_source(root, annotations='annotations/val.json', images='.')
+    assert not source.problems
+    assert [item.image_id for item in source.items] == [f'val/{i:012d}.jpg' for i in range(2)]
+    assert source.items[0].target == 'val/000000000000.jpg'
+    assert source.items[0].path == root / 'val/000000000000.jpg'
+
+
 def test_the_file_is_kept_to_the_byte_where_nothing_changes(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
     kept = [item.image_id for item in source.items]

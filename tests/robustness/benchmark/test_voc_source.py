@@ -25,6 +25,17 @@ def test_devkit_or_the_years_folder(tmp_path):
     assert other.path.suffix == '.JPEG' and other.target == first.target
 
 
+def test_a_linked_folder_is_called_as_the_link_as_configs_call_it(tmp_path, monkeypatch):
+    root = make_voc(tmp_path / 'copy', 1)
+    (root / 'VOC2007').rename(tmp_path / 'voc07-copy')
+    (root / 'VOC2007').symlink_to(tmp_path / 'voc07-copy')
+    source = voc_source(root)
+    assert source.description['folder'] == 'VOC2007'
+    assert source.items[0].target == 'VOC2007/JPEGImages/000001.jpg'
+    monkeypatch.chdir(tmp_path / 'voc07-copy')
+    assert voc_source('.').description['folder'] == 'voc07-copy'
+
+
 def test_missing_data_names_the_folder_and_how_to_get_it(tmp_path):
     wanted = re.escape(str(tmp_path / 'VOCdevkit' / 'VOC2007'))
     with pytest.raises(BenchmarkError, match=rf'{wanted} does not exist.*prepare_voc\.py'):

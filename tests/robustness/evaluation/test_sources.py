@@ -96,6 +96,17 @@ def test_a_data_set_that_lacks_pictures_of_the_benchmark(pngs, tmp_path):
         built.clean(coco(pngs))
 
 
+def test_file_names_that_start_at_the_root(pngs, tmp_path):
+    path = pngs / 'annotations/val.json'
+    path.write_text(path.read_text().replace('"file_name": "', '"file_name": "val/'))
+    options = (*coco_options(pngs)[:-1], '.')
+    built = build(tmp_path / 'c', *options)
+    config = {**coco(pngs), 'data_prefix': dict(img='')}
+    for changed in (built.clean(config), built.cell(config, KEY)):
+        found = entries(changed)
+        assert len(found) == 4 and all(Path(info['img_path']).is_file() for info in found)
+
+
 # ------------------------------------------------------------------ image folders
 
 
