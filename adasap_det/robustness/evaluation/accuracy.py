@@ -10,6 +10,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from torch import Tensor
 
+from adasap_det.robustness.evaluation.class_names import distinct
+
 _CLASSWISE = 'per_class'
 
 
@@ -50,7 +52,7 @@ class ClassificationAccuracy(BaseMetric):
 
     def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, Any]:
         """Metrics over all pictures."""
-        classes = self.dataset_meta['classes']
+        classes = distinct(self.dataset_meta['classes'])
         depths = {'top1': 1} | ({'top5': 5} if results and results[0][2] > 5 else {})
         total: dict[str, Any] = {}
         by_class: dict[str, dict[str, float | None]] = {}

@@ -26,6 +26,7 @@ from adasap_det.robustness.cells import (
     save_cell,
     save_model,
 )
+from adasap_det.robustness.evaluation.class_names import distinct
 from adasap_det.robustness.evaluation.data_files import data_digest
 from adasap_det.robustness.evaluation.examples import paint_examples
 from adasap_det.robustness.evaluation.measure import build_loader, measure
@@ -152,7 +153,7 @@ class Sweep:
                 type=type(dataset).__name__,
                 split=split_name(leaf),
                 images=len(dataset),
-                classes=tuple(dataset.metainfo['classes']),
+                classes=distinct(dataset.metainfo['classes']),
             ),
             input_size=size,
             latency_ms=latency_ms,

@@ -36,6 +36,13 @@ def test_by_class_by_hand():
     assert found['robustness/per_class'] == {'top1': {'cat': 1.0, 'dog': 0.5, 'cow': None}}
 
 
+def test_classes_of_one_name_are_told_apart():
+    """As ImageNet's two cranes are: neither takes the value of the other."""
+    found, _ = evaluate(torch.eye(3), [0, 1, 0], ('crane', 'dog', 'crane'))
+    expected = {'crane (0)': 0.5, 'dog': 1.0, 'crane (2)': None}
+    assert found['robustness/per_class'] == {'top1': expected}
+
+
 def test_equals_mmpretrain():
     Accuracy = pytest.importorskip('mmpretrain.evaluation').Accuracy
     torch.manual_seed(0)
