@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from .channels import ChannelAnalysis, ChannelGroup
 from .coupling import KeptWholeError, to_channel_group
+from .shadow import shadow_of
 from .surgery import cut_channels
 from .tracing import eval_mode, example_input, trace_forward
 
@@ -49,7 +49,7 @@ def find_channel_groups(
                 f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
             )
 
-    shadow = copy.deepcopy(model)  # tracing switches modes and needs gradients everywhere
+    shadow = shadow_of(model)  # tracing switches modes and needs gradients everywhere
     for parameter in shadow.parameters():
         parameter.requires_grad_(True)
     graph = tp.DependencyGraph()
@@ -123,7 +123,7 @@ def _broken_by_a_cut(
 
     def trouble(some: Sequence[ChannelGroup]) -> str | None:
         kept = {group.name: _without_the_first(group) for group in some}
-        shadow = copy.deepcopy(model)
+        shadow = shadow_of(model)
         try:
             cut_channels(shadow, some, kept)
             same = outputs(shadow) == whole
@@ -135,7 +135,7 @@ def _broken_by_a_cut(
     if not groups:
         return {}
     if whole is None:
-        whole = outputs(copy.deepcopy(model))
+        whole = outputs(shadow_of(model))
     if trouble(groups) is None:
         return {}
     found = {group.name: trouble([group]) for group in groups}
