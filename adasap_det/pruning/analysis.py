@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,10 +15,14 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .channels import ChannelAnalysis, ChannelGroup
+from .cost import COUNTED
 from .coupling import KeptWholeError, to_channel_group
 from .shadow import shadow_of
 from .surgery import cut_channels
 from .tracing import eval_mode, example_input, trace_forward
+
+SHOWN = 4
+"""Names that a message lists of many."""
 
 
 def find_channel_groups(
@@ -29,7 +34,9 @@ def find_channel_groups(
     """Trace ``model`` and collect its channel groups. The model itself is not touched.
 
     Args:
-        model: Detector, classifier or plain module; frozen parameters and modules in any mode.
+        model: Detector, classifier or plain module, in any mode. Parameters frozen from outside
+            belong to groups all the same; layers that the model itself freezes whenever its mode
+            is set, as mmdet's ``frozen_stages`` do, stay whole.
         input_size: Height and width of the traced picture, in pixels.
         exclude: Name patterns (``fnmatch``) of layers whose output channels all stay; a pattern
             also covers everything inside a module that it names.
@@ -70,9 +77,18 @@ def find_channel_groups(
         )
         found = list(graph.get_all_groups())
 
+    frozen = _frozen_by_the_model(shadow, graph)
+    if frozen:
+        print_log(
+            f'Layers kept whole, as the model itself freezes them: {_some(frozen)}'
+            f'{f", ... ({len(frozen)} in all)" if len(frozen) > SHOWN else ""}',
+            logger='current',
+        )
     names = {module: name for name, module in shadow.named_modules()}
     names |= {parameter: name for name, parameter in shadow.named_parameters()}
-    analysis = ChannelAnalysis(groups=[])
+    analysis = ChannelAnalysis(
+        groups=[], kept_whole={name: f'{name} is frozen by the model itself' for name in frozen}
+    )
     for tp_group in found:
         root = names[tp_group[0].dep.target.module]
         try:
@@ -101,6 +117,20 @@ def find_channel_groups(
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether a pattern names ``name`` or a module around it."""
     return any(fnmatch(name, p) or fnmatch(name, f'{p}.*') for p in patterns)
+
+
+def _frozen_by_the_model(shadow: nn.Module, graph: tp.DependencyGraph) -> list[str]:
+    """Layers that setting the mode has frozen again and that the graph, of gradients, misses.
+
+    They stay whole on purpose: what can't learn can't make up for the channels that it has lost.
+    """
+    return [
+        name
+        for name, module in shadow.named_modules()
+        if isinstance(module, COUNTED)
+        and not module.weight.requires_grad
+        and module not in graph.module2node
+    ]
 
 
 def _broken_by_a_cut(
@@ -152,6 +182,6 @@ def _without_the_first(group: ChannelGroup) -> Tensor:
     return channels[channels % (group.size // group.parts) != 0]
 
 
-def _some(names: Iterable[str], limit: int = 4) -> str:
-    listed = [name for _, name in zip(range(limit), names, strict=False)]
+def _some(names: Iterable[str]) -> str:
+    listed = list(islice(names, SHOWN))
     return ', '.join(listed) or '(none)'
