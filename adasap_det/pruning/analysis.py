@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,9 +15,14 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .channels import ChannelAnalysis, ChannelGroup
+from .cost import COUNTED
 from .coupling import KeptWholeError, to_channel_group
+from .shadow import shadow_of
 from .surgery import cut_channels
 from .tracing import eval_mode, example_input, trace_forward
+
+SHOWN = 4
+"""Names that a message lists of many."""
 
 
 def find_channel_groups(
@@ -29,7 +34,9 @@ def find_channel_groups(
     """Trace ``model`` and collect its channel groups. The model itself is not touched.
 
     Args:
-        model: Detector, classifier or plain module; frozen parameters and modules in any mode.
+        model: Detector, classifier or plain module, in any mode. Parameters frozen from outside
+            belong to groups all the same; layers that the model itself freezes whenever its mode
+            is set, as mmdet's ``frozen_stages`` do, stay whole.
         input_size: Height and width of the traced picture, in pixels.
         exclude: Name patterns (``fnmatch``) of layers whose output channels all stay; a pattern
             also covers everything inside a module that it names.
@@ -49,7 +56,7 @@ def find_channel_groups(
                 f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
             )
 
-    shadow = copy.deepcopy(model)  # tracing switches modes and needs gradients everywhere
+    shadow = shadow_of(model)  # tracing switches modes and needs gradients everywhere
     for parameter in shadow.parameters():
         parameter.requires_grad_(True)
     graph = tp.DependencyGraph()
@@ -70,9 +77,18 @@ def find_channel_groups(
         )
         found = list(graph.get_all_groups())
 
+    frozen = _frozen_by_the_model(shadow, graph)
+    if frozen:
+        print_log(
+            f'Layers kept whole, as the model itself freezes them: {_some(frozen)}'
+            f'{f", ... ({len(frozen)} in all)" if len(frozen) > SHOWN else ""}',
+            logger='current',
+        )
     names = {module: name for name, module in shadow.named_modules()}
     names |= {parameter: name for name, parameter in shadow.named_parameters()}
-    analysis = ChannelAnalysis(groups=[])
+    analysis = ChannelAnalysis(
+        groups=[], kept_whole={name: f'{name} is frozen by the model itself' for name in frozen}
+    )
     for tp_group in found:
         root = names[tp_group[0].dep.target.module]
         try:
@@ -103,6 +119,20 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch(name, p) or fnmatch(name, f'{p}.*') for p in patterns)
 
 
+def _frozen_by_the_model(shadow: nn.Module, graph: tp.DependencyGraph) -> list[str]:
+    """Layers that setting the mode has frozen again and that the graph, of gradients, misses.
+
+    They stay whole on purpose: what can't learn can't make up for the channels that it has lost.
+    """
+    return [
+        name
+        for name, module in shadow.named_modules()
+        if isinstance(module, COUNTED)
+        and not module.weight.requires_grad
+        and module not in graph.module2node
+    ]
+
+
 def _broken_by_a_cut(
     model: nn.Module,
     groups: Sequence[ChannelGroup],
@@ -123,7 +153,7 @@ def _broken_by_a_cut(
 
     def trouble(some: Sequence[ChannelGroup]) -> str | None:
         kept = {group.name: _without_the_first(group) for group in some}
-        shadow = copy.deepcopy(model)
+        shadow = shadow_of(model)
         try:
             cut_channels(shadow, some, kept)
             same = outputs(shadow) == whole
@@ -135,7 +165,7 @@ def _broken_by_a_cut(
     if not groups:
         return {}
     if whole is None:
-        whole = outputs(copy.deepcopy(model))
+        whole = outputs(shadow_of(model))
     if trouble(groups) is None:
         return {}
     found = {group.name: trouble([group]) for group in groups}
@@ -152,6 +182,6 @@ def _without_the_first(group: ChannelGroup) -> Tensor:
     return channels[channels % (group.size // group.parts) != 0]
 
 
-def _some(names: Iterable[str], limit: int = 4) -> str:
-    listed = [name for _, name in zip(range(limit), names, strict=False)]
+def _some(names: Iterable[str]) -> str:
+    listed = list(islice(names, SHOWN))
     return ', '.join(listed) or '(none)'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from .channels import ChannelGroup
+from .shadow import shadow_of
 from .sizes import TensorSizes, size_with
 from .tracing import eval_mode, example_input, trace_forward
 
@@ -88,7 +88,7 @@ def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, f
     layer, summed over all calls of a shared layer. Where the model has a second stage, it runs on
     as many boxes as its test configuration lets through.
     """
-    shadow = copy.deepcopy(model)
+    shadow = shadow_of(model)
     uses: dict[str, float] = {}
 
     def record(name: str, inputs: torch.Tensor, output: torch.Tensor, module: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from torch import nn
 from .budget import ascending_channels, possible_counts
 from .channels import ChannelGroup
 from .importance import Importance
+from .shadow import shadow_of
 from .surgery import cut_channels
 
 SHARES = (0.75, 0.5, 0.25)
@@ -57,7 +57,7 @@ def sensitivity(
         counts = possible_counts(group, round_to=round_to, min_keep=0.0)
         order = ascending_channels(group, score)
         for count in dict.fromkeys(_nearest(counts, share * group.size) for share in shares):
-            narrow = copy.deepcopy(model)
+            narrow = shadow_of(model)
             cut_channels(narrow, groups, {group.name: order[group.size - count :].sort().values})
             yield Sensitivity(group.name, count, group.size, measure(narrow))
 

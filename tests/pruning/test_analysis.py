@@ -203,6 +203,46 @@ def test_frozen_parameters_belong_to_groups_all_the_same():
     assert [plain(g.slices) for g in frozen.groups] == [plain(g.slices) for g in free.groups]
 
 
+class FreezingNet(Net):
+    """Freezes its first convolution whenever its mode is set, as mmdet's backbones do."""
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.a.requires_grad_(False)
+        return self
+
+
+def test_what_the_model_itself_freezes_is_kept_whole_and_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        'adasap_det.pruning.analysis.print_log', lambda line, **kwargs: told.append(line)
+    )
+    analysis = analyse(FreezingNet(lambda s, x: s.out(x)))
+    assert [g.name for g in analysis.groups] == ['b']
+    assert analysis.kept_whole == {
+        'a': 'a is frozen by the model itself',
+        'out': 'out is an output of the model',
+    }
+    assert told == ['Layers kept whole, as the model itself freezes them: a']
+
+
+def test_the_first_layers_behind_those_that_the_model_freezes_are_pruned():
+    """What 'b' computes is cut, and what it reads, of the frozen 'a', is not."""
+    group = group_with(analyse(FreezingNet(lambda s, x: s.out(x))), 'b')
+    assert plain(group.own) == {('b.weight', 0): whole(8), ('b.bias', 0): whole(8)}
+    assert plain(group.consumers) == {('out.weight', 1): whole(8)}
+
+
+def test_nothing_is_left_of_a_model_that_freezes_itself():
+    class Frozen(Net):
+        def train(self, mode=True):
+            return super().train(mode).requires_grad_(False)
+
+    reason = r'no channel .* can be pruned \(a: a is frozen by the model itself; b: b is frozen'
+    with pytest.raises(ValueError, match=reason):
+        analyse(Frozen(lambda s, x: s.out(x)))
+
+
 # ------------------------------------------------------------------ what stays whole
 
 

@@ -18,8 +18,10 @@ class TaylorImportance(Importance):
     r"""First-order Taylor estimate of what the loss gains when a channel goes.
 
     :math:`|\sum \theta g|` over the parameters that gate the channel, averaged over the steps
-    since the last cut: scale and shift of its norm layers where it has them (weights in front of
-    a norm layer have :math:`w \cdot g = 0`), else weights and biases.
+    since the last cut: scale and shift of its norm layers where these are trained (weights in
+    front of a norm layer that takes statistics of the batch have :math:`w \cdot g = 0`), else
+    weights and biases. Groups that no gradient tells of, those of frozen layers for instance, get
+    the mean of all others' scores, which makes them neither first nor last to go.
 
     Args:
         squared: Average :math:`(\sum \theta g)^2` instead of the absolute value, as Molchanov et
@@ -39,10 +41,22 @@ class TaylorImportance(Importance):
         self._sums: dict[str, Tensor] = {}
         self._steps: dict[str, int] = {}
 
+    def scores(self, groups: Sequence[ChannelGroup], model: nn.Module) -> list[Tensor]:
+        scores = super().scores(groups, model)
+        observed = [group.name in self._sums for group in groups]
+        if not any(observed):
+            return scores
+        mean = torch.cat([s for s, known in zip(scores, observed, strict=True) if known]).mean()
+        return [
+            score if known else mean.repeat(score.numel())
+            for score, known in zip(scores, observed, strict=True)
+        ]
+
     def observe(self, groups: Sequence[ChannelGroup], model: nn.Module) -> None:
         tensors = dict(model.named_parameters(remove_duplicate=False))
+        modules = dict(model.named_modules(remove_duplicate=False))
         for group in groups:
-            gain = self._gain(group, tensors)
+            gain = self._gain(group, tensors, modules)
             if gain is None:
                 continue
             if group.name in self._sums:
@@ -54,7 +68,7 @@ class TaylorImportance(Importance):
     def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         device = next(iter(tensors.values())).device
         if group.name not in self._sums:
-            # Nothing known yet (first step, or frozen weights): no channel above another.
+            # Nothing known (first step, or frozen weights): no channel above another.
             return torch.ones(group.size, device=device)
         return self._sums[group.name].to(device) / self._steps[group.name]
 
@@ -73,19 +87,40 @@ class TaylorImportance(Importance):
         self._steps = {k[6:]: int(v) for k, v in state.items() if k.startswith('steps/')}
 
     @torch.no_grad()
-    def _gain(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor | None:
-        owners = group.norms or group.layers
-        signed = None
-        for piece in group.own:
-            parameter = tensors.get(piece.name)  # buffers are not among the parameters
-            owner = piece.name.rpartition('.')[0]
-            if parameter is None or parameter.grad is None or owner not in owners:
-                continue
-            rows = (parameter.float() * parameter.grad.float()).transpose(0, piece.dim)
-            gain = rows.flatten(1).sum(1) if rows.dim() > 1 else rows
-            if signed is None:
-                signed = torch.zeros(group.size, device=gain.device)
-            add_at(signed, piece, gain)
+    def _gain(
+        self,
+        group: ChannelGroup,
+        tensors: Mapping[str, Tensor],
+        modules: Mapping[str, nn.Module],
+    ) -> Tensor | None:
+        signed = _signed_gain(group, tensors, owners=group.norms)
+        if signed is None:
+            if any(_takes_batch_statistics(modules[name]) for name in group.norms):
+                return None
+            signed = _signed_gain(group, tensors, owners=group.layers)
         if signed is None:
             return None
         return signed.square() if self.squared else signed.abs()
+
+
+def _signed_gain(
+    group: ChannelGroup, tensors: Mapping[str, Tensor], *, owners: Sequence[str]
+) -> Tensor | None:
+    """Sum of weight times gradient of each channel over ``owners``; None without a gradient."""
+    signed = None
+    for piece in group.own:
+        parameter = tensors.get(piece.name)  # buffers are not among the parameters
+        owner = piece.name.rpartition('.')[0]
+        if parameter is None or parameter.grad is None or owner not in owners:
+            continue
+        rows = (parameter.float() * parameter.grad.float()).transpose(0, piece.dim)
+        gain = rows.flatten(1).sum(1) if rows.dim() > 1 else rows
+        if signed is None:
+            signed = torch.zeros(group.size, device=gain.device)
+        add_at(signed, piece, gain)
+    return signed
+
+
+def _takes_batch_statistics(norm: nn.Module) -> bool:
+    batch_norm = isinstance(norm, nn.modules.batchnorm._NormBase)
+    return batch_norm and (norm.training or norm.running_mean is None)

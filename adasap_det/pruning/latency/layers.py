@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cost import COUNTED, num_proposals
+from ..shadow import shadow_of
 from ..tracing import eval_mode, example_input, trace_forward
 
 
@@ -86,7 +86,7 @@ def layer_calls(
     model: nn.Module, *, input_size: tuple[int, int], batch_size: int, dtype: torch.dtype
 ) -> list[LayerCall]:
     """Every call of a convolution or linear layer for ``batch_size`` pictures."""
-    shadow = copy.deepcopy(model).cpu().float()
+    shadow = shadow_of(model).cpu().float()
     calls: list[LayerCall] = []
 
     def record(name: str, module: Any, inputs: Tensor, output: Tensor) -> None:

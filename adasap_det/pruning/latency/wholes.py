@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ..channels import ChannelGroup
 from ..cost import num_proposals
+from ..shadow import shadow_of
 from ..surgery import cut_channels
 from ..tracing import example_input, trace_forward
 from .cost import ASKED_WEIGHT
@@ -82,7 +82,7 @@ def time_left(
     model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor], forward: Forward
 ) -> float:
     """Time of ``model`` cut to ``kept`` through its time as it is, both timed in turns."""
-    networks = [copy.deepcopy(model), cut_copy(model, groups, kept)]
+    networks = [shadow_of(model), cut_copy(model, groups, kept)]
     before, after = forward.time(networks, seconds=3.0)
     return after / before
 
@@ -91,7 +91,7 @@ def cut_copy(
     model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]
 ) -> nn.Module:
     """A copy of a model with fewer channels."""
-    network = copy.deepcopy(model)
+    network = shadow_of(model)
     cut_channels(network, groups, kept)
     return network
 

@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
 from adasap_det.pruning import TaylorImportance, find_channel_groups
+from adasap_det.pruning.importance.base import NORMALIZERS
 
 from ...toy import toy_batch
 
@@ -72,3 +74,62 @@ def test_taylor_squared_by_hand():
         importance.observe(groups, model)
     (score,) = importance.scores(groups, model)
     assert score.tolist() == [2.0, 16.0]
+
+
+# ------------------------------------------------------------------ frozen layers
+
+
+def freeze(*modules):
+    for module in modules:
+        module.requires_grad_(False)
+
+
+def observed(toy, *, seed=1, **options):
+    """Taylor importance of the toy after one step."""
+    backward(toy.model, seed)
+    importance = TaylorImportance(**options)
+    importance.observe(toy.groups, toy.model)
+    return importance
+
+
+def gain_of(layer):
+    """Weight times gradient of each filter of a layer and its bias."""
+    gain = (layer.weight * layer.weight.grad).flatten(1).sum(1)
+    return (gain if layer.bias is None else gain + layer.bias * layer.bias.grad).detach()
+
+
+def test_taylor_takes_the_weights_where_the_norms_are_frozen(toy):
+    """Norms that neither learn nor take statistics of the batch: mmdet's caffe backbones."""
+    model = toy.model
+    for norm in (model.stem_bn, model.inner_bn, model.joint_bn):
+        freeze(norm.eval())
+    importance = observed(toy)
+    together = gain_of(model.stem) + gain_of(model.back) + gain_of(model.depth)
+    torch.testing.assert_close(toy(importance, 'stem'), together.abs())
+    torch.testing.assert_close(toy(importance, 'inner'), gain_of(model.inner).abs())
+    torch.testing.assert_close(toy(importance, 'left'), gain_of(model.left).abs())
+
+
+def test_taylor_takes_the_norms_that_learn_where_another_is_frozen(toy):
+    freeze(toy.model.joint_bn.eval())
+    importance = observed(toy)
+    norm = toy.model.inner_bn
+    gain = norm.weight * norm.weight.grad + norm.bias * norm.bias.grad
+    torch.testing.assert_close(toy(importance, 'inner'), gain.abs().detach())
+    torch.testing.assert_close(toy(importance, 'left'), gain_of(toy.model.left).abs())
+
+
+@pytest.mark.parametrize('normalize', NORMALIZERS)
+@pytest.mark.parametrize(
+    ('frozen', 'training'),
+    [(('inner', 'inner_bn'), False), (('inner', 'inner_bn'), True), (('inner_bn',), True)],
+)
+def test_taylor_scores_what_no_gradient_tells_of_like_the_mean(toy, normalize, frozen, training):
+    """In the last case a norm over the batch makes the product with the weights 0."""
+    freeze(*(getattr(toy.model, name) for name in frozen))
+    toy.model.inner_bn.train(training)
+    importance = observed(toy, normalize=normalize)
+    score = toy(importance, 'inner')
+    others = torch.cat([toy(importance, layer) for layer in ('stem', 'left', 'right')])
+    torch.testing.assert_close(score, others.mean().expand(6))
+    assert others.min() < score[0] < others.max()
