@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from adasap_det.cli.common import (
 )
 from adasap_det.deploy import make_graph
 from adasap_det.deploy.onnx_export import sample
-from adasap_det.deploy.variants import VARIANTS, runnable
+from adasap_det.deploy.variants import VARIANTS, device_of, runnable
+from adasap_det.engine.device import usable_device
 from adasap_det.engine.input_size import config_input_size
 from adasap_det.engine.load import load_model
 from adasap_det.pruning import count_macs, count_params
@@ -58,7 +59,11 @@ def _parser() -> argparse.ArgumentParser:
         '--input-size', nargs=2, type=int, metavar=('H', 'W'), help="pixels (default: the config's)"
     )
     parser.add_argument('--seconds', type=float, default=10.0, help='for each way of running (10)')
-    parser.add_argument('--device', default='cpu', help='cpu (default) or cuda, for PyTorch')
+    parser.add_argument(
+        '--device',
+        default='cpu',
+        help='cpu (default) or cuda, for PyTorch; onnxruntime runs on the CPU in any case',
+    )
     parser.add_argument('--out', metavar='FILE.json', help='write the numbers too')
     add_common_options(parser)
     parser.set_defaults(work_dir='')
@@ -71,10 +76,8 @@ def _benchmark(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     for checkpoint in args.checkpoints:
         require_checkpoint(checkpoint)
-    device = torch.device(args.device)
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise UsageError('--device cuda: PyTorch finds no GPU')
     try:
+        device = usable_device(args.device)
         size = config_input_size(cfg, args.input_size)
         models = {path: load_model(cfg, path)[0] for path in args.checkpoints}
         graphs = {path: make_graph(model, nms=False) for path, model in models.items()}
@@ -89,9 +92,13 @@ def _benchmark(args: argparse.Namespace) -> None:
     for row in rows:
         model = models[row['checkpoint']]
         row |= {'params': count_params(model), 'macs': count_macs(model, input_size=size)}
-    Console(width=120).print(_table(rows, size, device))
+    devices = {
+        where.type: device_identity(where)
+        for where in (device_of(variant, device) for variant in args.variants)
+    }
+    Console(width=120).print(_table(rows, size, devices))
     if args.out:
-        content = {'input_size': size, **device_identity(device), 'rows': rows}
+        content = {'input_size': size, **device_identity(device), 'devices': devices, 'rows': rows}
         with whole_file(Path(args.out)) as temporary:
             temporary.write_text(json.dumps(content, indent=1), 'utf-8')
 
@@ -108,9 +115,11 @@ def measure(
     """Median time of each network, all of them run in one way, in turns.
 
     Returns:
-        A row a network: ``ms`` a batch, ``pictures_per_second``, ``speedup`` over the first; or
-        ``problem``, where this way of running does not work.
+        A row a network: ``device`` that it ran on, ``ms`` a batch, ``pictures_per_second``,
+        ``speedup`` over the first; or ``problem``, where this way of running does not work.
     """
+    where = device_of(variant, device)
+    common = {'variant': variant, 'device': where.type, 'batch_size': batch_size}
     images = sample(size, batch_size)
     calls: dict[str, Callable[[], object]] = {}
     with warnings.catch_warnings():
@@ -118,19 +127,15 @@ def measure(
         try:
             for name, graph in graphs.items():
                 calls[name] = runnable(graph, variant, images, device=device)
-            times = time_calls(calls, device=device, rounds=5, seconds=seconds, most=1000)
+            times = time_calls(calls, device=where, rounds=5, seconds=seconds, most=1000)
         except (RuntimeError, ImportError) as error:
             problem = str(error).splitlines()[0]
-            return [
-                {'checkpoint': n, 'variant': variant, 'batch_size': batch_size, 'problem': problem}
-                for n in graphs
-            ]
+            return [{'checkpoint': name, **common, 'problem': problem} for name in graphs]
     first = next(iter(times.values()))
     return [
         {
             'checkpoint': name,
-            'variant': variant,
-            'batch_size': batch_size,
+            **common,
             'ms': ms,
             'pictures_per_second': 1e3 * batch_size / ms,
             'speedup': first / ms,
@@ -139,16 +144,18 @@ def measure(
     ]
 
 
-def _table(rows: Sequence[dict[str, Any]], size: Any, device: torch.device) -> Table:
-    identity = device_identity(device)
-    table = Table(
-        title=f'{size[0]} x {size[1]} pixels, {identity["device"]}, threads {identity["threads"]}'
+def _table(
+    rows: Sequence[dict[str, Any]], size: Any, devices: Mapping[str, dict[str, str]]
+) -> Table:
+    named = '; '.join(
+        f'{kind}: {each["device"]}, threads {each["threads"]}' for kind, each in devices.items()
     )
-    heads = ('checkpoint', 'run', 'batch', 'parameters', 'MACs', 'ms', 'pictures/s', 'speed-up')
-    for head in heads:
-        table.add_column(head, justify='left' if head in heads[:2] else 'right', overflow='fold')
+    table = Table(title=f'{size[0]} x {size[1]} pixels, {named}')
+    left = ('checkpoint', 'run', 'device')
+    for head in (*left, 'batch', 'parameters', 'MACs', 'ms', 'pictures/s', 'speed-up'):
+        table.add_column(head, justify='left' if head in left else 'right', overflow='fold')
     for row in rows:
-        start = [str(row['checkpoint']), str(row['variant']), str(row['batch_size'])]
+        start = [str(row[key]) for key in ('checkpoint', 'variant', 'device', 'batch_size')]
         counts = [f'{row["params"] / 1e6:.2f} M', f'{row["macs"] / 1e9:.2f} G']
         if 'problem' in row:
             table.add_row(*start, *counts, row['problem'])

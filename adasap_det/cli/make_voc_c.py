@@ -75,8 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         '--source',
         metavar='DIR',
-        help='clean data set; for VOC the folder of VOC2007 (default: $VOC_ROOT or data/VOCdevkit, '
-        'as in the configs)',
+        help='clean data set; for VOC the folder of VOC2007 (default: $VOC_ROOT or data/VOCdevkit)',
     )
     source.add_argument(
         '--layout', choices=LAYOUTS, default='voc', help='of the source (default: %(default)s)'

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
@@ -26,6 +27,7 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
+from adasap_det.engine.device import usable_device
 from adasap_det.engine.evaluate import validation_metric
 from adasap_det.engine.input_size import config_input_size
 from adasap_det.engine.load import load_model, save_pruned
@@ -96,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--table', metavar='JSON', help='latency table (default: in ~/.cache)')
     parser.add_argument(
+        '--device', default='cpu', help='cpu (default) or cuda; latency is that of this device'
+    )
+    parser.add_argument(
         '--sensitivity',
         action='store_true',
         help='measure the loss with each group cut alone: sensitivity.json and sensitivity.svg',
@@ -134,6 +139,7 @@ def _prune(args: argparse.Namespace) -> None:
         raise UsageError(f'--min-keep must lie in [0, 1), got {args.min_keep}')
     importance = _importance(args.importance)
     budget = _budget(args)
+    device = _device(args)
     cfg = load_config(args)
     require_checkpoint(args.checkpoint)
     losses_needed = args.sensitivity and args.metric is None
@@ -142,6 +148,7 @@ def _prune(args: argparse.Namespace) -> None:
     check_data(cfg, stages=tuple(stage for stage, needed in stages if needed))
     try:
         model, meta = load_model(cfg, args.checkpoint)
+        model.to(device)
         size = config_input_size(cfg, args.input_size)
         analysis = find_channel_groups(model, input_size=size, exclude=args.exclude)
         batches = some_batches(cfg, args.batches) if batches_needed else []
@@ -170,11 +177,12 @@ def _prune(args: argparse.Namespace) -> None:
         )
     except ValueError as error:
         raise UsageError(error) from None
+    model.to('cpu')  # a checkpoint of a GPU's tensors would ask for that GPU
     checkpoint = out / f'{Path(args.checkpoint).stem}_pruned.pth'
     save_pruned(checkpoint, model, meta=meta, structure=result.structure)
     config = checkpoint.with_suffix('.py')
     pruned_config(cfg, checkpoint).dump(config)
-    console.print(_table(dense, model, size, budget, result))
+    console.print(_table(dense.to('cpu'), model, size, budget, result))
     print(f'{checkpoint}\n{config}')
 
 
@@ -192,6 +200,13 @@ def _budget(args: argparse.Namespace) -> Any:
         options |= {'batch_size': args.batch_size, 'table': args.table}
     try:
         return BUDGETS.get(_BUDGETS[args.by])(**options)
+    except ValueError as error:
+        raise UsageError(error) from None
+
+
+def _device(args: argparse.Namespace) -> torch.device:
+    try:
+        return usable_device(args.device)
     except ValueError as error:
         raise UsageError(error) from None
 

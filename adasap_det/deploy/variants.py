@@ -17,6 +17,11 @@ from .onnx_export import export_onnx, onnx_outputs, onnx_session
 VARIANTS = ('eager', 'channels-last', 'bf16', 'int8', 'compile', 'export', 'onnxruntime')
 
 
+def device_of(variant: str, device: torch.device) -> torch.device:
+    """Where a way of running does so, if PyTorch runs on ``device``: onnxruntime on the CPU."""
+    return torch.device('cpu') if variant == 'onnxruntime' else device
+
+
 def runnable(
     graph: nn.Module, variant: str, images: Tensor, *, device: torch.device
 ) -> Callable[[], object]:
@@ -24,9 +29,9 @@ def runnable(
 
     Args:
         graph: See :func:`~adasap_det.deploy.make_graph`.
-        variant: One of ``VARIANTS``. ``onnxruntime`` runs on the CPU.
+        variant: One of ``VARIANTS``.
         images: Shape ``(N, 3, H, W)``.
-        device: Where PyTorch runs.
+        device: Where PyTorch runs; see :func:`device_of`.
 
     Raises:
         ValueError: If the variant is unknown.

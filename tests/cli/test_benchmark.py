@@ -8,6 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import benchmark
+from adasap_det.deploy.variants import VARIANTS
+from adasap_det.pruning.latency.device import device_identity
 
 
 @pytest.fixture
@@ -49,11 +51,53 @@ def test_a_way_that_does_not_work_says_why(config, checkpoint, tmp_path, monkeyp
     assert 'ms' not in row
 
 
+def test_each_row_says_where_it_ran(monkeypatch):
+    monkeypatch.setattr(benchmark, 'runnable', lambda *args, **options: lambda: None)
+    found = {
+        variant: benchmark.measure(
+            {'net': torch.nn.Identity()}, variant, 1, (8, 8), device=torch.device('meta'), seconds=0
+        )[0]
+        for variant in VARIANTS
+    }
+    assert {variant: row['device'] for variant, row in found.items()} == {
+        variant: 'cpu' if variant == 'onnxruntime' else 'meta' for variant in VARIANTS
+    }
+
+
+def test_the_title_names_every_device_that_something_ran_on(
+    config, checkpoint, tmp_path, monkeypatch, capsys
+):
+    gpu = {'device': 'A Graphics Card', 'threads': '-', 'torch': 'with cuda'}
+    cpu = device_identity(torch.device('cpu'))
+    monkeypatch.setattr(benchmark, 'usable_device', torch.device)
+    monkeypatch.setattr(
+        benchmark, 'device_identity', lambda device: gpu if device.type == 'cuda' else cpu
+    )
+    monkeypatch.setattr(benchmark, 'runnable', lambda *args, **options: lambda: None)
+    monkeypatch.setattr(
+        benchmark, 'time_calls', lambda calls, device, **options: dict.fromkeys(calls, 1.0)
+    )
+    out = tmp_path / 'rows.json'
+    assert benchmark.main([str(config), checkpoint, '--input-size', '64', '64', '--device', 'cuda',
+                           '--out', str(out)]) == 0  # fmt: skip
+    found = json.loads(out.read_text())
+    assert found['devices'] == {'cuda': gpu, 'cpu': cpu}
+    assert found['device'] == 'A Graphics Card'
+    assert [(row['variant'], row['device']) for row in found['rows']] == [
+        ('eager', 'cuda'),
+        ('onnxruntime', 'cpu'),
+    ]
+    said = ' '.join(capsys.readouterr().out.split())
+    assert 'cuda: A Graphics Card, threads -' in said
+    assert f'threads {cpu["threads"]}' in said
+
+
 @pytest.mark.parametrize(
     ('options', 'word'),
     [
         (['--batch-sizes', '0'], '--batch-sizes'),
         ([], '--input-size H W'),
+        (['--device', 'gpu'], "device 'gpu'"),
     ],
 )
 def test_usage_errors(config, checkpoint, capsys, options, word):

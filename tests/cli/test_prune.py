@@ -5,12 +5,14 @@ import json
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 
 from adasap_det.cli import prune, train
 from adasap_det.cli.test import main as run_test
 from adasap_det.engine.evaluate import validation_metric
 from adasap_det.engine.load import load_model
 from adasap_det.pruning import count_macs
+from adasap_det.pruning.latency.device import device_identity
 
 SIZE = ['--input-size', '96', '96']
 
@@ -31,6 +33,7 @@ def trained(config, tmp_path):
         (['--keep', '0.5', '--round-to', '0'], ['--round-to']),
         (['--keep', '0.5', '--metric', 'pascal_voc/AP50'], ['--metric', '--sensitivity']),
         (['--keep', '0.5', '--min-keep', '1'], ['--min-keep', '1.0']),
+        (['--keep', '0.5', '--device', 'gpu'], ["device 'gpu'", 'cpu, cuda']),
         (['--keep', '0.5'], ["checkpoint 'none.pth' does not exist"]),
     ],
 )
@@ -61,6 +64,51 @@ def test_prunes_tests_and_fine_tunes(trained, tmp_path, capsys):
     tuned = torch.load(tmp_path / 'tuned' / 'iter_2.pth', weights_only=True)
     shapes = {name: tensor.shape for name, tensor in tuned['state_dict'].items()}
     assert shapes == {name: tensor.shape for name, tensor in small.state_dict().items()}
+
+
+@pytest.mark.slow
+def test_the_model_is_where_the_device_is_and_the_checkpoint_on_the_cpu(
+    trained, tmp_path, monkeypatch
+):
+    config, checkpoint = trained
+    steps = []
+    move, cut, save = BaseModel.to, prune.prune_once, prune.save_pruned
+
+    def to(self, device):
+        steps.append(str(device))
+        return move(self, 'cpu')
+
+    def prune_once(*args, **options):
+        steps.append('cut')
+        return cut(*args, **options)
+
+    def save_pruned(*args, **options):
+        steps.append('saved')
+        return save(*args, **options)
+
+    monkeypatch.setattr(BaseModel, 'to', to)
+    monkeypatch.setattr(prune, 'prune_once', prune_once)
+    monkeypatch.setattr(prune, 'usable_device', torch.device)
+    monkeypatch.setattr(prune, 'save_pruned', save_pruned)
+    options = ['--keep', '0.6', *SIZE, '--device', 'cuda', '--out', str(tmp_path / 'pruned')]
+    assert prune.main([str(config), str(checkpoint), *options]) == 0
+    assert steps[:4] == ['cuda', 'cut', 'cpu', 'saved']
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+@pytest.mark.parametrize('more', [['--by', 'latency'], ['--importance', 'TaylorImportance']])
+def test_prunes_on_a_gpu(trained, tmp_path, more):
+    config, checkpoint = trained
+    out, table = tmp_path / 'pruned', tmp_path / 'table.json'
+    options = ['--keep', '0.7', *SIZE, *more, '--batches', '1', '--table', str(table)]
+    assert prune.main([str(config), str(checkpoint), *options, '--device', 'cuda', '--out',
+                       str(out)]) == 0  # fmt: skip
+    state = torch.load(out / 'iter_2_pruned.pth', weights_only=True)['state_dict']
+    assert {tensor.device.type for tensor in state.values()} == {'cpu'}
+    if 'latency' in more:
+        identity = device_identity(torch.device('cuda'))
+        assert json.loads(table.read_text())['device'] == identity
 
 
 @pytest.mark.slow

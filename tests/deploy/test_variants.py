@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from adasap_det.deploy import make_graph
-from adasap_det.deploy.variants import runnable
+from adasap_det.deploy.variants import device_of, runnable
 
 CPU = torch.device('cpu')
 
@@ -32,6 +32,11 @@ def test_each_runs_the_same_network(detector, picture, variant, tolerance):
         scale = max(1.0, float(one.abs().max()))
         assert float((one - other.float()).abs().max()) <= tolerance * scale
     assert next(graph.parameters()).dtype == torch.float32
+
+
+def test_onnxruntime_is_on_the_cpu():
+    assert device_of('onnxruntime', torch.device('cuda')) == CPU
+    assert device_of('eager', torch.device('cuda')) == torch.device('cuda')
 
 
 def test_an_unknown_way_is_named(detector, picture):

@@ -1,0 +1,43 @@
+"""The tutorial's data takes the place of any detection config's."""
+
+import pytest
+from mmdet.registry import DATASETS
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+
+from adasap_det.datasets import make_shapes_voc
+
+from .blocks import PAGES, blocks_of
+
+FAMILIES = (
+    'ssd_voc',
+    'ssd300_vgg16_voc',
+    'ssdlite_mobilenetv2_voc',
+    'ssdlite_mobilenetv2_voc2012',
+    'retinanet_r50_fpn_voc',
+    'faster_rcnn_r50_fpn_voc',
+)
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_its_data_sets_take_the_place_of_those_of_every_config(family, tmp_path, monkeypatch):
+    (page,) = [page for page in PAGES if page.name == 'tutorial.md']
+    (block,) = [block for block in blocks_of(page) if block.value == 'my_retinanet.py']
+    base = 'retinanet_r50_fpn_voc_dense.py'
+    assert base in block.text
+    path = tmp_path / 'mine.py'
+    path.write_text(block.text.replace(base, f'{family}_dense.py'))
+    monkeypatch.chdir(tmp_path)
+    make_shapes_voc('data', num_train=5, num_val=3, num_test=2, image_size=64)
+    register_all_modules(init_default_scope=True)
+    cfg = Config.fromfile(path)
+    found = {
+        stage: DATASETS.build(cfg[f'{stage}_dataloader'].dataset)
+        for stage in ('train', 'val', 'test')
+    }
+    assert {stage: len(data) for stage, data in found.items()} == {'train': 5, 'val': 3, 'test': 2}
+    for data in found.values():
+        assert data.metainfo['classes'] == cfg.classes
+        assert 'dataset_type' not in data.metainfo  # VOCMetric prints these classes, then
+        data[0]
+    assert cfg.test_evaluator.eval_mode == 'area'
