@@ -174,7 +174,9 @@ param_scheduler = [
 custom_hooks = [dict(type='DataCheckHook')]
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2),
+    checkpoint=dict(
+        type='CheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2,
+        backend_args=dict(backend='atomic')),
 )
 log_processor = dict(by_epoch=False, window_size=20)
 env_cfg = dict(dist_cfg=dict(backend='gloo'))

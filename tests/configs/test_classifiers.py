@@ -79,6 +79,11 @@ def test_every_config_is_one_of_three_twins():
     assert found == twins | BY_LATENCY | BY_SIZE
 
 
+@pytest.mark.parametrize('name', [f'{family}_adasap' for family in (*FAMILIES, 'demo/shapes')])
+def test_checkpoints_are_written_whole(name):
+    assert load(name).default_hooks.checkpoint.backend_args == dict(backend='atomic')
+
+
 @pytest.mark.parametrize('name', sorted(BY_SIZE))
 def test_at_another_size_differs_in_the_budget(name):
     size = re.search(r'_keep(\d+)', name)
