@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS, Registry
@@ -267,6 +268,10 @@ class PruningHook(StructureHook):
             min_keep=self.min_keep,
             dense_sizes=self.dense_channels,
         )
+        # A solver that runs out of time may stop elsewhere on another rank.
+        shared = [kept]
+        broadcast_object_list(shared)
+        kept = shared[0]
         for group in self.groups:
             self.importance.keep(group, kept[group.name])
             self.kept[group.name] = [self.kept[group.name][i] for i in kept[group.name].tolist()]
