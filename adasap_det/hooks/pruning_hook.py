@@ -141,6 +141,7 @@ class PruningHook(StructureHook):
         self._kept_whole: dict[str, str] = {}
         self._schedule: PruningSchedule | None = None
         self._dense: dict[str, float] = {}  # cost, params, macs of the dense model
+        self._sizes: dict[str, int] = {}  # channels by group when this run began
         self._scores: list[Tensor] | None = None
         self._resumed: dict[str, Any] | None = None
         self._stage_told = False
@@ -175,16 +176,16 @@ class PruningHook(StructureHook):
         if not self.groups:  # the model took another structure from a checkpoint meanwhile
             self._analyse(runner)
         costs = self._costs(bare_model(runner))
+        for group in self.groups:
+            if len(self.kept.get(group.name, ())) != group.size:  # not in the checkpoint
+                self.kept[group.name] = list(range(group.size))
+                self.dense_channels[group.name] = group.size
         resumed, self._resumed = self._resumed, None
         if resumed is not None:
-            self._dense = dict(resumed['dense'])
-            self.importance.load_state_dict(resumed['importance'])
-            self._scores = list(resumed['scores']) or None
+            self._take_up(resumed)
         else:
             self._dense = {name: cost.cost() for name, cost in costs.items()}
-            self.dense_channels = {g.name: g.size for g in self.groups}
-        if set(self.kept) != {g.name for g in self.groups}:
-            self.kept = {g.name: list(range(g.size)) for g in self.groups}
+            self._sizes = {g.name: g.size for g in self.groups}
         self._tell_wrapper(runner)
         if self.importance.needs_gradients:
             for optimizer in _optimizers(runner):
@@ -266,7 +267,7 @@ class PruningHook(StructureHook):
             limit=self.schedule.limit_after(cut, dense=self._dense['cost'], final=final),
             round_to=self.round_to,
             min_keep=self.min_keep,
-            dense_sizes=self.dense_channels,
+            dense_sizes=self._sizes,
         )
         # A solver that runs out of time may stop elsewhere on another rank.
         shared = [kept]
@@ -315,12 +316,21 @@ class PruningHook(StructureHook):
             'dense': dict(self._dense),
             'importance': self.importance.state_dict(),
             'scores': [score.cpu() for score in self._scores or []],
+            'sizes': dict(self._sizes),
         }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         super().after_load_checkpoint(runner, checkpoint)
         if runner._resume and STATE_KEY in checkpoint:
             self._resumed = checkpoint[STATE_KEY]
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
+        self._dense = dict(state['dense'])
+        self.importance.load_state_dict(state['importance'])
+        self._scores = list(state['scores']) or None
+        # Older checkpoints lack the sizes; their dense_channels are those of the run's beginning.
+        sizes = state.get('sizes', self.dense_channels)
+        self._sizes = {g.name: sizes.get(g.name, g.size) for g in self.groups}
 
     # ------------------------------------------------------------------ what is told
 

@@ -92,6 +92,21 @@ def test_ablations_change_the_perturbation_and_not_the_cuts(tmp_path, before, af
     assert [i for i in range(1, 36) if recorder.params[i] != recorder.params[i - 1]] == [12, 14, 16]
 
 
+def test_a_pruned_network_that_is_pruned_again_keeps_the_dense_numbers(tmp_path):
+    first = train(tiny_config(tmp_path / 'first'))
+    cfg = tiny_config(tmp_path / 'second')
+    cfg.load_from = str(tmp_path / 'first/epoch_6.pth')
+    second = train(cfg)
+    structure = torch.load(tmp_path / 'second/epoch_6.pth', weights_only=True)['meta'][META_KEY]
+    assert structure['dense_channels'] == {'back': 16, 'inner': 16}
+    assert count_params(second.model) <= 0.5 * count_params(first.model)
+    for name, channels in hook_of(second).kept.items():
+        assert structure['kept'][name] == channels
+        assert set(channels) < set(hook_of(first).kept[name])
+    # The least that may stay is a share of the network that this run began with.
+    assert hook_of(second)._sizes == {n: len(k) for n, k in hook_of(first).kept.items()}
+
+
 class Radii(Hook):
     """Notes the radii and the importance of the first iteration."""
 
