@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from adasap_det.pruning.surgery import cut_channels
 from adasap_det.registry import BUDGETS, IMPORTANCES
 
 from .channel_rows import channel_rows
+from .run_checks import refuse_blind_cut, refuse_missed_cuts, refuse_several_wrappers
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
 from .structure_hook import StructureHook, averaged_models, bare_model, rewrap
@@ -81,7 +83,10 @@ class PruningHook(StructureHook):
 
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last cut comes
-            after the end of training, or the budget can't be reached with the layers excluded.
+            after the end of training, the budget can't be reached with the layers excluded, the
+            importance needs gradients before there are any, AdaSAP's wrappers stand in an
+            OptimWrapperDict, or a resumed run has missed cuts. At the last cut: if such an
+            importance has seen no gradient since the one before.
 
     Source: AdaSAP (arXiv 2306.14306), the three-step procedure.
     """
@@ -142,6 +147,8 @@ class PruningHook(StructureHook):
         self._schedule: PruningSchedule | None = None
         self._dense: dict[str, float] = {}  # cost, params, macs of the dense model
         self._sizes: dict[str, int] = {}  # channels by group when this run began
+        self._cuts = 0  # cuts made, or left to the next
+        self._observed = False  # any gradient since the last cut
         self._scores: list[Tensor] | None = None
         self._resumed: dict[str, Any] | None = None
         self._stage_told = False
@@ -166,7 +173,10 @@ class PruningHook(StructureHook):
         if not isinstance(runner._train_loop, BaseLoop):  # validation or test only
             return
         # Said now, before weights are fetched and data is read: a run that can't end well.
+        refuse_several_wrappers(runner.optim_wrapper)
         self._schedule = self._make_schedule(runner)
+        if not runner._resume:  # or it may be past that
+            refuse_blind_cut(self.importance, self.schedule)
         self._analyse(runner)
         # FlexibleRunner has loaded a checkpoint by now: no budget is a share of a pruned model.
         if self._resumed is None:
@@ -182,10 +192,11 @@ class PruningHook(StructureHook):
                 self.dense_channels[group.name] = group.size
         resumed, self._resumed = self._resumed, None
         if resumed is not None:
-            self._take_up(resumed)
+            self._take_up(resumed, runner)
         else:
             self._dense = {name: cost.cost() for name, cost in costs.items()}
             self._sizes = {g.name: g.size for g in self.groups}
+        refuse_missed_cuts(self.schedule, made=self._cuts, iteration=runner.iter)
         self._tell_wrapper(runner)
         if self.importance.needs_gradients:
             for optimizer in _optimizers(runner):
@@ -237,7 +248,9 @@ class PruningHook(StructureHook):
     ) -> None:
         cut = self.schedule.cut_before(runner.iter)
         if cut is not None:
-            self._cut(runner, cut)
+            if self._may_choose(cut):
+                self._cut(runner, cut)
+            self._cuts = cut + 1
         if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
             self._set_stage(runner, runner.optim_wrapper)
 
@@ -255,8 +268,26 @@ class PruningHook(StructureHook):
             rho = float(wrapper.set_scores(torch.cat(self._scores)).mean())
         runner.message_hub.update_scalar('train/rho_mean', rho)
 
+    def _may_choose(self, cut: int) -> bool:
+        """Whether the importance knows anything; a cut it doesn't is left to the next one."""
+        if self._observed or not self.importance.needs_gradients:
+            return True
+        message = (
+            f'Cut {cut + 1}/{self.prune_steps}: {type(self.importance).__name__} has seen no '
+            f'gradient yet, or none since the last cut; a gradient scaler skips steps that overflow'
+        )
+        if cut == self.prune_steps - 1:
+            raise ValueError(
+                f'{message}. Raise PruningHook.prune_begin={self.prune_begin} or '
+                f'prune_interval={self.prune_interval}'
+            )
+        print_log(
+            f'{message}. The next cut makes up for it', logger='current', level=logging.WARNING
+        )
+        return False
+
     def _cut(self, runner: Runner, cut: int) -> None:
-        if self.evaluate_cut and cut == 0:
+        if self.evaluate_cut and all(g.size == self._sizes[g.name] for g in self.groups):
             self._evaluate(runner, 'before the cut')
         model = bare_model(runner)
         final = self.budget.limit(self._dense['cost'])
@@ -284,6 +315,7 @@ class PruningHook(StructureHook):
             copies=averaged_models(runner),
         )
         self._scores = None
+        self._observed = False
         rewrap(runner)
         self._tell_wrapper(runner)
         costs = self._costs(model)
@@ -305,6 +337,7 @@ class PruningHook(StructureHook):
         def observe(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if runner.iter < self.schedule.last_cut:
                 self.importance.observe(self.groups, bare_model(runner))
+                self._observed = True
 
         return observe
 
@@ -317,6 +350,8 @@ class PruningHook(StructureHook):
             'importance': self.importance.state_dict(),
             'scores': [score.cpu() for score in self._scores or []],
             'sizes': dict(self._sizes),
+            'cuts': self._cuts,
+            'observed': self._observed,
         }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -324,13 +359,18 @@ class PruningHook(StructureHook):
         if runner._resume and STATE_KEY in checkpoint:
             self._resumed = checkpoint[STATE_KEY]
 
-    def _take_up(self, state: Mapping[str, Any]) -> None:
+    def _take_up(self, state: Mapping[str, Any], runner: Runner) -> None:
         self._dense = dict(state['dense'])
         self.importance.load_state_dict(state['importance'])
         self._scores = list(state['scores']) or None
-        # Older checkpoints lack the sizes; their dense_channels are those of the run's beginning.
+        # Older checkpoints lack these. Their dense_channels are those of the run's beginning, and
+        # a network that has been cut at all has been cut whenever it was due.
         sizes = state.get('sizes', self.dense_channels)
         self._sizes = {g.name: sizes.get(g.name, g.size) for g in self.groups}
+        whole = all(g.size == self._sizes[g.name] for g in self.groups)
+        due = 0 if whole else self.schedule.cuts_done(runner.iter)
+        self._cuts = int(state.get('cuts', due))
+        self._observed = bool(state.get('observed', True))
 
     # ------------------------------------------------------------------ what is told
 
