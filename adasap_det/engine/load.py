@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint, load_state_dict
 from torch import nn
 
-from adasap_det.pruning.structure import META_KEY, shrink
+from adasap_det.pruning.structure import META_KEY, cut_dims, refuse_misfit, shrink
 from adasap_det.whole_file import whole_file
 
 from .shrink_on_load import mark_pruned
@@ -42,14 +42,17 @@ def load_model(cfg: Config, checkpoint: str | Path) -> tuple[nn.Module, dict[str
         The model and the checkpoint's ``meta``.
 
     Raises:
-        ValueError: If a weight of the model is missing in the checkpoint.
+        ValueError: If a weight of the model is missing in the checkpoint, or has another shape in
+            one that this package wrote.
     """
     model = build_model(cfg)
     content = _load_checkpoint(str(checkpoint), map_location='cpu')
     state = content.get('state_dict', content)
     meta = content.get('meta') or {}
     if META_KEY in meta:
-        shrink(model, meta[META_KEY]['shapes'])
+        structure = meta[META_KEY]
+        shrink(model, structure['shapes'], cut=structure.get('cut'))
+        refuse_misfit(model, structure['shapes'])
     missing = sorted(set(model.state_dict()) - set(state))
     if missing:
         raise ValueError(
@@ -75,7 +78,7 @@ def save_pruned(
         structure: See :func:`~adasap_det.pruning.describe`.
     """
     state = model.state_dict()
-    mark_pruned(state)
+    mark_pruned(state, cut=cut_dims(model) or None)
     kept = {key: meta[key] for key in ('dataset_meta', 'cfg', 'mmengine_version') if key in meta}
     with whole_file(path) as temporary:
         torch.save({'state_dict': state, 'meta': {**kept, META_KEY: structure}}, temporary)

@@ -8,6 +8,7 @@ its metadata, where PyTorch keeps module versions, that it is that of a pruned m
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.model import BaseModel
@@ -16,13 +17,22 @@ from torch import Tensor
 from adasap_det.pruning.structure import FORMAT_VERSION, META_KEY, shrink
 
 
-def mark_pruned(state_dict: dict[str, Tensor]) -> None:
-    """Note in a model's state dict that its structure may be smaller than its config says."""
+def mark_pruned(
+    state_dict: dict[str, Tensor], *, cut: Mapping[str, Sequence[int]] | None = None
+) -> None:
+    """Note in a model's state dict that its structure is smaller than its config says.
+
+    Args:
+        state_dict: Of the pruned model.
+        cut: Its :func:`~adasap_det.pruning.structure.cut_dims`; without them every dimension
+            counts as one that may have lost channels.
+    """
     metadata = getattr(state_dict, '_metadata', None)
     if metadata is None:
         metadata = OrderedDict()
         state_dict._metadata = metadata  # type: ignore[attr-defined]
-    metadata[''] = {**metadata.get('', {}), META_KEY: FORMAT_VERSION}
+    mark = {'format': FORMAT_VERSION, 'cut': None if cut is None else dict(cut)}
+    metadata[''] = {**metadata.get('', {}), META_KEY: mark}
 
 
 def install_shrink_on_load() -> None:
@@ -49,7 +59,9 @@ def install_shrink_on_load() -> None:
                 for name, tensor in state_dict.items()
                 if name.startswith(prefix)
             }
-            shrink(self, own)
+            mark = local_metadata[META_KEY]
+            # Older marks are the bare number of the format, on dense networks too.
+            shrink(self, own, cut=mark['cut'] if isinstance(mark, dict) else None)
         load(self, state_dict, prefix, local_metadata, *args, **kwargs)
 
     BaseModel._load_from_state_dict = _load_from_state_dict  # type: ignore[method-assign]

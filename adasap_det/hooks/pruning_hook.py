@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS, Registry
@@ -25,6 +27,7 @@ from adasap_det.pruning.surgery import cut_channels
 from adasap_det.registry import BUDGETS, IMPORTANCES
 
 from .channel_rows import channel_rows
+from .run_checks import refuse_blind_cut, refuse_missed_cuts, refuse_several_wrappers
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
 from .structure_hook import StructureHook, averaged_models, bare_model, rewrap
@@ -80,7 +83,10 @@ class PruningHook(StructureHook):
 
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last cut comes
-            after the end of training, or the budget can't be reached with the layers excluded.
+            after the end of training, the budget can't be reached with the layers excluded, the
+            importance needs gradients before there are any, AdaSAP's wrappers stand in an
+            OptimWrapperDict, or a resumed run has missed cuts. At the last cut: if such an
+            importance has seen no gradient since the one before.
 
     Source: AdaSAP (arXiv 2306.14306), the three-step procedure.
     """
@@ -140,6 +146,9 @@ class PruningHook(StructureHook):
         self._kept_whole: dict[str, str] = {}
         self._schedule: PruningSchedule | None = None
         self._dense: dict[str, float] = {}  # cost, params, macs of the dense model
+        self._sizes: dict[str, int] = {}  # channels by group when this run began
+        self._cuts = 0  # cuts made, or left to the next
+        self._observed = False  # any gradient since the last cut
         self._scores: list[Tensor] | None = None
         self._resumed: dict[str, Any] | None = None
         self._stage_told = False
@@ -164,7 +173,10 @@ class PruningHook(StructureHook):
         if not isinstance(runner._train_loop, BaseLoop):  # validation or test only
             return
         # Said now, before weights are fetched and data is read: a run that can't end well.
+        refuse_several_wrappers(runner.optim_wrapper)
         self._schedule = self._make_schedule(runner)
+        if not runner._resume:  # or it may be past that
+            refuse_blind_cut(self.importance, self.schedule)
         self._analyse(runner)
         # FlexibleRunner has loaded a checkpoint by now: no budget is a share of a pruned model.
         if self._resumed is None:
@@ -174,16 +186,17 @@ class PruningHook(StructureHook):
         if not self.groups:  # the model took another structure from a checkpoint meanwhile
             self._analyse(runner)
         costs = self._costs(bare_model(runner))
+        for group in self.groups:
+            if len(self.kept.get(group.name, ())) != group.size:  # not in the checkpoint
+                self.kept[group.name] = list(range(group.size))
+                self.dense_channels[group.name] = group.size
         resumed, self._resumed = self._resumed, None
         if resumed is not None:
-            self._dense = dict(resumed['dense'])
-            self.importance.load_state_dict(resumed['importance'])
-            self._scores = list(resumed['scores']) or None
+            self._take_up(resumed, runner)
         else:
             self._dense = {name: cost.cost() for name, cost in costs.items()}
-            self.dense_channels = {g.name: g.size for g in self.groups}
-        if set(self.kept) != {g.name for g in self.groups}:
-            self.kept = {g.name: list(range(g.size)) for g in self.groups}
+            self._sizes = {g.name: g.size for g in self.groups}
+        refuse_missed_cuts(self.schedule, made=self._cuts, iteration=runner.iter)
         self._tell_wrapper(runner)
         if self.importance.needs_gradients:
             for optimizer in _optimizers(runner):
@@ -235,7 +248,9 @@ class PruningHook(StructureHook):
     ) -> None:
         cut = self.schedule.cut_before(runner.iter)
         if cut is not None:
-            self._cut(runner, cut)
+            if self._may_choose(cut):
+                self._cut(runner, cut)
+            self._cuts = cut + 1
         if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
             self._set_stage(runner, runner.optim_wrapper)
 
@@ -253,8 +268,26 @@ class PruningHook(StructureHook):
             rho = float(wrapper.set_scores(torch.cat(self._scores)).mean())
         runner.message_hub.update_scalar('train/rho_mean', rho)
 
+    def _may_choose(self, cut: int) -> bool:
+        """Whether the importance knows anything; a cut it doesn't is left to the next one."""
+        if self._observed or not self.importance.needs_gradients:
+            return True
+        message = (
+            f'Cut {cut + 1}/{self.prune_steps}: {type(self.importance).__name__} has seen no '
+            f'gradient yet, or none since the last cut; a gradient scaler skips steps that overflow'
+        )
+        if cut == self.prune_steps - 1:
+            raise ValueError(
+                f'{message}. Raise PruningHook.prune_begin={self.prune_begin} or '
+                f'prune_interval={self.prune_interval}'
+            )
+        print_log(
+            f'{message}. The next cut makes up for it', logger='current', level=logging.WARNING
+        )
+        return False
+
     def _cut(self, runner: Runner, cut: int) -> None:
-        if self.evaluate_cut and cut == 0:
+        if self.evaluate_cut and all(g.size == self._sizes[g.name] for g in self.groups):
             self._evaluate(runner, 'before the cut')
         model = bare_model(runner)
         final = self.budget.limit(self._dense['cost'])
@@ -265,8 +298,12 @@ class PruningHook(StructureHook):
             limit=self.schedule.limit_after(cut, dense=self._dense['cost'], final=final),
             round_to=self.round_to,
             min_keep=self.min_keep,
-            dense_sizes=self.dense_channels,
+            dense_sizes=self._sizes,
         )
+        # A solver that runs out of time may stop elsewhere on another rank.
+        shared = [kept]
+        broadcast_object_list(shared)
+        kept = shared[0]
         for group in self.groups:
             self.importance.keep(group, kept[group.name])
             self.kept[group.name] = [self.kept[group.name][i] for i in kept[group.name].tolist()]
@@ -278,6 +315,7 @@ class PruningHook(StructureHook):
             copies=averaged_models(runner),
         )
         self._scores = None
+        self._observed = False
         rewrap(runner)
         self._tell_wrapper(runner)
         costs = self._costs(model)
@@ -299,6 +337,7 @@ class PruningHook(StructureHook):
         def observe(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if runner.iter < self.schedule.last_cut:
                 self.importance.observe(self.groups, bare_model(runner))
+                self._observed = True
 
         return observe
 
@@ -310,12 +349,28 @@ class PruningHook(StructureHook):
             'dense': dict(self._dense),
             'importance': self.importance.state_dict(),
             'scores': [score.cpu() for score in self._scores or []],
+            'sizes': dict(self._sizes),
+            'cuts': self._cuts,
+            'observed': self._observed,
         }
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         super().after_load_checkpoint(runner, checkpoint)
         if runner._resume and STATE_KEY in checkpoint:
             self._resumed = checkpoint[STATE_KEY]
+
+    def _take_up(self, state: Mapping[str, Any], runner: Runner) -> None:
+        self._dense = dict(state['dense'])
+        self.importance.load_state_dict(state['importance'])
+        self._scores = list(state['scores']) or None
+        # Older checkpoints lack these. Their dense_channels are those of the run's beginning, and
+        # a network that has been cut at all has been cut whenever it was due.
+        sizes = state.get('sizes', self.dense_channels)
+        self._sizes = {g.name: sizes.get(g.name, g.size) for g in self.groups}
+        whole = all(g.size == self._sizes[g.name] for g in self.groups)
+        due = 0 if whole else self.schedule.cuts_done(runner.iter)
+        self._cuts = int(state.get('cuts', due))
+        self._observed = bool(state.get('observed', True))
 
     # ------------------------------------------------------------------ what is told
 

@@ -11,13 +11,13 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from adasap_det.engine.message_hub import restore_history, to_plain_history
 from adasap_det.engine.shrink_on_load import mark_pruned
 from adasap_det.engine.unwrap import unwrap
-from adasap_det.pruning.structure import META_KEY, describe, shrink
+from adasap_det.pruning.structure import META_KEY, cut_dims, describe, refuse_misfit, shrink
 
 
 @HOOKS.register_module()
@@ -26,7 +26,8 @@ class StructureHook(Hook):
 
     A checkpoint stays an ordinary MMEngine one: a state dict, with smaller tensors where channels
     were cut, and plain data under ``meta['adasap_det']``. It loads with
-    ``torch.load(..., weights_only=True)``.
+    ``torch.load(..., weights_only=True)``. One of which nothing was cut loads as any other, also
+    into a model with other outputs; of a pruned one the tensors that lost no channels do.
 
     Takes priority over EMAHook, whose averaged copy has to shrink before it is loaded.
     """
@@ -42,7 +43,9 @@ class StructureHook(Hook):
         checkpoint['meta'][META_KEY] = describe(
             model, kept=self.kept, dense_channels=self.dense_channels
         )
-        mark_pruned(checkpoint['state_dict'])
+        cut = cut_dims(model)
+        if cut:
+            mark_pruned(checkpoint['state_dict'], cut=cut)
         checkpoint['message_hub'] = to_plain_history(checkpoint['message_hub'])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -54,14 +57,17 @@ class StructureHook(Hook):
         self.kept = {name: list(channels) for name, channels in structure['kept'].items()}
         self.dense_channels = dict(structure['dense_channels'])
         self.shrink_all(runner, structure)
+        if _evaluates(runner):
+            refuse_misfit(bare_model(runner), structure['shapes'])
 
     def shrink_all(self, runner: Runner, structure: Mapping[str, Any]) -> None:
         """Shrink the model and its averaged copies, and put DDP around it anew."""
         model = bare_model(runner)
-        if not shrink(model, structure['shapes']):
+        shapes, cut = structure['shapes'], structure.get('cut')
+        if not shrink(model, shapes, cut=cut):
             return
         for averaged in averaged_models(runner):
-            shrink(averaged, structure['shapes'])
+            shrink(averaged, shapes, cut=cut)
         rewrap(runner)
         print_log(
             f'Model shrunk to the pruned structure of the checkpoint: '
@@ -74,6 +80,14 @@ class StructureHook(Hook):
 def bare_model(runner: Runner) -> nn.Module:
     """The runner's model without its DDP wrapper."""
     return unwrap(runner.model)
+
+
+def _evaluates(runner: Runner) -> bool:
+    """Whether the runner is there to validate or test; an output layer must not be random then."""
+    loops = (runner._val_loop, runner._test_loop)
+    return not isinstance(runner._train_loop, BaseLoop) and any(
+        isinstance(loop, BaseLoop) for loop in loops
+    )
 
 
 def averaged_models(runner: Runner) -> list[nn.Module]:

@@ -15,6 +15,8 @@ FORMAT_VERSION = 1
 
 Shape = Sequence[int]
 
+_CUT = '_adasap_det_cut'
+
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by dotted name, shared ones under their first name."""
@@ -25,6 +27,11 @@ def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The tensors that a state dict holds, the live ones, by dotted name."""
     state = model.state_dict(keep_vars=True)
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+
+
+def cut_dims(model: nn.Module) -> dict[str, list[int]]:
+    """Dimensions that have lost channels since the model was built, by name of the tensor."""
+    return {name: list(dims) for name, dims in getattr(model, _CUT, {}).items()}
 
 
 def describe(
@@ -41,35 +48,50 @@ def describe(
         dense_channels: How many the dense model had.
 
     Returns:
-        ``format``, ``shapes`` (every tensor's, by name), ``kept`` and ``dense_channels``.
+        ``format``, ``shapes`` (every tensor's, by name), ``cut`` (see :func:`cut_dims`), ``kept``
+        and ``dense_channels``.
     """
     return {
         'format': FORMAT_VERSION,
         'shapes': {name: list(t.shape) for name, t in saved_tensors(model).items()},
+        'cut': cut_dims(model),
         'kept': {name: list(channels) for name, channels in kept.items()},
         'dense_channels': dict(dense_channels),
     }
 
 
-def shrink(model: nn.Module, shapes: Mapping[str, Shape]) -> bool:
-    """Give every tensor of ``model`` the shape it has in ``shapes``, in place.
+def shrink(
+    model: nn.Module,
+    shapes: Mapping[str, Shape],
+    *,
+    cut: Mapping[str, Sequence[int]] | None = None,
+) -> bool:
+    """Give the tensors of ``model`` the channels that they have in ``shapes``, in place.
 
-    Parameters stay the same objects, so that an optimizer built before stays valid. Values of
-    tensors that shrink are those of the leading channels, and meant to be overwritten by a
-    checkpoint's.
+    Only dimensions in ``cut`` are touched. Others may differ, as an output layer's of another
+    number of classes, and are left to whatever loads the weights. Parameters stay the same
+    objects, so that an optimizer built before stays valid. Values of tensors that shrink are
+    those of the leading channels, and meant to be overwritten by a checkpoint's.
 
     Args:
         model: The dense model, or one pruned less.
         shapes: Shapes by dotted name.
+        cut: Dimensions that lost channels, by dotted name; empty for a dense network. None if the
+            checkpoint does not say (older ones do not): all dimensions then, unless no layer
+            reads fewer channels, for then none were cut.
 
     Returns:
         Whether anything shrank.
 
     Raises:
-        ValueError: If a tensor is missing on either side, or one of ``shapes`` is no smaller or
-            equal version of the model's; names the tensor and both shapes.
+        ValueError: If something was cut and a tensor is missing on either side, or has more
+            channels in ``shapes`` than in the model; names the tensor and both shapes.
     """
     tensors = saved_tensors(model)
+    if cut is None and _is_whole(model, tensors, shapes):
+        cut = {}
+    if cut is not None and not cut:
+        return False
     missing = sorted(set(tensors) - set(shapes))
     unknown = sorted(set(shapes) - set(tensors))
     if missing or unknown:
@@ -78,22 +100,24 @@ def shrink(model: nn.Module, shapes: Mapping[str, Shape]) -> bool:
             f'{"; " if missing and unknown else ""}{_names(unknown, "has the unknown")}. '
             f'Is this the config it was trained with?'
         )
+    targets = {}
     for name, tensor in tensors.items():
-        target = tuple(shapes[name])
-        fits = len(target) == tensor.dim() and all(
-            0 < new <= old for new, old in zip(target, tensor.shape, strict=True)
-        )
-        if not fits and target != tuple(tensor.shape):
+        there, own = tuple(shapes[name]), tuple(tensor.shape)
+        dims = range(len(own)) if cut is None else cut.get(name, ())
+        if there == own or (cut is not None and not dims):
+            continue
+        if len(there) != len(own) or not all(0 < there[dim] <= own[dim] for dim in dims):
             raise ValueError(
-                f'the checkpoint does not fit the model: {name} has shape {target} there and '
-                f'{tuple(tensor.shape)} in the model, and a pruned tensor is never larger. '
+                f'the checkpoint does not fit the model: {name} has shape {there} there and '
+                f'{own} in the model, and a pruned tensor is never larger. '
                 f'Is this the config it was trained with?'
             )
+        targets[name] = tuple(there[dim] if dim in dims else n for dim, n in enumerate(own))
 
     before = {name: t.shape for name, t in tensors.items()}
     changed = False
-    for name, tensor in tensors.items():
-        target = tuple(shapes[name])
+    for name, target in targets.items():
+        tensor = tensors[name]
         if target != tuple(tensor.shape):
             tensor.data = tensor.data[tuple(slice(n) for n in target)].clone()
             tensor.grad = None
@@ -103,13 +127,50 @@ def shrink(model: nn.Module, shapes: Mapping[str, Shape]) -> bool:
     return changed
 
 
+def _is_whole(model: nn.Module, tensors: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> bool:
+    """Whether every layer reads as many channels in ``shapes`` as in the model.
+
+    Channels that are cut are missing where they are read; classes are read by no layer.
+    """
+    transposed = {
+        f'{prefix}.weight'
+        for prefix, module in model.named_modules()
+        if isinstance(module, nn.modules.conv._ConvTransposeNd)
+    }
+
+    def reads(name: str, shape: Shape) -> Shape:
+        return shape[:1] if name in transposed else shape[1:]
+
+    return all(
+        tuple(reads(name, shapes[name])) == tuple(reads(name, tensor.shape))
+        for name, tensor in tensors.items()
+        if name in shapes
+    )
+
+
+def refuse_misfit(model: nn.Module, shapes: Mapping[str, Shape]) -> None:
+    """Refuse weights that a model can't take all of, where it is not to be trained.
+
+    Raises:
+        ValueError: If a tensor has another shape; names it and both shapes.
+    """
+    for name, tensor in saved_tensors(model).items():
+        if tuple(shapes.get(name, tensor.shape)) != tuple(tensor.shape):
+            raise ValueError(
+                f'the checkpoint does not fit the model: {name} has shape {tuple(shapes[name])} '
+                f'there and {tuple(tensor.shape)} in the model. Is this the config it was '
+                f'trained with?'
+            )
+
+
 def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
-    """Make the modules' own channel counts agree with their tensors.
+    """Make the modules' own channel counts agree with their tensors, and note what was cut.
 
     Args:
         model: A model some of whose tensors have just shrunk.
         before: Shapes before, by dotted name.
     """
+    _note_cut(model, before)
     for prefix, module in model.named_modules():
         own = {
             f'{prefix}.{name}' if prefix else name: tensor
@@ -127,6 +188,18 @@ def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
                 setattr(module, attribute, getattr(conv, attribute))
         if hasattr(module, 'rpn_head') and hasattr(module, 'roi_head'):
             _sync_roi_extractors(module)
+
+
+def _note_cut(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
+    # On the model itself, which copies take along, whoever cuts it or writes its checkpoint.
+    old = {id(t): before[name] for name, t in named_tensors(model).items() if name in before}
+    noted = cut_dims(model)
+    for name, tensor in saved_tensors(model).items():
+        pairs = zip(old.get(id(tensor), tensor.shape), tensor.shape, strict=True)
+        dims = {dim for dim, (was, now) in enumerate(pairs) if was != now}
+        if dims:
+            noted[name] = sorted(dims.union(noted.get(name, ())))
+    setattr(model, _CUT, noted)
 
 
 def _sync_roi_extractors(detector: Any) -> None:

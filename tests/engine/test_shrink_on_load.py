@@ -4,9 +4,11 @@ import io
 import pytest
 import torch
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
+from torch import nn
 
 from adasap_det.engine.shrink_on_load import mark_pruned
 from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning.structure import META_KEY, cut_dims
 from tests.hooks.runs import TinyNet
 
 
@@ -18,17 +20,22 @@ def pruned():
     return model
 
 
-def saved(model, mark=True):
+def saved(model, mark='with what was cut'):
     state = model.state_dict()
-    if mark:
+    if mark == 'with what was cut':
+        mark_pruned(state, cut=cut_dims(model))
+    elif mark == 'alone':
         mark_pruned(state)
+    elif mark == 'of an older version':
+        state._metadata[''][META_KEY] = 1
     buffer = io.BytesIO()
     torch.save({'state_dict': state}, buffer)
     buffer.seek(0)
     return torch.load(buffer, weights_only=True)
 
 
-def test_dense_model_takes_the_structure(pruned):
+@pytest.mark.parametrize('mark', ['with what was cut', 'alone', 'of an older version'])
+def test_dense_model_takes_the_structure(pruned, mark):
     picture = torch.rand(2, 3, 6, 6)
     for load in (
         lambda model, checkpoint: model.load_state_dict(checkpoint['state_dict']),
@@ -36,7 +43,7 @@ def test_dense_model_takes_the_structure(pruned):
     ):
         dense = TinyNet().eval()
         parameters = dict(dense.named_parameters())
-        load(dense, saved(pruned))
+        load(dense, saved(pruned, mark))
         assert dense.inner.out_channels == dense.inner_bn.num_features == 11
         assert torch.equal(dense(picture), pruned(picture))
         for name, parameter in dense.named_parameters():
@@ -45,7 +52,7 @@ def test_dense_model_takes_the_structure(pruned):
 
 def test_without_the_mark_a_misfit_is_an_error_as_ever(pruned):
     with pytest.raises(RuntimeError, match='size mismatch'):
-        TinyNet().load_state_dict(saved(pruned, mark=False)['state_dict'])
+        TinyNet().load_state_dict(saved(pruned, mark=None)['state_dict'])
 
 
 def test_a_misfit_names_the_layer_and_the_reason(pruned):
@@ -56,3 +63,19 @@ def test_a_misfit_names_the_layer_and_the_reason(pruned):
     del other['inner.weight']
     with pytest.raises(ValueError, match=r'lacks inner\.weight'):
         TinyNet().load_state_dict(other)
+
+
+@pytest.mark.parametrize('classes', [5, 1])
+def test_other_outputs_are_a_misfit_as_ever(pruned, classes):
+    """The rest of a pruned network is taken; of a dense one older versions marked too."""
+    for source, mark, width in (
+        (pruned, 'with what was cut', 11),
+        (TinyNet(), 'of an older version', 16),
+    ):
+        model = TinyNet()
+        model.out = nn.Linear(16, classes)
+        with pytest.raises(RuntimeError, match=r'size mismatch for out\.weight'):
+            model.load_state_dict(saved(source, mark)['state_dict'])
+        assert model.out.weight.shape == (classes, width)
+        assert model.out.bias.shape == (classes,)
+        assert torch.equal(model.inner.weight, source.inner.weight)

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from tests.hooks.runs import tiny_config
 
 torch.cuda.set_device = lambda index: None  # MMEngine calls it for every backend
-folder, resume = sys.argv[1], len(sys.argv) > 2
+folder, resume = sys.argv[1], '--resume' in sys.argv
 rank = os.environ['RANK']
 cfg = tiny_config(os.path.join(folder, 'run'), resume=resume)
 cfg.launcher = 'pytorch'
@@ -29,8 +29,6 @@ cfg.model_wrapper_cfg = dict(
     type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
 cfg.default_hooks.sampler_seed = dict(type='DistSamplerSeedHook')
 if '--latency' in sys.argv:
-    resume = False
-    cfg.load_from, cfg.resume = None, False
     table = f'{folder}/table{sys.argv[-1]}.json'
     cfg.custom_hooks[1]['budget'] = dict(type='LatencyBudget', keep=0.7, table=table)
     from adasap_det.pruning.latency import table as table_file
@@ -39,6 +37,13 @@ if '--latency' in sys.argv:
     install()
     if rank != '0':  # must not be asked
         del table_file._time
+if '--differ' in sys.argv and rank != '0':
+    from adasap_det.pruning import ParamsBudget, select_channels
+
+    def other(groups, scores, *args, **kwargs):
+        return select_channels(groups, [-score for score in scores], *args, **kwargs)
+
+    ParamsBudget.select = staticmethod(other)
 if resume:
     cfg.load_from = os.path.join(cfg.work_dir, 'epoch_3.pth')
 runner = Runner.from_cfg(cfg)
@@ -77,10 +82,21 @@ def test_ranks_are_cut_alike_and_stay_in_step(tmp_path):
         if 'running' not in name:  # batch norm's statistics are each rank's own
             assert torch.equal(tensor, second[name]), name
     # A run resumed right before the last cut ends in the same weights.
-    launch(tmp_path, 'resume')
+    launch(tmp_path, '--resume')
     resumed = torch.load(tmp_path / 'resumed0.pth')
     for name, tensor in first.items():
         assert torch.equal(tensor, resumed[name]), name
+
+
+def test_the_first_rank_chooses_for_all(tmp_path):
+    """A solver that runs out of time does so elsewhere on each rank."""
+    launch(tmp_path, '--differ')
+    first = torch.load(tmp_path / 'rank0.pth')
+    second = torch.load(tmp_path / 'rank1.pth')
+    assert sum(t.numel() for t in first.values()) < 2000
+    for name, tensor in first.items():
+        if 'running' not in name:
+            assert torch.equal(tensor, second[name]), name
 
 
 def test_the_first_rank_measures_for_all(tmp_path):

@@ -6,6 +6,8 @@ import re
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
 from adasap_det.engine.input_size import pipeline_input_size
@@ -90,6 +92,69 @@ def test_ablations_change_the_perturbation_and_not_the_cuts(tmp_path, before, af
     run_with(tiny_config(tmp_path, custom_hooks=[hook]), recorder)
     assert recorder.stages == ['plain'] * 6 + [before] * 10 + [after] * 20
     assert [i for i in range(1, 36) if recorder.params[i] != recorder.params[i - 1]] == [12, 14, 16]
+
+
+@OPTIM_WRAPPERS.register_module()
+class SkippingWrapper(OptimWrapper):
+    """Skips the steps of some iterations, as a gradient scaler does where they overflow."""
+
+    def __init__(self, *args, skipped, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.skipped = skipped
+
+    def step(self, **kwargs):
+        if self._inner_count - 1 not in self.skipped:  # the backward pass has counted
+            super().step(**kwargs)
+
+
+def taylor_run(tmp_path, *, skipped):
+    hook = {
+        **HOOK, 'importance': {'type': 'TaylorImportance'}, 'by_epoch': False,
+        'prune_begin': 2, 'prune_steps': 2, 'prune_interval': 1,
+    }  # fmt: skip
+    wrapper = {
+        'type': 'SkippingWrapper', 'optimizer': WRAPPER['optimizer'], 'skipped': skipped,
+    }  # fmt: skip
+    recorder = Recorder()
+    cfg = tiny_config(
+        tmp_path,
+        custom_hooks=[hook],
+        optim_wrapper=wrapper,
+        train_cfg={'type': 'EpochBasedTrainLoop', 'max_epochs': 1},
+    )
+    run_with(cfg, recorder)
+    return recorder.params
+
+
+def test_a_cut_without_gradients_is_left_to_the_next(tmp_path):
+    dense = count_params(TinyNet())
+    sizes = taylor_run(tmp_path / 'all', skipped=[])
+    assert sizes[1] == dense
+    assert 0.5 * dense < sizes[2] <= 0.5**0.5 * dense
+    assert sizes[3] <= 0.5 * dense
+    sizes = taylor_run(tmp_path / 'first', skipped=[0, 1])
+    assert sizes[:3] == [dense] * 3
+    assert sizes[3] <= 0.5 * dense
+
+
+def test_the_last_cut_without_gradients_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r'Cut 2/2: TaylorImportance has seen no gradient.*prune'):
+        taylor_run(tmp_path, skipped=[2])
+
+
+def test_a_pruned_network_that_is_pruned_again_keeps_the_dense_numbers(tmp_path):
+    first = train(tiny_config(tmp_path / 'first'))
+    cfg = tiny_config(tmp_path / 'second')
+    cfg.load_from = str(tmp_path / 'first/epoch_6.pth')
+    second = train(cfg)
+    structure = torch.load(tmp_path / 'second/epoch_6.pth', weights_only=True)['meta'][META_KEY]
+    assert structure['dense_channels'] == {'back': 16, 'inner': 16}
+    assert count_params(second.model) <= 0.5 * count_params(first.model)
+    for name, channels in hook_of(second).kept.items():
+        assert structure['kept'][name] == channels
+        assert set(channels) < set(hook_of(first).kept[name])
+    # The least that may stay is a share of the network that this run began with.
+    assert hook_of(second)._sizes == {n: len(k) for n, k in hook_of(first).kept.items()}
 
 
 class Radii(Hook):

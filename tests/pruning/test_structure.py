@@ -1,3 +1,4 @@
+import copy
 import json
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch import nn
 
 from adasap_det.pruning import cut_channels, describe, find_channel_groups, shrink
-from adasap_det.pruning.structure import saved_tensors
+from adasap_det.pruning.structure import cut_dims, refuse_misfit, saved_tensors
 
 from ..toy import (
     FlattenNet,
@@ -51,6 +52,57 @@ def test_a_dense_model_shrinks_to_plain_data(net):
         assert torch.equal(a, b)
     for name, parameter in dense.named_parameters():
         assert parameter is parameters[name]
+
+
+def shapes_of(model):
+    return {name: tuple(t.shape) for name, t in saved_tensors(model).items()}
+
+
+def test_it_is_noted_which_dimensions_lost_channels():
+    assert cut_dims(SharedHeadNet()) == {}
+    expected = {
+        'first.weight': [0], 'first.bias': [0], 'scale.weight': [0], 'down.weight': [0, 1],
+        'down.bias': [0], 'tower.weight': [0, 1], 'tower.bias': [0], 'out.weight': [1],
+    }  # fmt: skip
+    cut = pruned(SharedHeadNet)
+    dense = SharedHeadNet()
+    shrink(dense, shapes_of(cut))
+    for model in (cut, dense, copy.deepcopy(cut)):
+        assert cut_dims(model) == expected
+        assert describe(model, kept={}, dense_channels={})['cut'] == expected
+
+
+@pytest.mark.parametrize('outputs', [9, 2])
+def test_outputs_of_another_number_stay(outputs):
+    structure = describe(pruned(ToyDetector), kept={}, dense_channels={})
+    model = ToyDetector()
+    model.out = nn.Conv2d(10, outputs, 1)
+    assert shrink(model, structure['shapes'], cut=structure['cut'])
+    assert model.out.weight.shape == (outputs, 5, 1, 1)  # of 5 there; half of 10 are read
+    assert model.out.bias.shape == (outputs,)
+    assert (model.out.in_channels, model.out.out_channels) == (5, outputs)
+    with pytest.raises(ValueError, match=r'out\.weight has shape \(5, 5, 1, 1\)'):
+        refuse_misfit(model, structure['shapes'])
+
+
+@pytest.mark.parametrize('cut', [None, {}])
+@pytest.mark.parametrize('outputs', [9, 2])
+def test_a_dense_network_takes_nothing_from_another_dense_one(outputs, cut):
+    """Also where an older checkpoint does not say that it is dense."""
+    model = ToyDetector()
+    model.out = nn.Conv2d(10, outputs, 1)
+    before = shapes_of(model)
+    assert not shrink(model, shapes_of(ToyDetector()), cut=cut)
+    assert shapes_of(model) == before
+
+
+def test_a_cut_that_only_a_transposed_convolution_reads_is_seen():
+    def net(width):
+        return nn.Sequential(nn.Conv2d(3, width, 1), nn.ConvTranspose2d(width, 2, 2))
+
+    model = net(6)
+    assert shrink(model, shapes_of(net(4)))
+    assert shapes_of(model) == shapes_of(net(4))
 
 
 @pytest.mark.parametrize('net', NETS)

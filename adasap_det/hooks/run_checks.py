@@ -1,0 +1,60 @@
+"""Runs that PruningHook refuses, because they would end unpruned or pruned by nothing."""
+
+from __future__ import annotations
+
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+
+from adasap_det.optim.optim_wrapper import SharpnessAwareMixin
+from adasap_det.pruning.importance import Importance
+
+from .schedule import PruningSchedule
+
+
+def refuse_several_wrappers(wrapper: OptimWrapper) -> None:
+    """Refuse sharpness-aware wrappers whose stages nobody would set.
+
+    Raises:
+        ValueError: If an ``OptimWrapperDict`` holds one.
+    """
+    if not isinstance(wrapper, OptimWrapperDict):
+        return
+    for name, child in wrapper.items():
+        if isinstance(child, SharpnessAwareMixin):
+            raise ValueError(
+                f'PruningHook sets the stages of one AdaSAP wrapper, not of those in an '
+                f'OptimWrapperDict; optim_wrapper.{name} is a {type(child).__name__}. Use one '
+                f'AdaSAPOptimWrapper for the whole model, or a plain OptimWrapper there'
+            )
+
+
+def refuse_blind_cut(importance: Importance, schedule: PruningSchedule) -> None:
+    """Refuse a first cut before the first step, by an importance that averages over steps.
+
+    Raises:
+        ValueError: If the importance needs gradients and ``prune_begin`` is 0.
+    """
+    if importance.needs_gradients and schedule.prune_begin == 0:
+        raise ValueError(
+            f'PruningHook.importance={type(importance).__name__} needs gradients, and with '
+            f'prune_begin=0 the first cut comes before any; begin later'
+        )
+
+
+def refuse_missed_cuts(schedule: PruningSchedule, *, made: int, iteration: int) -> None:
+    """Refuse to resume where cuts should have been made that were not.
+
+    Args:
+        schedule: Of the run.
+        made: Cuts that the checkpoint has made of it.
+        iteration: Where the run begins or is resumed.
+
+    Raises:
+        ValueError: If more are due by then; says how many.
+    """
+    due = schedule.cuts_done(iteration)
+    if made < due:
+        raise ValueError(
+            f'the checkpoint has made {made or "none"} of the {due} cuts due by iteration '
+            f'{iteration}, where it is resumed. Use load_from without resume to begin anew with '
+            f'its weights, or a PruningHook.prune_begin after iteration {iteration}'
+        )
