@@ -121,7 +121,15 @@ class LatencyBudget(Budget):
         Where the time measured is off, ``cost`` learns it. See
         :func:`~adasap_det.pruning.select_channels`.
         """
-        kept = select_by_knapsack(groups, scores, cost, limit=limit, **options)
+
+        def choose() -> dict[str, Tensor]:
+            # A solver that runs out of time may stop elsewhere on another rank, and what is timed
+            # next is one choice.
+            return _of_the_main_process(
+                select_by_knapsack(groups, scores, cost, limit=limit, **options)
+            )
+
+        kept = choose()
         if not self.check or self._measured is None:
             return kept
         model, forward = self._measured
@@ -143,7 +151,7 @@ class LatencyBudget(Budget):
             if abs(measured / predicted - 1) <= TOLERANCE or attempt == CHECKS:
                 break
             try:
-                kept = select_by_knapsack(groups, scores, cost, limit=limit, **options)
+                kept = choose()
             except ValueError as error:  # too late to refuse: training has begun
                 print_log(f'As measured, {error}', logger='current', level=logging.WARNING)
                 break

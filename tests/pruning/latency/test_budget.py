@@ -108,6 +108,25 @@ def test_a_choice_is_timed_until_it_is_as_predicted(chosen, monkeypatch, off, ti
     assert len(asked) == times
 
 
+def test_every_choice_is_the_first_ranks(chosen, monkeypatch):
+    """Ranks that time different choices, or leave the loop at different times, wait for ever."""
+    firsts, timed = [], []
+
+    def share(objects):
+        # What the first rank says in the place of this one's: always to keep one channel.
+        if isinstance(objects[0], dict):
+            objects[0] = {name: channels[:1] for name, channels in objects[0].items()}
+            firsts.append(objects[0])
+
+    monkeypatch.setattr(budget_file, 'broadcast_object_list', share)
+    monkeypatch.setattr(
+        budget_file, 'time_left', lambda model, groups, kept, forward: timed.append(kept) or 0.62
+    )
+    kept, _, _ = chosen()
+    assert set(kept.values()) == {1}
+    assert len(firsts) > 1 and all(one is other for one, other in zip(timed, firsts, strict=True))
+
+
 def test_what_is_not_cut_is_not_timed(known_times, monkeypatch, tmp_path):
     monkeypatch.setattr(budget_file, 'time_left', None)
     model = randomize(ToyDetector())
