@@ -251,9 +251,8 @@ class SharpnessAwareMixin(OptimWrapper):
             self._reused.forget()
             super().step(**kwargs)
             return
-        self._reused.before_step(self.optimizer)
-        super().step(**kwargs)
-        self._reused.after_step(self.optimizer)
+        with self._reused.around_step(self.optimizer):
+            super().step(**kwargs)
 
     @torch.compiler.disable
     def _check_loss(self, loss: Tensor, losses: Any, *, perturbed: bool = False) -> None:

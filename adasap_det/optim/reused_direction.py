@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from mmengine.dist import all_reduce_params
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .reuse import add_direction, adversarial_direction
+from .scaled_step import is_taken
 
 DIRECTION = 'adasap_direction'
 """Key of the direction in the optimizer's state: saved, resumed and cut like momentum."""
@@ -45,7 +48,18 @@ class ReusedDirection:
         """Whether an earlier step left a direction."""
         return any(DIRECTION in state for state in optimizer.state.values())
 
-    def before_step(self, optimizer: Optimizer) -> None:
+    @contextmanager
+    def around_step(self, optimizer: Optimizer) -> Iterator[None]:
+        """Use the direction, or find a new one, in the step that is taken inside."""
+        self._before_step(optimizer)
+        handle = optimizer.register_step_post_hook(self._after_step)
+        try:
+            yield
+        finally:
+            handle.remove()
+            self._found = {}
+
+    def _before_step(self, optimizer: Optimizer) -> None:
         """After two passes find the direction; after one add it to the gradients."""
         if self._plain:
             self._found = self._find()
@@ -58,11 +72,14 @@ class ReusedDirection:
         ]
         add_direction([g for g, _ in pairs], [d for _, d in pairs], alpha=self.alpha)
 
-    def after_step(self, optimizer: Optimizer) -> None:
-        """Only now keep it: some optimizers take any state of a parameter for their own."""
-        for parameter, direction in self._found.items():
-            optimizer.state[parameter][DIRECTION] = direction
-        self._found = {}
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Only now keep it: some optimizers take any state of a parameter for their own.
+
+        A step that a gradient scaler skips leaves the optimizer without state, and finds nothing.
+        """
+        if is_taken(optimizer):
+            for parameter, direction in self._found.items():
+                optimizer.state[parameter][DIRECTION] = direction
 
     def _find(self) -> dict[nn.Parameter, Tensor]:
         noted, self._plain = self._plain, {}

@@ -12,6 +12,7 @@ from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper, Rows
 from adasap_det.optim.loss_check import NonFiniteLossError
 
 from ..toy import ToyDetector, toy_batch
+from .conftest import CPUScaler
 
 
 class SecondPassError(Exception):
@@ -668,21 +669,6 @@ def test_inputs_that_the_model_changes():
 
 
 # ------------------------------------------------------------------ mixed precision
-
-
-class CPUScaler(torch.amp.GradScaler):
-    """The scaler that MMEngine builds, for tensors on the CPU."""
-
-    def __init__(self, **kwargs):
-        super().__init__('cpu', **kwargs)
-
-
-@pytest.fixture
-def on_cpu(monkeypatch):
-    """MMEngine's mixed precision asks for an accelerator; its scaler runs without."""
-    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
-    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
-    monkeypatch.setattr(f'{module}.GradScaler', CPUScaler)
 
 
 def test_the_ascent_gradient_is_scaled(on_cpu):

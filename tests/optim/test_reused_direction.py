@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from adasap_det.optim import AdaSAPOptimWrapper
+from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper
 from adasap_det.optim.reused_direction import DIRECTION
 
 from .test_optim_wrapper import (
@@ -156,3 +156,43 @@ def test_plain_steps_of_the_first_stage_add_nothing():
     train(actual, wrapper, SIX[1:2])
     train(expected, wrap(expected, optimizer=sgd(expected, momentum=0.0), rho=0.0), SIX[1:2])
     assert_same(actual, expected)
+
+
+def overflowing(batch):
+    return {**batch, 'targets': batch['targets'] * float('inf')}
+
+
+@pytest.mark.parametrize(
+    ('make', 'fused'),
+    [(torch.optim.AdamW, False), (torch.optim.AdamW, True), (torch.optim.SGD, False)],
+)
+def test_a_first_step_that_overflows_leaves_the_others_as_they_are(on_cpu, make, fused):
+    actual, expected = toy(dropout=0.0), toy(dropout=0.0)
+    optimizer = make(actual.parameters(), lr=0.01, fused=fused)
+    wrapper = AmpAdaSAPOptimWrapper(
+        optimizer=optimizer, rho=RHO, alpha=ALPHA, interval=2, loss_scale=dict(init_scale=2.0**16)
+    )
+    train(actual, wrapper, [overflowing(SIX[0])])
+    assert not any(DIRECTION in state for state in optimizer.state.values())
+    train(actual, wrapper, SIX[1:])
+    reference = wrap(expected, optimizer=make(expected.parameters(), lr=0.01), interval=2)
+    reference.initialize_count_status(expected, 1, len(SIX))
+    train(expected, reference, SIX[1:])
+    # Running statistics have seen the first batch.
+    for (name, p), q in zip(actual.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_later_step_that_overflows_leaves_the_direction(on_cpu, fused):
+    model = toy()
+    wrapper = AmpAdaSAPOptimWrapper(
+        optimizer=sgd(model, fused=fused), rho=RHO, interval=2, loss_scale=dict(init_scale=2.0**16)
+    )
+    state = wrapper.optimizer.state
+    train(model, wrapper, SIX[:2])
+    before = {name: state[p][DIRECTION].clone() for name, p in model.named_parameters()}
+    assert flat(before.values()).norm().item() == pytest.approx(1.0)
+    train(model, wrapper, [overflowing(SIX[2])])
+    for name, p in model.named_parameters():
+        assert torch.equal(state[p][DIRECTION], before[name]), name
