@@ -107,7 +107,8 @@ class SharpnessAwareMixin(OptimWrapper):
         self._call: ModelCall | None = None
         self._ascending = False
         self._reused = ReusedDirection(alpha=alpha, reduced=sync_perturbation)
-        self._skipped = 0
+        self._finite = True  # every loss of the step so far, in both passes
+        self._skipped = 0  # steps in a row with one that was not
 
     # ------------------------------------------------------------------ what the stages set
 
@@ -247,6 +248,8 @@ class SharpnessAwareMixin(OptimWrapper):
     @torch.compiler.disable
     def step(self, **kwargs: Any) -> None:
         """The optimizer's step, with the reused direction where the second pass was spared."""
+        self._skipped = 0 if self._finite else self._skipped + 1
+        self._finite = True
         if not self.perturbs or self.interval == 1:
             self._reused.forget()
             super().step(**kwargs)
@@ -261,15 +264,13 @@ class SharpnessAwareMixin(OptimWrapper):
         In mixed precision a gradient scaler skips such a step by itself, and lowers its scale.
         """
         if bool(torch.isfinite(loss.detach()).all()):
-            if not perturbed:
-                self._skipped = 0
             return
         iteration = int(self.message_hub.get_info('iter') or 0)
         message = describe(loss, losses, iteration=iteration, perturbed=perturbed)
         scaler = getattr(self, 'loss_scaler', None)
         if scaler is None or not scaler.is_enabled() or self._skipped >= MOST_SKIPPED:
             raise NonFiniteLossError(message)
-        self._skipped += 1
+        self._finite = False
         print_log(f'Step skipped: {message}', logger='current', level=logging.WARNING)
 
     @contextmanager

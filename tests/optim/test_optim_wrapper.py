@@ -9,7 +9,7 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper, Rows
-from adasap_det.optim.loss_check import NonFiniteLossError
+from adasap_det.optim.loss_check import MOST_SKIPPED, NonFiniteLossError
 
 from ..toy import ToyDetector, toy_batch
 from .conftest import CPUScaler
@@ -761,16 +761,50 @@ def test_the_scale_has_the_history_that_plain_mixed_precision_gives_it(
     assert changes == {0.5, 1.0, 2.0}
 
 
-def test_a_loss_that_stays_infinite_ends_training_under_a_scaler_too(on_cpu):
-    model = toy()
-    wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model))
-    batch = {**BATCHES[0], 'targets': BATCHES[0]['targets'] * float('inf')}
-    steps = 0
-    with pytest.raises(NonFiniteLossError, match='loss_fit = inf'):
-        while steps < 200:
-            model.train_step(batch, wrapper)
-            steps += 1
-    assert 20 <= steps <= 50  # two warnings a step, one for each pass
+class SometimesInfinite(ToyDetector):
+    """Its loss is infinite in the passes that ``bad`` says, counted from 0."""
+
+    def __init__(self, bad):
+        super().__init__()
+        self.bad, self.passes = bad, 0
+
+    def forward(self, *args, mode='tensor', **kwargs):
+        losses = super().forward(*args, mode=mode, **kwargs)
+        if self.bad(self.passes):
+            losses['loss_fit'] = losses['loss_fit'] * float('inf')
+        self.passes += 1
+        return losses
+
+
+@pytest.mark.parametrize(
+    ('bad', 'accumulate', 'where'),
+    [
+        (lambda n: True, 1, ' in iteration'),
+        (lambda n: n % 2 == 1, 1, ' at the perturbed weights'),
+        (lambda n: n % 4 == 1, 2, ' at the perturbed weights'),  # of each first micro-batch
+    ],
+)
+def test_a_loss_that_stays_infinite_ends_training_under_a_scaler_too(
+    on_cpu, bad, accumulate, where
+):
+    model = SometimesInfinite(bad).double()
+    wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model), accumulative_counts=accumulate)
+    with pytest.raises(NonFiniteLossError, match=f'not finite{where}.* loss_fit = inf'):
+        for index in range((MOST_SKIPPED + 1) * accumulate):
+            model.train_step(BATCHES[index % 4], wrapper)
+    assert wrapper.inner_count == MOST_SKIPPED * accumulate
+
+
+@pytest.mark.parametrize('interval', [1, 2])
+def test_skipped_steps_with_others_between_them_do_not_end_it(on_cpu, interval):
+    model = SometimesInfinite(lambda n: False).double()
+    wrapper = AmpAdaSAPOptimWrapper(
+        optimizer=sgd(model, lr=0.001), interval=interval, loss_scale=dict(growth_interval=1)
+    )
+    for index in range(2 * MOST_SKIPPED + 4):
+        model.bad = lambda n, skip=index % 2 == 0: skip
+        model.train_step(BATCHES[index % 4], wrapper)
+    assert wrapper.loss_scaler.get_scale() == 2.0**16
 
 
 def test_bfloat16_on_the_cpu(on_cpu):
