@@ -289,8 +289,8 @@ class SharpnessAwareMixin(OptimWrapper):
 
     def _ascent_direction(
         self, loss: Tensor, model: nn.Module
-    ) -> tuple[list[nn.Parameter], list[Tensor]]:
-        """Parameters to perturb that have a gradient of ``loss``, and their gradients.
+    ) -> tuple[list[nn.Parameter], list[Tensor | None]]:
+        """Parameters to perturb and their gradients of ``loss``, None where there is none.
 
         Gradients accumulated by earlier micro-batches are put aside meanwhile: they belong to
         the step, not to the direction of this micro-batch.
@@ -313,8 +313,7 @@ class SharpnessAwareMixin(OptimWrapper):
         try:
             with self._ascent_sync(model):
                 self._ascent_backward(loss, wanted if partial else None)
-            moved = [p for p in wanted if p.grad is not None]
-            return moved, [p.grad for p in moved if p.grad is not None]
+            return wanted, [p.grad for p in wanted]
         finally:
             for p, grad in zip(every, accumulated, strict=True):
                 p.grad = grad
@@ -334,11 +333,13 @@ class SharpnessAwareMixin(OptimWrapper):
         self, loss: Tensor, model: nn.Module
     ) -> tuple[list[nn.Parameter], list[Tensor]]:
         """The parameters to perturb and their perturbations."""
-        weights, grads = self._ascent_direction(loss, model)
+        wanted, found = self._ascent_direction(loss, model)
+        if self.interval > 1:
+            self._reused.collect(wanted, found)
+        weights = [p for p, grad in zip(wanted, found, strict=True) if grad is not None]
+        grads = [grad for grad in found if grad is not None]
         if not weights:
             return [], []
-        if self.interval > 1:
-            self._reused.collect(weights, grads)
         membership, radii = self._membership(weights)
         perturbation = ascent_perturbation(
             weights,

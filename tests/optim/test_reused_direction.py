@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper
-from adasap_det.optim.reused_direction import DIRECTION
+from adasap_det.optim.reused_direction import DIRECTION, ReusedDirection
 
 from .test_optim_wrapper import (
     BATCHES,
@@ -196,3 +196,26 @@ def test_a_later_step_that_overflows_leaves_the_direction(on_cpu, fused):
     train(model, wrapper, [overflowing(SIX[2])])
     for name, p in model.named_parameters():
         assert torch.equal(state[p][DIRECTION], before[name]), name
+
+
+def test_a_parameter_that_only_the_other_ranks_first_pass_reached(monkeypatch):
+    # Plain gradients (2, -) here and (0, 4) there: g = (1, 2) on average. With g_s = (1, 3),
+    # g_s.g / |g|^2 = 7 / 5 and g_v = (1 - 7/5, 3 - 14/5) = (-2, 1) / 5.
+    first, second, left_out = (nn.Parameter(torch.zeros(1)) for _ in range(3))
+    optimizer = torch.optim.SGD([left_out, second, first], lr=0.1)
+
+    def all_reduce(tensors, op):
+        for tensor, here, there in zip(tensors, [0.0, 2.0], [4.0, 0.0], strict=True):
+            assert tensor.tolist() == [here]  # in the optimizer's order, which all ranks share
+            tensor.fill_((here + there) / 2)
+
+    monkeypatch.setattr('adasap_det.optim.reused_direction.all_reduce_params', all_reduce)
+    reused = ReusedDirection(alpha=ALPHA, reduced=False)
+    reused.collect([first, second], [torch.tensor([2.0]), None])
+    for weight, grad in [(first, 1.0), (second, 3.0), (left_out, 5.0)]:
+        weight.grad = torch.tensor([grad])
+    with reused.around_step(optimizer):
+        optimizer.step()
+    found = torch.cat([optimizer.state[p][DIRECTION] for p in (first, second)])
+    torch.testing.assert_close(found, torch.tensor([-2.0, 1.0]) / 5**0.5)
+    assert DIRECTION not in optimizer.state[left_out]
