@@ -25,6 +25,7 @@ from .perturbation import (
     ascent_perturbation,
     check_radii,
 )
+from .recomputing import may_recompute
 from .replay import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
 from .reused_direction import ReusedDirection
 from .selection import LAYERS, candidates, least_important
@@ -301,11 +302,9 @@ class SharpnessAwareMixin(OptimWrapper):
         if not wanted:
             return [], []
         # What is not perturbed needs no gradient, unless DDP counts on it or activations are
-        # recomputed in a backward pass of their own (OpenMMLab's with_cp), which wants all.
+        # recomputed in a backward pass of their own, which wants all.
         partial = (
-            len(wanted) < len(every)
-            and not self.sync_perturbation
-            and not any(getattr(module, 'with_cp', False) for module in bare.modules())
+            len(wanted) < len(every) and not self.sync_perturbation and not may_recompute(bare)
         )
         accumulated = [p.grad for p in every]
         for p in every:
