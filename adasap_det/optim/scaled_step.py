@@ -25,11 +25,14 @@ def unscaled_gradients(optimizer: Optimizer) -> Iterator[None]:
     Costs a copy of the gradients if there is such a scale, else nothing.
     """
     scale = getattr(optimizer, 'grad_scale', None)
+    if scale is None:
+        yield
+        return
     scaled = [
         (p, p.grad)
         for group in optimizer.param_groups
         for p in group['params']
-        if scale is not None and p.grad is not None
+        if p.grad is not None
     ]
     try:
         for p, grad in scaled:
