@@ -28,7 +28,7 @@ from .perturbation import (
 from .recomputing import may_recompute
 from .replay import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
 from .reused_direction import ReusedDirection
-from .selection import LAYERS, candidates, least_important
+from .selection import LAYERS, candidates, check_exclude, least_important
 from .sharding import refuse_sharded
 
 STAGES = ('plain', 'adaptive', 'uniform', 'inverse')
@@ -103,6 +103,7 @@ class SharpnessAwareMixin(OptimWrapper):
         self.sync_perturbation = sync_perturbation
         self.foreach = foreach
 
+        self._exclude_checked = False
         self._stage = 'uniform'
         self._channels = ChannelRadii()
         self._call: ModelCall | None = None
@@ -175,9 +176,13 @@ class SharpnessAwareMixin(OptimWrapper):
 
         Raises:
             RuntimeError: If the model's parameters are split over the ranks (FSDP, DeepSpeed).
+            ValueError: If a pattern of ``exclude`` matches no parameter of the model.
         """
         self._call = None
         refuse_sharded(model)
+        if not self._exclude_checked:
+            check_exclude(unwrap(model), self.exclude)
+            self._exclude_checked = True
         with ExitStack() as stack:
             if self.two_pass:
                 stack.enter_context(self._ascent_sync(model))
@@ -379,7 +384,8 @@ _OPTIONS = """
             heads' output convolutions, excluded layers): ``'uniform'`` perturbs them together
             within ``rho``; ``'none'`` leaves them. Default 'uniform'.
         exclude (Sequence[str]): Name patterns (``fnmatch``) of parameters that are never
-            perturbed, for example ``['*.bias', 'bbox_head.*']``. Default none.
+            perturbed, for example ``['*.bias', 'bbox_head']``; a pattern also covers everything
+            inside a module that it names. Default none.
         layers (str): ``'all'``, or ``'norm'`` to perturb normalisation layers alone (SAM-ON, arXiv
             2306.04226): no copy of the other weights, and no gradient of theirs in the first
             pass. Default 'all'.
@@ -410,7 +416,7 @@ _OPTIONS = """
 
     Raises:
         ValueError: If ``rho_min > rho_max``, a radius is negative, or ``form`` or ``ungrouped``
-            is unknown.
+            is unknown; in the first step if a pattern of ``exclude`` matches no parameter.
 
     Source: AdaSAP (arXiv 2306.14306); SAM (arXiv 2010.01412); ASAM (arXiv 2102.11600).
     """

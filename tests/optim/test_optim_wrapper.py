@@ -378,6 +378,16 @@ def test_one_pattern_may_be_given_as_a_string():
     assert wrapper.exclude == ('out.*',)
 
 
+@pytest.mark.parametrize('stage', ['plain', 'uniform'])
+def test_a_pattern_that_excludes_nothing_is_refused_in_the_first_step(stage):
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), exclude=['inner', 'bbox_haed.*'])
+    wrapper.stage = stage
+    with pytest.raises(ValueError, match=r"exclude pattern 'bbox_haed\.\*' matches no parameter"):
+        model.train_step(BATCHES[0], wrapper)
+    assert_same(model, toy())
+
+
 def test_norm_layers_alone_are_perturbed_and_all_parameters_are_trained():
     actual, expected = toy(), toy()
     train(actual, AdaSAPOptimWrapper(optimizer=sgd(actual), rho=0.75, layers='norm'))
