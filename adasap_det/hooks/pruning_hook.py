@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from adasap_det.engine.evaluate import evaluate
 from adasap_det.engine.input_size import pipeline_input_size
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
+from adasap_det.optim.scaled_step import is_taken, unscaled_gradients
 from adasap_det.pruning.analysis import find_channel_groups
 from adasap_det.pruning.budget_types import Budget, LayeredCost, check_reachable
 from adasap_det.pruning.channels import ChannelGroup
@@ -335,8 +336,9 @@ class PruningHook(StructureHook):
 
     def _observer(self, runner: Runner) -> Any:
         def observe(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if runner.iter < self.schedule.last_cut:
-                self.importance.observe(self.groups, bare_model(runner))
+            if runner.iter < self.schedule.last_cut and is_taken(optimizer):
+                with unscaled_gradients(optimizer):
+                    self.importance.observe(self.groups, bare_model(runner))
                 self._observed = True
 
         return observe

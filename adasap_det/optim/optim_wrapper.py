@@ -25,9 +25,10 @@ from .perturbation import (
     ascent_perturbation,
     check_radii,
 )
+from .recomputing import may_recompute
 from .replay import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
 from .reused_direction import ReusedDirection
-from .selection import LAYERS, candidates, least_important
+from .selection import LAYERS, candidates, check_exclude, least_important
 from .sharding import refuse_sharded
 
 STAGES = ('plain', 'adaptive', 'uniform', 'inverse')
@@ -102,12 +103,14 @@ class SharpnessAwareMixin(OptimWrapper):
         self.sync_perturbation = sync_perturbation
         self.foreach = foreach
 
+        self._exclude_checked = False
         self._stage = 'uniform'
         self._channels = ChannelRadii()
         self._call: ModelCall | None = None
         self._ascending = False
         self._reused = ReusedDirection(alpha=alpha, reduced=sync_perturbation)
-        self._skipped = 0
+        self._finite = True  # every loss of the step so far, in both passes
+        self._skipped = 0  # steps in a row with one that was not
 
     # ------------------------------------------------------------------ what the stages set
 
@@ -173,9 +176,13 @@ class SharpnessAwareMixin(OptimWrapper):
 
         Raises:
             RuntimeError: If the model's parameters are split over the ranks (FSDP, DeepSpeed).
+            ValueError: If a pattern of ``exclude`` matches no parameter of the model.
         """
         self._call = None
         refuse_sharded(model)
+        if not self._exclude_checked:
+            check_exclude(unwrap(model), self.exclude)
+            self._exclude_checked = True
         with ExitStack() as stack:
             if self.two_pass:
                 stack.enter_context(self._ascent_sync(model))
@@ -247,13 +254,14 @@ class SharpnessAwareMixin(OptimWrapper):
     @torch.compiler.disable
     def step(self, **kwargs: Any) -> None:
         """The optimizer's step, with the reused direction where the second pass was spared."""
+        self._skipped = 0 if self._finite else self._skipped + 1
+        self._finite = True
         if not self.perturbs or self.interval == 1:
             self._reused.forget()
             super().step(**kwargs)
             return
-        self._reused.before_step(self.optimizer)
-        super().step(**kwargs)
-        self._reused.after_step(self.optimizer)
+        with self._reused.around_step(self.optimizer):
+            super().step(**kwargs)
 
     @torch.compiler.disable
     def _check_loss(self, loss: Tensor, losses: Any, *, perturbed: bool = False) -> None:
@@ -262,15 +270,13 @@ class SharpnessAwareMixin(OptimWrapper):
         In mixed precision a gradient scaler skips such a step by itself, and lowers its scale.
         """
         if bool(torch.isfinite(loss.detach()).all()):
-            if not perturbed:
-                self._skipped = 0
             return
         iteration = int(self.message_hub.get_info('iter') or 0)
         message = describe(loss, losses, iteration=iteration, perturbed=perturbed)
         scaler = getattr(self, 'loss_scaler', None)
         if scaler is None or not scaler.is_enabled() or self._skipped >= MOST_SKIPPED:
             raise NonFiniteLossError(message)
-        self._skipped += 1
+        self._finite = False
         print_log(f'Step skipped: {message}', logger='current', level=logging.WARNING)
 
     @contextmanager
@@ -289,8 +295,8 @@ class SharpnessAwareMixin(OptimWrapper):
 
     def _ascent_direction(
         self, loss: Tensor, model: nn.Module
-    ) -> tuple[list[nn.Parameter], list[Tensor]]:
-        """Parameters to perturb that have a gradient of ``loss``, and their gradients.
+    ) -> tuple[list[nn.Parameter], list[Tensor | None]]:
+        """Parameters to perturb and their gradients of ``loss``, None where there is none.
 
         Gradients accumulated by earlier micro-batches are put aside meanwhile: they belong to
         the step, not to the direction of this micro-batch.
@@ -301,11 +307,9 @@ class SharpnessAwareMixin(OptimWrapper):
         if not wanted:
             return [], []
         # What is not perturbed needs no gradient, unless DDP counts on it or activations are
-        # recomputed in a backward pass of their own (OpenMMLab's with_cp), which wants all.
+        # recomputed in a backward pass of their own, which wants all.
         partial = (
-            len(wanted) < len(every)
-            and not self.sync_perturbation
-            and not any(getattr(module, 'with_cp', False) for module in bare.modules())
+            len(wanted) < len(every) and not self.sync_perturbation and not may_recompute(bare)
         )
         accumulated = [p.grad for p in every]
         for p in every:
@@ -313,8 +317,7 @@ class SharpnessAwareMixin(OptimWrapper):
         try:
             with self._ascent_sync(model):
                 self._ascent_backward(loss, wanted if partial else None)
-            moved = [p for p in wanted if p.grad is not None]
-            return moved, [p.grad for p in moved if p.grad is not None]
+            return wanted, [p.grad for p in wanted]
         finally:
             for p, grad in zip(every, accumulated, strict=True):
                 p.grad = grad
@@ -334,11 +337,13 @@ class SharpnessAwareMixin(OptimWrapper):
         self, loss: Tensor, model: nn.Module
     ) -> tuple[list[nn.Parameter], list[Tensor]]:
         """The parameters to perturb and their perturbations."""
-        weights, grads = self._ascent_direction(loss, model)
+        wanted, found = self._ascent_direction(loss, model)
+        if self.interval > 1:
+            self._reused.collect(wanted, found)
+        weights = [p for p, grad in zip(wanted, found, strict=True) if grad is not None]
+        grads = [grad for grad in found if grad is not None]
         if not weights:
             return [], []
-        if self.interval > 1:
-            self._reused.collect(weights, grads)
         membership, radii = self._membership(weights)
         perturbation = ascent_perturbation(
             weights,
@@ -379,7 +384,8 @@ _OPTIONS = """
             heads' output convolutions, excluded layers): ``'uniform'`` perturbs them together
             within ``rho``; ``'none'`` leaves them. Default 'uniform'.
         exclude (Sequence[str]): Name patterns (``fnmatch``) of parameters that are never
-            perturbed, for example ``['*.bias', 'bbox_head.*']``. Default none.
+            perturbed, for example ``['*.bias', 'bbox_head']``; a pattern also covers everything
+            inside a module that it names. Default none.
         layers (str): ``'all'``, or ``'norm'`` to perturb normalisation layers alone (SAM-ON, arXiv
             2306.04226): no copy of the other weights, and no gradient of theirs in the first
             pass. Default 'all'.
@@ -410,7 +416,7 @@ _OPTIONS = """
 
     Raises:
         ValueError: If ``rho_min > rho_max``, a radius is negative, or ``form`` or ``ungrouped``
-            is unknown.
+            is unknown; in the first step if a pattern of ``exclude`` matches no parameter.
 
     Source: AdaSAP (arXiv 2306.14306); SAM (arXiv 2010.01412); ASAM (arXiv 2102.11600).
     """

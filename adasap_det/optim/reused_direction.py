@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import torch
 from mmengine.dist import all_reduce_params
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .reuse import add_direction, adversarial_direction
+from .scaled_step import is_taken
 
 DIRECTION = 'adasap_direction'
 """Key of the direction in the optimizer's state: saved, resumed and cut like momentum."""
@@ -26,16 +30,23 @@ class ReusedDirection:
     def __init__(self, *, alpha: float, reduced: bool) -> None:
         self.alpha = alpha
         self.reduced = reduced
-        self._plain: dict[nn.Parameter, Tensor] = {}  # gradients of the first passes, summed
+        # Gradients of the first passes, summed; None where this rank had none.
+        self._plain: dict[nn.Parameter, Tensor | None] = {}
         self._found: dict[nn.Parameter, Tensor] = {}
 
-    def collect(self, weights: Sequence[nn.Parameter], grads: Sequence[Tensor]) -> None:
-        """Note the gradients of a first pass; those of a step's micro-batches add up."""
+    def collect(self, weights: Sequence[nn.Parameter], grads: Sequence[Tensor | None]) -> None:
+        """Note the gradients of a first pass; those of a step's micro-batches add up.
+
+        Args:
+            weights: What the step perturbs, the same on all ranks.
+            grads: Their gradients; None for what this rank's batch does not use.
+        """
         for weight, grad in zip(weights, grads, strict=True):
-            if weight in self._plain:
-                self._plain[weight] += grad
-            else:
-                self._plain[weight] = grad.clone()
+            noted = self._plain.get(weight)
+            if noted is None:
+                self._plain[weight] = None if grad is None else grad.clone()
+            elif grad is not None:
+                noted += grad
 
     def forget(self) -> None:
         """Drop what was noted: no step of this kind follows."""
@@ -45,10 +56,21 @@ class ReusedDirection:
         """Whether an earlier step left a direction."""
         return any(DIRECTION in state for state in optimizer.state.values())
 
-    def before_step(self, optimizer: Optimizer) -> None:
+    @contextmanager
+    def around_step(self, optimizer: Optimizer) -> Iterator[None]:
+        """Use the direction, or find a new one, in the step that is taken inside."""
+        self._before_step(optimizer)
+        handle = optimizer.register_step_post_hook(self._after_step)
+        try:
+            yield
+        finally:
+            handle.remove()
+            self._found = {}
+
+    def _before_step(self, optimizer: Optimizer) -> None:
         """After two passes find the direction; after one add it to the gradients."""
         if self._plain:
-            self._found = self._find()
+            self._found = self._find(optimizer)
             return
         state = optimizer.state
         pairs = [
@@ -58,17 +80,29 @@ class ReusedDirection:
         ]
         add_direction([g for g, _ in pairs], [d for _, d in pairs], alpha=self.alpha)
 
-    def after_step(self, optimizer: Optimizer) -> None:
-        """Only now keep it: some optimizers take any state of a parameter for their own."""
-        for parameter, direction in self._found.items():
-            optimizer.state[parameter][DIRECTION] = direction
-        self._found = {}
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Only now keep it: some optimizers take any state of a parameter for their own.
 
-    def _find(self) -> dict[nn.Parameter, Tensor]:
+        A step that a gradient scaler skips leaves the optimizer without state, and finds nothing.
+        """
+        if is_taken(optimizer):
+            for parameter, direction in self._found.items():
+                optimizer.state[parameter][DIRECTION] = direction
+
+    def _find(self, optimizer: Optimizer) -> dict[nn.Parameter, Tensor]:
         noted, self._plain = self._plain, {}
-        used = [p for p in noted if p.grad is not None]
-        plain = [noted[p] for p in used]
+        # The second pass's gradients are there on all ranks or on none; in one order on all.
+        grads = {
+            p: p.grad
+            for group in optimizer.param_groups
+            for p in group['params']
+            if p in noted and p.grad is not None
+        }
+        plain = [
+            torch.zeros_like(grad) if (own := noted[p]) is None else own
+            for p, grad in grads.items()
+        ]
         if not self.reduced:
             all_reduce_params(plain, op='mean')
-        found = adversarial_direction(plain, [p.grad for p in used if p.grad is not None])
-        return dict(zip(used, found, strict=True))
+        found = adversarial_direction(plain, list(grads.values()))
+        return dict(zip(grads, found, strict=True))

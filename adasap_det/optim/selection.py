@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 
 import torch
@@ -43,17 +44,43 @@ def candidates(
 
     Args:
         model: Without distributed wrapper.
-        exclude: Name patterns (``fnmatch``) of parameters that stay.
+        exclude: Name patterns (``fnmatch``) of parameters that stay; a pattern also covers
+            everything inside a module that it names.
         layers: ``'all'``, or ``'norm'`` for those of normalisation layers.
     """
     among = norm_parameters(model) if layers == 'norm' else None
     return [
         p
         for name, p in model.named_parameters()
-        if p.requires_grad
-        and (among is None or id(p) in among)
-        and not any(fnmatch(name, pattern) for pattern in exclude)
+        if p.requires_grad and (among is None or id(p) in among) and not _matches(name, exclude)
     ]
+
+
+def check_exclude(model: nn.Module, exclude: Sequence[str]) -> None:
+    """Raise where a pattern of ``exclude`` leaves everything as it is: most likely a slip.
+
+    Args:
+        model: Without distributed wrapper.
+        exclude: As in :func:`candidates`.
+
+    Raises:
+        ValueError: If a pattern matches no parameter, frozen ones included.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in exclude:
+        if any(_matches(name, [pattern]) for name in names):
+            continue
+        known = [*(name for name, _ in model.named_modules() if name), *names]
+        close = difflib.get_close_matches(pattern, known, n=4, cutoff=0.5) or names[:4]
+        raise ValueError(
+            f'optim_wrapper.exclude pattern {pattern!r} matches no parameter of '
+            f'{type(model).__name__}; names look like {", ".join(close)}'
+        )
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a pattern names a parameter or a module around it, as in PruningHook's exclude."""
+    return any(fnmatch(name, p) or fnmatch(name, f'{p}.*') for p in patterns)
 
 
 def least_important(

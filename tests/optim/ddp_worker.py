@@ -18,17 +18,34 @@ from tests.toy import ToyDetector, toy_batch
 STEPS = 4
 
 
-def rank_batch(rank: int, step: int) -> dict[str, Tensor]:
-    """The batch of one rank at one step; the ranks' targets pull in different directions."""
-    batch = {k: v.double() for k, v in toy_batch(10 * step + rank).items()}
+class SideBranch(ToyDetector):
+    """With a parameter that only some batches reach, as a head that trains on positives has."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__(dropout)
+        self.side = nn.Parameter(torch.ones(5))
+
+    def forward(self, *args: Any, mode: str = 'tensor', reach: bool = False, **kwargs: Any) -> Any:
+        losses = super().forward(*args, mode=mode, **kwargs)
+        if reach:
+            losses['loss_side'] = (kwargs['targets'] @ self.side - 1).square().mean()
+        return losses
+
+
+def rank_batch(rank: int, step: int, *, side: bool = False) -> dict[str, Any]:
+    """The batch of one rank at one step; the ranks' targets pull in different directions.
+
+    With ``side`` only the first rank's batches reach the side branch.
+    """
+    batch: dict[str, Any] = {k: v.double() for k, v in toy_batch(10 * step + rank).items()}
     batch['targets'] += 2 * rank - 1
-    return batch
+    return batch | ({'reach': rank == 0} if side else {})
 
 
-def build() -> ToyDetector:
+def build(*, side: bool = False) -> ToyDetector:
     """The same weights on every rank; no dropout, whose masks would differ."""
     torch.manual_seed(0)
-    return ToyDetector(dropout=0.0).double().train()
+    return (SideBranch if side else ToyDetector)(dropout=0.0).double().train()
 
 
 def count(seen: Counter[str], bucket: distributed.GradBucket) -> Future[Tensor]:
@@ -39,17 +56,25 @@ def count(seen: Counter[str], bucket: distributed.GradBucket) -> Future[Tensor]:
     return allreduce_hook(None, bucket)
 
 
-def main(folder: str, rank: int, world: int, *, unused: bool = False, **options: Any) -> nn.Module:
+def main(
+    folder: str,
+    rank: int,
+    world: int,
+    *,
+    unused: bool = False,
+    side: bool = False,
+    **options: Any,
+) -> nn.Module:
     distributed.init_process_group(
         'gloo', init_method=f'file://{folder}/store', rank=rank, world_size=world
     )
-    bare = build()
+    bare = build(side=side)
     if unused:
         bare.unused = nn.Parameter(torch.ones(3))
     model = MMDistributedDataParallel(
         bare,
         broadcast_buffers=False,
-        find_unused_parameters=unused,
+        find_unused_parameters=unused or side,
         bucket_cap_mb=0.001,  # several buckets also for so small a model
     )
     reduced = Counter[str]()
@@ -64,7 +89,7 @@ def main(folder: str, rank: int, world: int, *, unused: bool = False, **options:
     bare.register_forward_pre_hook(look)
     passes = []
     for step in range(STEPS):
-        model.train_step(rank_batch(rank, step), wrapper)
+        model.train_step(rank_batch(rank, step, side=side), wrapper)
         passes.append(reduced['passes'])
     perturbations = [there - here for here, there in zip(seen[::2], seen[1::2], strict=True)]
     torch.save(

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from mmengine.runner import turn_on_activation_checkpointing
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from adasap_det.optim import AdaSAPOptimWrapper
@@ -84,5 +86,32 @@ def test_activation_checkpointing_takes_the_same_steps(reentrant, options):
         model = kind(reentrant=reentrant).double().train()
         wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), rho=0.75, **options)
         models.append(train(model, wrapper))
+    for (name, p), q in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12, msg=name)
+
+
+class Halves(ToyDetector):
+    """The toy with its first half a module, called with a tensor that takes a gradient."""
+
+    def __init__(self):
+        super().__init__(dropout=0.0)
+        self.first = nn.Sequential(self.stem, self.stem_bn, nn.ReLU(), self.depth)
+
+    def forward(self, inputs, targets=None, mode='tensor'):
+        x = self.first(inputs.requires_grad_(True))
+        x = self.out(self.joint_bn(torch.cat([self.left(x), self.right(x)], dim=1)).relu())
+        return {'loss': (x.mean((2, 3)) - targets).square().mean()}
+
+
+@pytest.mark.filterwarnings('ignore:.*use_reentrant parameter should be passed')
+@pytest.mark.parametrize('options', [{'layers': 'norm'}, {'exclude': ['left.*']}])
+def test_mmengines_activation_checkpointing_takes_the_same_steps(options):
+    models = []
+    for recompute in (True, False):
+        torch.manual_seed(0)
+        model = Halves().double().train()
+        if recompute:
+            turn_on_activation_checkpointing(model, 'first')
+        models.append(train(model, AdaSAPOptimWrapper(optimizer=sgd(model), rho=0.75, **options)))
     for (name, p), q in zip(models[0].named_parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12, msg=name)

@@ -43,7 +43,10 @@ def run_ranks(folder, world, **options):
 def gradients(model, batch):
     model.zero_grad()
     total_loss(model, batch).backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters()}
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for name, p in model.named_parameters()
+    }
 
 
 def mean(grads):

@@ -15,19 +15,19 @@ def flat(grads):
     return torch.cat([grad.flatten() for grad in grads.values()])
 
 
-def in_one_process(world, *, sync_perturbation):
+def in_one_process(world, *, sync_perturbation, side=False):
     """LookSAM written out, each rank with a model of its own."""
-    models = [build() for _ in range(world)]
+    models = [build(side=side) for _ in range(world)]
     optimizers = [sgd(model) for model in models]
     for step in range(STEPS):
-        batches = [rank_batch(rank, step) for rank in range(world)]
+        batches = [rank_batch(rank, step, side=side) for rank in range(world)]
         plain = [gradients(m, b) for m, b in zip(models, batches, strict=True)]
         final = mean(plain)
         if step % INTERVAL == 0:
             ascent = [final] * world if sync_perturbation else plain
             found = []
             for model, batch, direction in zip(models, batches, ascent, strict=True):
-                moved = build()
+                moved = build(side=side)
                 moved.load_state_dict(model.state_dict())
                 weights = dict(moved.named_parameters())
                 for name, w in weights.items():
@@ -53,8 +53,9 @@ def in_one_process(world, *, sync_perturbation):
 
 
 @pytest.mark.parametrize('sync_perturbation', [False, True])
-def test_ranks_equal_a_loop_in_one_process(tmp_path, sync_perturbation):
-    options = dict(sync_perturbation=sync_perturbation)
+@pytest.mark.parametrize('side', [False, True])
+def test_ranks_equal_a_loop_in_one_process(tmp_path, sync_perturbation, side):
+    options = dict(sync_perturbation=sync_perturbation, side=side)
     ranks = run_ranks(str(tmp_path), 2, interval=INTERVAL, **options)
     (expected, _) = in_one_process(2, **options)
     for name, w in expected.named_parameters():
@@ -62,3 +63,14 @@ def test_ranks_equal_a_loop_in_one_process(tmp_path, sync_perturbation):
         torch.testing.assert_close(
             ranks[0]['model'][name], w.detach(), rtol=1e-9, atol=1e-12, msg=name
         )
+
+
+def test_a_rank_whose_batches_reach_nothing_that_is_perturbed(tmp_path):
+    """The first rank alone perturbs; both go on with its direction."""
+    others = [f'{name}*' for name, _ in build().named_children() if name != 'dropout']
+    ranks = run_ranks(str(tmp_path), 2, interval=INTERVAL, side=True, exclude=others)
+    assert ranks[0]['perturbations'][0].any()
+    assert not ranks[1]['perturbations'][0].any()
+    for name, w in ranks[0]['model'].items():
+        if 'running' not in name:
+            assert torch.equal(w, ranks[1]['model'][name]), name

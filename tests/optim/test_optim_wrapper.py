@@ -9,9 +9,10 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper, Rows
-from adasap_det.optim.loss_check import NonFiniteLossError
+from adasap_det.optim.loss_check import MOST_SKIPPED, NonFiniteLossError
 
 from ..toy import ToyDetector, toy_batch
+from .conftest import CPUScaler
 
 
 class SecondPassError(Exception):
@@ -377,6 +378,16 @@ def test_one_pattern_may_be_given_as_a_string():
     assert wrapper.exclude == ('out.*',)
 
 
+@pytest.mark.parametrize('stage', ['plain', 'uniform'])
+def test_a_pattern_that_excludes_nothing_is_refused_in_the_first_step(stage):
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), exclude=['inner', 'bbox_haed.*'])
+    wrapper.stage = stage
+    with pytest.raises(ValueError, match=r"exclude pattern 'bbox_haed\.\*' matches no parameter"):
+        model.train_step(BATCHES[0], wrapper)
+    assert_same(model, toy())
+
+
 def test_norm_layers_alone_are_perturbed_and_all_parameters_are_trained():
     actual, expected = toy(), toy()
     train(actual, AdaSAPOptimWrapper(optimizer=sgd(actual), rho=0.75, layers='norm'))
@@ -670,21 +681,6 @@ def test_inputs_that_the_model_changes():
 # ------------------------------------------------------------------ mixed precision
 
 
-class CPUScaler(torch.amp.GradScaler):
-    """The scaler that MMEngine builds, for tensors on the CPU."""
-
-    def __init__(self, **kwargs):
-        super().__init__('cpu', **kwargs)
-
-
-@pytest.fixture
-def on_cpu(monkeypatch):
-    """MMEngine's mixed precision asks for an accelerator; its scaler runs without."""
-    module = 'mmengine.optim.optimizer.amp_optimizer_wrapper'
-    monkeypatch.setattr(f'{module}.is_cuda_available', lambda: True)
-    monkeypatch.setattr(f'{module}.GradScaler', CPUScaler)
-
-
 def test_the_ascent_gradient_is_scaled(on_cpu):
     model = toy()
     wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model), loss_scale=1024.0)
@@ -775,16 +771,50 @@ def test_the_scale_has_the_history_that_plain_mixed_precision_gives_it(
     assert changes == {0.5, 1.0, 2.0}
 
 
-def test_a_loss_that_stays_infinite_ends_training_under_a_scaler_too(on_cpu):
-    model = toy()
-    wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model))
-    batch = {**BATCHES[0], 'targets': BATCHES[0]['targets'] * float('inf')}
-    steps = 0
-    with pytest.raises(NonFiniteLossError, match='loss_fit = inf'):
-        while steps < 200:
-            model.train_step(batch, wrapper)
-            steps += 1
-    assert 20 <= steps <= 50  # two warnings a step, one for each pass
+class SometimesInfinite(ToyDetector):
+    """Its loss is infinite in the passes that ``bad`` says, counted from 0."""
+
+    def __init__(self, bad):
+        super().__init__()
+        self.bad, self.passes = bad, 0
+
+    def forward(self, *args, mode='tensor', **kwargs):
+        losses = super().forward(*args, mode=mode, **kwargs)
+        if self.bad(self.passes):
+            losses['loss_fit'] = losses['loss_fit'] * float('inf')
+        self.passes += 1
+        return losses
+
+
+@pytest.mark.parametrize(
+    ('bad', 'accumulate', 'where'),
+    [
+        (lambda n: True, 1, ' in iteration'),
+        (lambda n: n % 2 == 1, 1, ' at the perturbed weights'),
+        (lambda n: n % 4 == 1, 2, ' at the perturbed weights'),  # of each first micro-batch
+    ],
+)
+def test_a_loss_that_stays_infinite_ends_training_under_a_scaler_too(
+    on_cpu, bad, accumulate, where
+):
+    model = SometimesInfinite(bad).double()
+    wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model), accumulative_counts=accumulate)
+    with pytest.raises(NonFiniteLossError, match=f'not finite{where}.* loss_fit = inf'):
+        for index in range((MOST_SKIPPED + 1) * accumulate):
+            model.train_step(BATCHES[index % 4], wrapper)
+    assert wrapper.inner_count == MOST_SKIPPED * accumulate
+
+
+@pytest.mark.parametrize('interval', [1, 2])
+def test_skipped_steps_with_others_between_them_do_not_end_it(on_cpu, interval):
+    model = SometimesInfinite(lambda n: False).double()
+    wrapper = AmpAdaSAPOptimWrapper(
+        optimizer=sgd(model, lr=0.001), interval=interval, loss_scale=dict(growth_interval=1)
+    )
+    for index in range(2 * MOST_SKIPPED + 4):
+        model.bad = lambda n, skip=index % 2 == 0: skip
+        model.train_step(BATCHES[index % 4], wrapper)
+    assert wrapper.loss_scaler.get_scale() == 2.0**16
 
 
 def test_bfloat16_on_the_cpu(on_cpu):

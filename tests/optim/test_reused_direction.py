@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from adasap_det.optim import AdaSAPOptimWrapper
-from adasap_det.optim.reused_direction import DIRECTION
+from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper
+from adasap_det.optim.reused_direction import DIRECTION, ReusedDirection
 
 from .test_optim_wrapper import (
     BATCHES,
@@ -156,3 +156,66 @@ def test_plain_steps_of_the_first_stage_add_nothing():
     train(actual, wrapper, SIX[1:2])
     train(expected, wrap(expected, optimizer=sgd(expected, momentum=0.0), rho=0.0), SIX[1:2])
     assert_same(actual, expected)
+
+
+def overflowing(batch):
+    return {**batch, 'targets': batch['targets'] * float('inf')}
+
+
+@pytest.mark.parametrize(
+    ('make', 'fused'),
+    [(torch.optim.AdamW, False), (torch.optim.AdamW, True), (torch.optim.SGD, False)],
+)
+def test_a_first_step_that_overflows_leaves_the_others_as_they_are(on_cpu, make, fused):
+    actual, expected = toy(dropout=0.0), toy(dropout=0.0)
+    optimizer = make(actual.parameters(), lr=0.01, fused=fused)
+    wrapper = AmpAdaSAPOptimWrapper(
+        optimizer=optimizer, rho=RHO, alpha=ALPHA, interval=2, loss_scale=dict(init_scale=2.0**16)
+    )
+    train(actual, wrapper, [overflowing(SIX[0])])
+    assert not any(DIRECTION in state for state in optimizer.state.values())
+    train(actual, wrapper, SIX[1:])
+    reference = wrap(expected, optimizer=make(expected.parameters(), lr=0.01), interval=2)
+    reference.initialize_count_status(expected, 1, len(SIX))
+    train(expected, reference, SIX[1:])
+    # Running statistics have seen the first batch.
+    for (name, p), q in zip(actual.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_later_step_that_overflows_leaves_the_direction(on_cpu, fused):
+    model = toy()
+    wrapper = AmpAdaSAPOptimWrapper(
+        optimizer=sgd(model, fused=fused), rho=RHO, interval=2, loss_scale=dict(init_scale=2.0**16)
+    )
+    state = wrapper.optimizer.state
+    train(model, wrapper, SIX[:2])
+    before = {name: state[p][DIRECTION].clone() for name, p in model.named_parameters()}
+    assert flat(before.values()).norm().item() == pytest.approx(1.0)
+    train(model, wrapper, [overflowing(SIX[2])])
+    for name, p in model.named_parameters():
+        assert torch.equal(state[p][DIRECTION], before[name]), name
+
+
+def test_a_parameter_that_only_the_other_ranks_first_pass_reached(monkeypatch):
+    # Plain gradients (2, -) here and (0, 4) there: g = (1, 2) on average. With g_s = (1, 3),
+    # g_s.g / |g|^2 = 7 / 5 and g_v = (1 - 7/5, 3 - 14/5) = (-2, 1) / 5.
+    first, second, left_out = (nn.Parameter(torch.zeros(1)) for _ in range(3))
+    optimizer = torch.optim.SGD([left_out, second, first], lr=0.1)
+
+    def all_reduce(tensors, op):
+        for tensor, here, there in zip(tensors, [0.0, 2.0], [4.0, 0.0], strict=True):
+            assert tensor.tolist() == [here]  # in the optimizer's order, which all ranks share
+            tensor.fill_((here + there) / 2)
+
+    monkeypatch.setattr('adasap_det.optim.reused_direction.all_reduce_params', all_reduce)
+    reused = ReusedDirection(alpha=ALPHA, reduced=False)
+    reused.collect([first, second], [torch.tensor([2.0]), None])
+    for weight, grad in [(first, 1.0), (second, 3.0), (left_out, 5.0)]:
+        weight.grad = torch.tensor([grad])
+    with reused.around_step(optimizer):
+        optimizer.step()
+    found = torch.cat([optimizer.state[p][DIRECTION] for p in (first, second)])
+    torch.testing.assert_close(found, torch.tensor([-2.0, 1.0]) / 5**0.5)
+    assert DIRECTION not in optimizer.state[left_out]

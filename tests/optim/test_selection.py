@@ -1,9 +1,11 @@
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from adasap_det.optim import Rows
-from adasap_det.optim.selection import candidates, least_important, norm_parameters
+from adasap_det.optim.selection import candidates, check_exclude, least_important, norm_parameters
 
 from ..toy import GroupNormNet, ToyDetector
 
@@ -37,6 +39,31 @@ def test_excluded_and_frozen_parameters_are_no_candidates():
     model.first.bias.requires_grad_(False)
     found = names(model, candidates(model, exclude=('norm.*', '*.weight')))
     assert found == ['out.bias']
+
+
+def test_a_pattern_covers_the_module_that_it_names_and_no_other_of_like_name():
+    model = ToyDetector()
+    left = set(names(model, candidates(model))) - set(
+        names(model, candidates(model, exclude=('inner', 'joint_*')))
+    )
+    assert left == {f'{n}.{k}' for n in ('inner', 'joint_bn') for k in ('weight', 'bias')}
+
+
+def test_patterns_that_match():
+    model = ToyDetector()
+    for parameter in model.stem_bn.parameters():
+        parameter.requires_grad_(False)
+    check_exclude(model, ['*.bias', 'out', 'stem_bn', '*'])
+    check_exclude(model, [])
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'close'), [('iner.*', 'inner'), ('joint_norm', 'joint_bn'), ('?', 'stem.weight')]
+)
+def test_a_pattern_that_matches_nothing_is_named_with_names_close_to_it(pattern, close):
+    words = rf'exclude pattern {re.escape(repr(pattern))} matches no parameter of ToyDetector; '
+    with pytest.raises(ValueError, match=rf'{words}names look like.* {close}\b'):
+        check_exclude(ToyDetector(), ['*.bias', pattern])
 
 
 def test_the_least_important_share_of_the_grouped_parameters():

@@ -1,0 +1,16 @@
+"""Models that recompute activations in the backward pass (activation checkpointing)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def may_recompute(model: nn.Module) -> bool:
+    """Whether a module may recompute its activations in a backward pass of its own.
+
+    OpenMMLab's backbones do so by ``with_cp``; MMEngine's ``activation_checkpointing`` puts another
+    ``forward`` on the modules that it names. One put there for another reason counts too.
+    """
+    return any(
+        getattr(module, 'with_cp', False) or 'forward' in vars(module) for module in model.modules()
+    )
