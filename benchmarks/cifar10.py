@@ -28,9 +28,6 @@ from study import Arm, Run, stages
 CONFIGS = ('benchmarks/configs', 'configs/cifar10')
 HOOK = 'custom_hooks.1'
 METRIC = Metric('top1', 'accuracy/top1', share=False, last_losses=8)
-#: Folder of the benchmark's pictures without corruption.
-CLEAN = 'clean'
-
 
 ARMS = {
     'plain': Arm('pruned'),
@@ -109,15 +106,15 @@ def config(network: str, twin: str) -> str:
 
 
 def build(benchmark: Path, subset: int) -> None:
-    """CIFAR-10-C of a part of the test pictures, and links to these as they are."""
-    if not (benchmark / 'manifest.json').is_file():
-        source = os.path.join(os.environ.get('CIFAR10_ROOT', 'data/cifar10'), 'test')
-        study.call(
-            'make_voc_c', '--layout', 'folder', '--source', source, '--out', str(benchmark),
-            '--subset', str(subset), '--format', 'png', '--quiet',
-            log=benchmark.parent / 'build.log',
-        )  # fmt: skip
-    _link_clean(benchmark, benchmark / CLEAN)
+    """CIFAR-10-C of a part of the test pictures."""
+    if (benchmark / 'manifest.json').is_file():
+        return
+    source = os.path.join(os.environ.get('CIFAR10_ROOT', 'data/cifar10'), 'test')
+    study.call(
+        'make_voc_c', '--layout', 'folder', '--source', source, '--out', str(benchmark),
+        '--subset', str(subset), '--format', 'png', '--quiet',
+        log=benchmark.parent / 'build.log',
+    )  # fmt: skip
 
 
 def train_dense(network: str, out: Path, options: Sequence[str]) -> Path:
@@ -142,23 +139,7 @@ def one(run: Run, out: Path, benchmark: Path, options: Sequence[str]) -> None:
 
 def evaluate(network: str, checkpoint: Path, benchmark: Path) -> None:
     """Clean and corrupted accuracy on the benchmark's pictures."""
-    study.evaluate(
-        config(network, 'dense'), checkpoint, benchmark,
-        options=[f'test_dataloader.dataset.data_root={benchmark / CLEAN}'],
-    )  # fmt: skip
-
-
-def _link_clean(benchmark: Path, folder: Path) -> None:
-    """The clean pictures of the benchmark's subset, as links."""
-    source = Path(os.environ.get('CIFAR10_ROOT', 'data/cifar10')).absolute() / 'test'
-    cell = benchmark / 'fog' / '1'
-    for picture in cell.rglob('*.png'):
-        name = picture.relative_to(cell).with_suffix('')
-        (original,) = source.glob(f'{name}.*')
-        link = folder / f'{name}{original.suffix}'
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.symlink_to(original)
+    study.evaluate(config(network, 'dense'), checkpoint, benchmark)
 
 
 if __name__ == '__main__':
