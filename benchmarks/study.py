@@ -21,7 +21,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from adasap_det.robustness.cells import load_cells
+from adasap_det.robustness.cells import load_results
 from adasap_det.robustness.evaluation.sources import Built
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,7 +123,7 @@ def evaluate(
 
 
 def _check_benchmark(folder: Path, title: str) -> None:
-    for cell in load_cells(folder).values():
+    for cell in load_results(folder).cells.values():
         if cell.corruption and cell.source != title:
             raise SystemExit(
                 f'{folder} holds the evaluation on {cell.source}, not on {title}; '

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS, Registry
@@ -17,6 +16,7 @@ from torch.optim import Optimizer
 
 from adasap_det.engine.evaluate import evaluate
 from adasap_det.engine.input_size import pipeline_input_size
+from adasap_det.first_rank import of_the_first_rank
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
 from adasap_det.optim.scaled_step import is_taken, unscaled_gradients
 from adasap_det.pruning.analysis import find_channel_groups
@@ -292,7 +292,7 @@ class PruningHook(StructureHook):
             self._evaluate(runner, 'before the cut')
         model = bare_model(runner)
         final = self.budget.limit(self._dense['cost'])
-        kept = self.budget.select(
+        chosen = self.budget.select(
             self.groups,
             self.importance.scores(self.groups, model),
             self.budget.cost_model(model, self.groups, input_size=self.input_size),
@@ -301,10 +301,8 @@ class PruningHook(StructureHook):
             min_keep=self.min_keep,
             dense_sizes=self._sizes,
         )
-        # A solver that runs out of time may stop elsewhere on another rank.
-        shared = [kept]
-        broadcast_object_list(shared)
-        kept = shared[0]
+        # Ranks that chose otherwise would have other weights to average.
+        kept = of_the_first_rank(chosen)
         for group in self.groups:
             self.importance.keep(group, kept[group.name])
             self.kept[group.name] = [self.kept[group.name][i] for i in kept[group.name].tolist()]

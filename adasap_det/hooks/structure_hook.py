@@ -83,11 +83,8 @@ def bare_model(runner: Runner) -> nn.Module:
 
 
 def _evaluates(runner: Runner) -> bool:
-    """Whether the runner is there to validate or test; an output layer must not be random then."""
-    loops = (runner._val_loop, runner._test_loop)
-    return not isinstance(runner._train_loop, BaseLoop) and any(
-        isinstance(loop, BaseLoop) for loop in loops
-    )
+    """Whether the runner does not train; no output layer must be random then."""
+    return not isinstance(runner._train_loop, BaseLoop)
 
 
 def averaged_models(runner: Runner) -> list[nn.Module]:

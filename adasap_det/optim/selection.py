@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatch
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm, _InstanceNorm
 from torch import Tensor, nn
+
+from adasap_det.name_patterns import matches
 
 from .perturbation import Rows
 
@@ -52,7 +53,7 @@ def candidates(
     return [
         p
         for name, p in model.named_parameters()
-        if p.requires_grad and (among is None or id(p) in among) and not _matches(name, exclude)
+        if p.requires_grad and (among is None or id(p) in among) and not matches(name, exclude)
     ]
 
 
@@ -68,7 +69,7 @@ def check_exclude(model: nn.Module, exclude: Sequence[str]) -> None:
     """
     names = [name for name, _ in model.named_parameters()]
     for pattern in exclude:
-        if any(_matches(name, [pattern]) for name in names):
+        if any(matches(name, [pattern]) for name in names):
             continue
         known = [*(name for name, _ in model.named_modules() if name), *names]
         close = difflib.get_close_matches(pattern, known, n=4, cutoff=0.5) or names[:4]
@@ -76,11 +77,6 @@ def check_exclude(model: nn.Module, exclude: Sequence[str]) -> None:
             f'optim_wrapper.exclude pattern {pattern!r} matches no parameter of '
             f'{type(model).__name__}; names look like {", ".join(close)}'
         )
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern names a parameter or a module around it, as in PruningHook's exclude."""
-    return any(fnmatch(name, p) or fnmatch(name, f'{p}.*') for p in patterns)
 
 
 def least_important(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatch
 from itertools import islice
 from typing import Any
 
@@ -13,6 +12,8 @@ import torch
 import torch_pruning as tp
 from mmengine.logging import print_log
 from torch import Tensor, nn
+
+from adasap_det.name_patterns import matches
 
 from .channels import ChannelAnalysis, ChannelGroup
 from .cost import COUNTED
@@ -112,11 +113,6 @@ def find_channel_groups(
         reasons = '; '.join(f'{k}: {v}' for k, v in analysis.kept_whole.items()) or 'no layers'
         raise ValueError(f'no channel of the model can be pruned ({reasons})')
     return analysis
-
-
-def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern names ``name`` or a module around it."""
-    return any(fnmatch(name, p) or fnmatch(name, f'{p}.*') for p in patterns)
 
 
 def _frozen_by_the_model(shadow: nn.Module, graph: tp.DependencyGraph) -> list[str]:

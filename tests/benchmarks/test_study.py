@@ -3,7 +3,7 @@
 import pytest
 
 from adasap_det.robustness.benchmark.manifest import Manifest, manifest_bytes
-from adasap_det.robustness.cells import Cell, save_cell
+from adasap_det.robustness.cells import Cell, DatasetInfo, ModelInfo, save_cell, save_model
 
 
 @pytest.fixture
@@ -35,7 +35,10 @@ def test_an_evaluation_on_another_benchmark_is_not_taken_for_this_one(
 
     study.evaluate('c.py', checkpoint, second)
     assert len(calls) == 1  # What was stopped goes on: the tool itself looks at each cell.
-    (folder / 'model.json').write_text('{}')
+    data = DatasetInfo('VOCDataset', 'val.txt', 3, ('a',))
+    save_model(folder, ModelInfo('n', 'c.py', 'x.pth', '0' * 64, 1, 1, None, None, None, data))
+    # Left over from an earlier run, and no part of the results.
+    save_cell(folder, Cell('snow', 1, 'benchmark old, seed 3', 3, {'AP50': 0.3}, conditions='old'))
     study.evaluate('c.py', checkpoint, first)
     assert len(calls) == 1
     with pytest.raises(SystemExit, match=r'robustness holds .* first, seed 3, not on .* second'):

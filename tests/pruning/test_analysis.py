@@ -11,7 +11,6 @@ from adasap_det.pruning import (
     find_channel_groups,
     select_channels,
 )
-from adasap_det.pruning.analysis import matches
 from adasap_det.pruning.cost import params_cost
 
 from ..toy import FlattenNet, GroupedNet, GroupNormNet, SharedHeadNet, ToyDetector, toy_batch
@@ -409,13 +408,6 @@ def test_exclude_by_a_bare_parameter():
 def test_an_exclude_pattern_that_matches_nothing():
     with pytest.raises(ValueError, match=r"'inner\.conv' matches no layer .* stem, inner, back"):
         analyse(ToyDetector(), exclude=['inner', 'inner.conv'])
-
-
-def test_matches():
-    assert matches('backbone.layer1.conv', ['backbone'])
-    assert matches('backbone.layer1.conv', ['*.conv'])
-    assert not matches('backbone2', ['backbone'])
-    assert not matches('backbone', [])
 
 
 # ------------------------------------------------------------------ after a cut

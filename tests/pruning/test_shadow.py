@@ -40,6 +40,33 @@ def wrapped_by_compile(model):
     model[0].forward = torch.compile(model[0].forward, backend='eager')
 
 
+def test_a_compiled_module_runs_the_copys_layers():
+    """It makes its own forward, around what it has compiled, in the copy as well."""
+    model = nn.Sequential(torch.compile(nn.Linear(3, 2, bias=False), backend='eager'))
+    shadow = shadow_of(model)
+    with torch.no_grad():
+        shadow[0].weight.copy_(torch.eye(2, 3))
+    assert shadow(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[1.0, 2.0]]
+
+
+def test_other_methods_that_were_wrapped_run_the_copys_layers_too():
+    """MMEngine compiles the method that ``compile=dict(target=...)`` names."""
+
+    class Detector(nn.Linear):
+        def forward(self, x):
+            return self.extract_feat(x)
+
+        def extract_feat(self, x):
+            return nn.functional.linear(x, self.weight)
+
+    model = Detector(1, 1)
+    model.extract_feat = torch.compile(model.extract_feat, backend='eager')
+    shadow = shadow_of(model)
+    with torch.no_grad():
+        shadow.weight.fill_(3.0)
+    assert shadow(torch.ones(1, 1)).item() == 3.0
+
+
 @pytest.mark.parametrize('wrap', [wrapped_by_checkpointing, wrapped_by_compile])
 def test_a_copy_runs_its_own_layers_and_the_model_stays_wrapped(wrap):
     model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.ReLU())

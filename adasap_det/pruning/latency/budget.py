@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from adasap_det.first_rank import of_the_first_rank
 from adasap_det.registry import BUDGETS
 
 from ..budget_types import Budget
@@ -103,7 +104,7 @@ class LatencyBudget(Budget):
                 path = self._save(device)
                 print_log(f'Layers were timed; their times are kept in {path}', logger='current')
         # Ranks that measured for themselves would cut differently.
-        cost = _of_the_main_process(cost)
+        cost = of_the_first_rank(cost)
         self._measured = model, forward
         return cost
 
@@ -125,7 +126,7 @@ class LatencyBudget(Budget):
         def choose() -> dict[str, Tensor]:
             # A solver that runs out of time may stop elsewhere on another rank, and what is timed
             # next is one choice.
-            return _of_the_main_process(
+            return of_the_first_rank(
                 select_by_knapsack(groups, scores, cost, limit=limit, **options)
             )
 
@@ -140,7 +141,7 @@ class LatencyBudget(Budget):
                 break
             # As a share of the model's own time at the same moment: the machine's speed drifts.
             share = time_left(model, groups, kept, forward) if is_main_process() else None
-            predicted, measured = cost.cost(counts), _of_the_main_process(share) * cost.cost()
+            predicted, measured = cost.cost(counts), of_the_first_rank(share) * cost.cost()
             print_log(
                 f'Chosen for {self.written(limit)}: predicted {self.written(predicted)}, '
                 f'measured {self.written(measured)}',
@@ -169,9 +170,3 @@ class LatencyBudget(Budget):
         if device not in self._tables:
             self._tables[device] = open_table(self.path, device=device, any_device=self.any_device)
         return self._tables[device]
-
-
-def _of_the_main_process(value: Any) -> Any:
-    shared = [value]
-    broadcast_object_list(shared)
-    return shared[0]

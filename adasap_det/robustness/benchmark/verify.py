@@ -148,7 +148,7 @@ def check_clean(
         unit='pictures',
     )  # fmt: skip
     if bad:
-        raise other_picture(min(bad)[0], out)
+        raise other_picture(*min(bad), out)
 
 
 def _check(

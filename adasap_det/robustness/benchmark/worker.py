@@ -92,7 +92,7 @@ def build_image(task: ImageTask) -> ImageResult:
     except PictureError as error:
         return ImageResult(task.image_id, problem=str(error))
     if task.source_sha256 not in (None, source_sha256):
-        raise other_picture(task.source, out)
+        raise other_picture(task.source, 'changed', out)
 
     def finish(cell: Cell, rgb: np.ndarray) -> tuple[Cell, Stamp]:
         data = _encode(rgb, task.options)
@@ -130,11 +130,14 @@ def measure_image(task: ImageTask) -> list[int] | None:
     ]
 
 
-def other_picture(source: str, out: Path) -> BenchmarkError:
-    """What to say of a source that has changed under a benchmark."""
+def other_picture(source: str, complaint: str, out: Path) -> BenchmarkError:
+    """What to say of a clean picture that is ``'changed'`` or ``'missing'`` under a benchmark."""
+    what = {
+        'changed': 'is not the picture that the rest of the benchmark was made of',
+        'missing': 'cannot be read, and the rest of the benchmark was made of it',
+    }[complaint]
     return BenchmarkError(
-        f'{source} is not the picture that the rest of the benchmark was made of; restore it, or '
-        f'build anew with --overwrite, or with {out} deleted'
+        f'{source} {what}; restore it, or build anew with --overwrite, or with {out} deleted'
     )
 
 
@@ -146,9 +149,10 @@ def check_sources(out: str, expected: list[tuple[str, str]]) -> tuple[int, list[
         try:
             found = hashlib.sha256(Path(source).read_bytes()).hexdigest()
         except OSError:
-            found = 'missing'
+            bad.append((source, 'missing'))
+            continue
         if found != sha256:
-            bad.append((source, 'missing' if found == 'missing' else 'changed'))
+            bad.append((source, 'changed'))
     return len(expected), bad
 
 

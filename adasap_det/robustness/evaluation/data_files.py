@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from adasap_det.engine.type_name import type_name
 from adasap_det.robustness.evaluation.sources import images_folder, is_folder, leaves
 
 
@@ -29,8 +30,7 @@ def data_digest(dataset: Mapping[str, Any]) -> str:
 
 def _parts(leaf: Mapping[str, Any]) -> Iterator[bytes]:
     root = Path(leaf.get('data_root') or '')
-    ann_file = leaf.get('ann_file')
-    listed = root / ann_file if isinstance(ann_file, str) and ann_file else None
+    listed = _list_file(leaf, root)
     if listed is not None and listed.is_file():
         data = listed.read_bytes()
         yield data
@@ -42,6 +42,15 @@ def _parts(leaf: Mapping[str, Any]) -> Iterator[bytes]:
             subfolders.sort()
             yield os.path.relpath(folder, images).encode()
             yield '\n'.join(sorted(files)).encode()
+
+
+def _list_file(leaf: Mapping[str, Any], root: Path) -> Path | None:
+    ann_file = leaf.get('ann_file')
+    if isinstance(ann_file, str) and ann_file:
+        return root / ann_file
+    # Where mmpretrain looks for the labels of a flat folder.
+    split = root / 'meta' / f'{leaf.get("split")}.txt'
+    return split if type_name(leaf) == 'ImageNet' and split.is_file() else None
 
 
 def _voc_annotations(leaf: Mapping[str, Any], root: Path, names: list[str]) -> Iterator[bytes]:

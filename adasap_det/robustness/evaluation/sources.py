@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
+import functools
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -105,7 +108,6 @@ class Built:
         self.folder = Path(folder)
         self.manifest = read_manifest(self.folder)
         self._listings: dict[str, Listing] = {}
-        self._lists = tempfile.TemporaryDirectory(prefix='adasap_det-lists-')
 
     @property
     def title(self) -> str:
@@ -175,9 +177,16 @@ class Built:
             if name in self.manifest.images
         ]
         digest = hashlib.sha256(''.join(lines).encode()).hexdigest()
-        path = Path(self._lists.name) / f'{digest}.txt'
+        path = self._lists / f'{digest}.txt'
         path.write_text(''.join(lines), 'utf-8')
         leaf['ann_file'] = str(path)
+
+    @functools.cached_property
+    def _lists(self) -> Path:
+        """A folder for lists of cells; it goes with the process."""
+        folder = tempfile.mkdtemp(prefix='adasap_det-lists-')
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
 
     def _listing(self, leaf: DatasetConfig) -> Listing:
         text = json.dumps(leaf, sort_keys=True, default=str)

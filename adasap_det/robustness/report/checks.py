@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from adasap_det.robustness.cells import ModelResults
+from adasap_det.robustness.evaluation.class_names import distinct
 
 # As an evaluation names its source: 'on the fly, seed 0' or 'benchmark VOC2007-C, seed 0'.
 _SEED = re.compile(r'.*\bseed (-?\d+)$')
@@ -101,12 +103,18 @@ def _check_fraction(what: str, value: float | None) -> None:
         raise ValueError(f'{what} is {value!r}, not a fraction in [0, 1] or null')
 
 
+def _split(split: str) -> str:
+    """A list's path, or the name of an image folder: earlier versions had its path, which is
+    another on every machine."""
+    return split if Path(split).suffix else Path(split).name
+
+
 def _conditions(mine: ModelResults, first: ModelResults) -> Iterable[tuple[str, Any, Any]]:
     pairs = [(r.model.dataset, r.cells[None, 0]) for r in (mine, first)]
     (data, cell), (first_data, first_cell) = pairs
     yield 'the data set', data.type, first_data.type
-    yield 'the split', data.split, first_data.split
-    yield 'the classes', list(data.classes), list(first_data.classes)
+    yield 'the split', _split(data.split), _split(first_data.split)
+    yield 'the classes', list(distinct(data.classes)), list(distinct(first_data.classes))
     yield 'the number of images', cell.images, first_cell.images
     mine_seed, first_seed = seeds(mine), seeds(first)
     if mine_seed and first_seed:

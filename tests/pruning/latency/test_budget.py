@@ -1,5 +1,6 @@
 import pytest
 
+from adasap_det import first_rank
 from adasap_det.pruning import LatencyBudget, find_channel_groups
 from adasap_det.pruning.importance import MagnitudeImportance
 from adasap_det.pruning.latency import budget as budget_file
@@ -118,7 +119,7 @@ def test_every_choice_is_the_first_ranks(chosen, monkeypatch):
             objects[0] = {name: channels[:1] for name, channels in objects[0].items()}
             firsts.append(objects[0])
 
-    monkeypatch.setattr(budget_file, 'broadcast_object_list', share)
+    monkeypatch.setattr(first_rank, 'broadcast_object_list', share)
     monkeypatch.setattr(
         budget_file, 'time_left', lambda model, groups, kept, forward: timed.append(kept) or 0.62
     )

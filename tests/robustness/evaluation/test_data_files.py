@@ -60,6 +60,17 @@ def test_of_image_folders_the_names_of_their_own_files(tmp_path):
     assert data_digest(config) != before
 
 
+def test_of_a_flat_imagenet_the_list_with_its_labels(tmp_path):
+    for name in ('val', 'meta'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'val/a.JPEG').write_bytes(b'')
+    config = dict(type='ImageNet', data_root=str(tmp_path), split='val')
+    (tmp_path / 'meta/val.txt').write_text('a.JPEG 0\n')
+    before = data_digest(config)
+    (tmp_path / 'meta/val.txt').write_text('a.JPEG 1\n')
+    assert data_digest(config) != before
+
+
 def test_what_is_not_on_a_local_disk_does_not_count():
     config = dict(type='CocoDataset', data_root='s3://b/', ann_file='a.json')
     assert data_digest(config) == data_digest({**config, 'ann_file': 'b.json'})

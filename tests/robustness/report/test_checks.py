@@ -5,6 +5,7 @@ import json
 import pytest
 
 from adasap_det.robustness.cells import load_results
+from adasap_det.robustness.report.checks import check_comparable
 from adasap_det.robustness.report.comparison import compare
 
 from .folders import CLASSES, make_results, write_cell
@@ -54,6 +55,24 @@ def test_different_data_sets_do_not_compare(tmp_path, model, key, value):
     (folder / 'model.json').write_text(json.dumps(text), 'utf-8')
     with pytest.raises(ValueError, match=f"of 'other' is '{value}', that of 'first' is '{first}'"):
         compare([model('first'), load_results(folder)])
+
+
+@pytest.mark.parametrize(
+    ('key', 'old', 'new'),
+    [
+        ('split', '/data/imagenet/val', 'val'),
+        ('classes', ['crane', 'dog', 'crane'], ['crane (0)', 'dog', 'crane (2)']),
+    ],
+)
+def test_results_of_an_earlier_version_compare_with_new_ones(tmp_path, key, old, new):
+    found = []
+    for name, value in (('old', old), ('new', new)):
+        folder = make_results(tmp_path / name, name, classes=('a', 'b', 'c'))
+        text = json.loads((folder / 'model.json').read_text('utf-8'))
+        text['dataset'][key] = value
+        (folder / 'model.json').write_text(json.dumps(text), 'utf-8')
+        found.append(load_results(folder))
+    check_comparable(found, ['old', 'new'], 'AP50')
 
 
 def test_cells_of_one_model_have_the_same_pictures(tmp_path):
