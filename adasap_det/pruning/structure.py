@@ -48,8 +48,8 @@ def describe(
         dense_channels: How many the dense model had.
 
     Returns:
-        ``format``, ``shapes`` (every tensor's, by name), ``cut`` (see :func:`cut_dims`), ``kept``
-        and ``dense_channels``.
+        ``format``, ``shapes`` (every tensor's, by name), ``cut`` (dimensions that have lost
+        channels, by tensor), ``kept`` and ``dense_channels``.
     """
     return {
         'format': FORMAT_VERSION,
