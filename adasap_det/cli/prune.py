@@ -212,8 +212,14 @@ def _device(args: argparse.Namespace) -> torch.device:
 
 
 def pruned_config(cfg: Config, checkpoint: Path) -> Config:
-    """A config that loads a pruned checkpoint, to test it or to train it on without more cuts."""
+    """A config that loads a pruned checkpoint, to test it or to train it on without more cuts.
+
+    It has no work_dir, so that fine-tuning gets a folder of its own: in the dense run's it would
+    write over the dense checkpoints, and resume from them.
+    """
     pruned = copy.deepcopy(cfg)
+    for key in ('work_dir', 'launcher'):  # of this command, or of the dense run
+        pruned.pop(key, None)
     pruned.load_from, pruned.resume = str(checkpoint.resolve()), False
     hooks = [h for h in cfg.get('custom_hooks') or [] if type_name(h) != 'PruningHook']
     pruned.custom_hooks = hooks
