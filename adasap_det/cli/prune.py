@@ -34,6 +34,7 @@ from adasap_det.engine.load import load_model, save_pruned
 from adasap_det.engine.losses import batch_losses, mean_loss, some_batches
 from adasap_det.engine.preflight import check_data
 from adasap_det.engine.type_name import type_name
+from adasap_det.optim.replay import RandomState, same_randomness
 from adasap_det.pruning import count_macs, count_params, find_channel_groups
 from adasap_det.pruning.channels import ChannelAnalysis
 from adasap_det.pruning.importance import Importance
@@ -244,10 +245,16 @@ def _write_sensitivity(
     console: Console,
 ) -> None:
     name = args.metric or 'loss'
-    whole = measure(model)
+    state = RandomState.capture()
+
+    def repeatable(model: nn.Module) -> float:
+        with same_randomness(state):  # two-stage heads draw the samples of their loss
+            return measure(model)
+
+    whole = repeatable(model)
     found: list[Sensitivity] = list(
         track(
-            sensitivity(model, analysis.groups, importance, measure, round_to=args.round_to),
+            sensitivity(model, analysis.groups, importance, repeatable, round_to=args.round_to),
             total=len(SHARES) * len(analysis.groups),
             description='cutting each group alone',
             console=console,

@@ -6,14 +6,17 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from rich.console import Console
 
 from adasap_det.cli import prune, train
 from adasap_det.cli.common import load_config
 from adasap_det.cli.test import main as run_test
 from adasap_det.engine.evaluate import validation_metric
 from adasap_det.engine.load import load_model
-from adasap_det.pruning import count_macs
+from adasap_det.pruning import MagnitudeImportance, count_macs, find_channel_groups
 from adasap_det.pruning.latency.device import device_identity
+
+from ..toy import ToyDetector
 
 SIZE = ['--input-size', '96', '96']
 
@@ -153,6 +156,21 @@ def test_sensitivity(trained, tmp_path):
     assert len(groups) > 5
     assert {row['value'] for row in found['groups']} != {found['loss']}
     assert (out / 'sensitivity.svg').stat().st_size > 1000
+
+
+def test_what_heads_draw_is_the_same_at_each_measurement(tmp_path):
+    model = ToyDetector()
+    analysis = find_channel_groups(model, input_size=(6, 6))
+    args = prune._parser().parse_args(['config', 'checkpoint', '--round-to', '2'])
+
+    def drawn(_):
+        return float(torch.rand(()))
+
+    prune._write_sensitivity(
+        args, model, analysis, MagnitudeImportance(), drawn, tmp_path, Console(quiet=True)
+    )
+    found = json.loads((tmp_path / 'sensitivity.json').read_text())
+    assert {row['value'] for row in found['groups']} == {found['loss']}
 
 
 @pytest.mark.slow
