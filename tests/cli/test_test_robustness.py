@@ -14,6 +14,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import make_voc_c, test_robustness
 from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning.latency.device import cpu_name
 from adasap_det.robustness.cells import load_cells, load_results
 from adasap_det.robustness.evaluation import sweep
 
@@ -84,6 +85,8 @@ def test_describes_the_model(config, checkpoint, tmp_path):
     assert model.input_size == (128, 128)
     assert model.macs > 10_000_000
     assert model.latency_ms > 0
+    # Another model of CPU with as many threads is another device.
+    assert model.device == f'{cpu_name()}, {torch.get_num_threads()} threads'
 
 
 def test_the_model_is_described_before_the_cells_and_recorded_after_them(
