@@ -34,6 +34,7 @@ from adasap_det.engine.load import load_model, save_pruned
 from adasap_det.engine.losses import batch_losses, mean_loss, some_batches
 from adasap_det.engine.preflight import check_data
 from adasap_det.engine.type_name import type_name
+from adasap_det.optim.replay import RandomState, same_randomness
 from adasap_det.pruning import count_macs, count_params, find_channel_groups
 from adasap_det.pruning.channels import ChannelAnalysis
 from adasap_det.pruning.importance import Importance
@@ -212,8 +213,14 @@ def _device(args: argparse.Namespace) -> torch.device:
 
 
 def pruned_config(cfg: Config, checkpoint: Path) -> Config:
-    """A config that loads a pruned checkpoint, to test it or to train it on without more cuts."""
+    """A config that loads a pruned checkpoint, to test it or to train it on without more cuts.
+
+    It has no work_dir, so that fine-tuning gets a folder of its own: in the dense run's it would
+    write over the dense checkpoints, and resume from them.
+    """
     pruned = copy.deepcopy(cfg)
+    for key in ('work_dir', 'launcher'):  # of this command, or of the dense run
+        pruned.pop(key, None)
     pruned.load_from, pruned.resume = str(checkpoint.resolve()), False
     hooks = [h for h in cfg.get('custom_hooks') or [] if type_name(h) != 'PruningHook']
     pruned.custom_hooks = hooks
@@ -238,10 +245,16 @@ def _write_sensitivity(
     console: Console,
 ) -> None:
     name = args.metric or 'loss'
-    whole = measure(model)
+    state = RandomState.capture()
+
+    def repeatable(model: nn.Module) -> float:
+        with same_randomness(state):  # two-stage heads draw the samples of their loss
+            return measure(model)
+
+    whole = repeatable(model)
     found: list[Sensitivity] = list(
         track(
-            sensitivity(model, analysis.groups, importance, measure, round_to=args.round_to),
+            sensitivity(model, analysis.groups, importance, repeatable, round_to=args.round_to),
             total=len(SHARES) * len(analysis.groups),
             description='cutting each group alone',
             console=console,

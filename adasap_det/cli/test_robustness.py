@@ -197,8 +197,9 @@ def _sweep(
     runner = build_runner(cfg)
     sweep = Sweep(runner, cfg, out=out, source=source, grid=grid, name=name)
     sweep.load()
-    cells = sweep.run()
     model = sweep.describe(config=args.config, checkpoint=args.checkpoint)
+    cells = sweep.run()
+    sweep.record(model)
     if others:
         evaluate_shifted(sweep, others, num_classes=len(model.dataset.classes))
     sweep.paint(args.pictures)

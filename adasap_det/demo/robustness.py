@@ -87,7 +87,10 @@ def sweep(
         say=say,
     )
     run.load()
+    model = run.describe(
+        config=str(cfg.filename), checkpoint=str(checkpoint), latency_ms=latency_ms
+    )
     cells = run.run()
-    run.describe(config=str(cfg.filename), checkpoint=str(checkpoint), latency_ms=latency_ms)
+    run.record(model)
     run.paint(1)
     return summarise(cells, grid=grid(settings))

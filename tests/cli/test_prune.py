@@ -6,13 +6,17 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from rich.console import Console
 
 from adasap_det.cli import prune, train
+from adasap_det.cli.common import load_config
 from adasap_det.cli.test import main as run_test
 from adasap_det.engine.evaluate import validation_metric
 from adasap_det.engine.load import load_model
-from adasap_det.pruning import count_macs
+from adasap_det.pruning import MagnitudeImportance, count_macs, find_channel_groups
 from adasap_det.pruning.latency.device import device_identity
+
+from ..toy import ToyDetector
 
 SIZE = ['--input-size', '96', '96']
 
@@ -64,6 +68,17 @@ def test_prunes_tests_and_fine_tunes(trained, tmp_path, capsys):
     tuned = torch.load(tmp_path / 'tuned' / 'iter_2.pth', weights_only=True)
     shapes = {name: tensor.shape for name, tensor in tuned['state_dict'].items()}
     assert shapes == {name: tensor.shape for name, tensor in small.state_dict().items()}
+
+
+def test_the_written_config_trains_in_a_folder_of_its_own(tmp_path):
+    """Not in the dense run's, over its checkpoints; nor with the launcher of this command."""
+    dense = Config(dict(work_dir='work_dirs/dense', launcher='pytorch', model=dict(type='SSD')))
+    path = tmp_path / 'epoch_2_pruned.py'
+    prune.pruned_config(dense, path.with_suffix('.pth')).dump(path)
+    assert not {'work_dir', 'launcher'} & set(Config.fromfile(path))
+    cfg = load_config(train._parser().parse_args([str(path)]))
+    assert cfg.work_dir == './work_dirs/epoch_2_pruned'
+    assert (dense.work_dir, dense.launcher) == ('work_dirs/dense', 'pytorch')
 
 
 @pytest.mark.slow
@@ -141,6 +156,21 @@ def test_sensitivity(trained, tmp_path):
     assert len(groups) > 5
     assert {row['value'] for row in found['groups']} != {found['loss']}
     assert (out / 'sensitivity.svg').stat().st_size > 1000
+
+
+def test_what_heads_draw_is_the_same_at_each_measurement(tmp_path):
+    model = ToyDetector()
+    analysis = find_channel_groups(model, input_size=(6, 6))
+    args = prune._parser().parse_args(['config', 'checkpoint', '--round-to', '2'])
+
+    def drawn(_):
+        return float(torch.rand(()))
+
+    prune._write_sensitivity(
+        args, model, analysis, MagnitudeImportance(), drawn, tmp_path, Console(quiet=True)
+    )
+    found = json.loads((tmp_path / 'sensitivity.json').read_text())
+    assert {row['value'] for row in found['groups']} == {found['loss']}
 
 
 @pytest.mark.slow

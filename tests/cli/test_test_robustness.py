@@ -14,7 +14,9 @@ from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import make_voc_c, test_robustness
 from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning.latency.device import cpu_name
 from adasap_det.robustness.cells import load_cells, load_results
+from adasap_det.robustness.evaluation import sweep
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,6 +85,25 @@ def test_describes_the_model(config, checkpoint, tmp_path):
     assert model.input_size == (128, 128)
     assert model.macs > 10_000_000
     assert model.latency_ms > 0
+    # Another model of CPU with as many threads is another device.
+    assert model.device == f'{cpu_name()}, {torch.get_num_threads()} threads'
+
+
+def test_the_model_is_described_before_the_cells_and_recorded_after_them(
+    config, checkpoint, tmp_path, monkeypatch
+):
+    """What fails costs no hours, and model.json marks an evaluation that is finished."""
+    steps = []
+    for step in ('describe_model', 'save_cell', 'save_model'):
+        real = getattr(sweep, step)
+
+        def noted(*args, step=step, real=real, **options):
+            steps.append(step)
+            return real(*args, **options)
+
+        monkeypatch.setattr(sweep, step, noted)
+    assert run(config, checkpoint, tmp_path, '--corruptions', 'fog', '--severities', '1') == 0
+    assert steps == ['describe_model', 'save_cell', 'save_cell', 'save_model']
 
 
 def test_goes_on_where_it_was_and_says_why_it_repeats(config, checkpoint, tmp_path, capsys):

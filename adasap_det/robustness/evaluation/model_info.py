@@ -14,6 +14,7 @@ from torch import nn
 from adasap_det.engine.latency import measure_latency
 from adasap_det.engine.unwrap import unwrap
 from adasap_det.pruning import count_macs, count_params
+from adasap_det.pruning.latency.device import cpu_name
 from adasap_det.robustness.cells import DatasetInfo, LayerChannels, ModelInfo
 
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
@@ -94,7 +95,7 @@ def describe_model(
         macs=macs,
         input_size=input_size,
         latency_ms=latency,
-        device=f'cpu, {torch.get_num_threads()} threads' if latency is not None else None,
+        device=f'{cpu_name()}, {torch.get_num_threads()} threads' if latency is not None else None,
         dataset=dataset,
         channels=layer_channels(bare, MODELS.build(cfg.model)),
         conditions=conditions,

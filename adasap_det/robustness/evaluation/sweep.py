@@ -126,7 +126,7 @@ class Sweep:
     def describe(
         self, *, config: str, checkpoint: str, latency_ms: float | None = None
     ) -> ModelInfo:
-        """Count and time the model and write ``model.json``, in the main process.
+        """Count and time the model; it may be done before :meth:`run`, whose hours it can save.
 
         MACs and latency are those of the size that the training pipeline resizes to, or, where it
         does not, of the first test picture.
@@ -142,7 +142,7 @@ class Sweep:
             height, width = dataset[0]['inputs'].shape[-2:]
             size = (int(height), int(width))
         leaf = next(leaves(self.cfg.test_dataloader.dataset))
-        model = describe_model(
+        return describe_model(
             self.cfg,
             self.runner.model,
             name=self.name,
@@ -159,9 +159,12 @@ class Sweep:
             latency_ms=latency_ms,
             conditions=self.conditions,
         )
+
+    def record(self, model: ModelInfo) -> None:
+        """Write ``model.json``, in the main process, after :meth:`run`: it marks results that are
+        whole."""
         if is_main_process():
             save_model(self.out, model)
-        return model
 
     def paint(self, number: int, *, severity: int = 3) -> None:
         """Paint what is predicted on the first pictures of the clean cell and of each corruption.
