@@ -67,10 +67,31 @@ def test_usage_errors_are_one_line(config, checkpoint, tmp_path, capsys, options
 
 
 def test_a_file_that_differs_is_not_passed_off(config, checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export, 'check', lambda *_: 0.5)
+    monkeypatch.setattr(export, 'check', lambda *_: (0.5, ''))
     options = ['--input-size', '96', '96']
     assert export.main([str(config), checkpoint, str(tmp_path / 'net.onnx'), *options]) == 2
     assert 'differs from PyTorch by 0.5' in capsys.readouterr().err
+
+
+@pytest.fixture
+def untrained(config, tmp_path):
+    """A network whose scores are all the same but for rounding."""
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    path = tmp_path / 'untrained.pth'
+    torch.save({'state_dict': MODELS.build(Config.fromfile(config).model).state_dict()}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ('threshold', 'words'),
+    [(0.0, ', 20 detections compared\n'), (0.99, ', 0 detections compared: give --image')],
+)
+def test_detections_of_equal_scores_and_none(config, untrained, tmp_path, capsys, threshold, words):
+    config.write_text(config.read_text() + f"model['test_cfg']['score_thr'] = {threshold}\n")
+    command = [str(config), untrained, str(tmp_path / 'net.onnx'), '--input-size', '96', '96']
+    assert export.main([*command, '--nms']) == 0
+    assert words in capsys.readouterr().out
 
 
 class FrozenBatch(nn.Module):
