@@ -21,7 +21,8 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
-from adasap_det.deploy import export_onnx, make_graph
+from adasap_det.deploy import DecodedDetector, export_onnx, make_graph
+from adasap_det.deploy.detections import detections_difference
 from adasap_det.deploy.onnx_export import (
     OPSET,
     largest_difference,
@@ -97,21 +98,42 @@ def _export(args: argparse.Namespace) -> None:
         names=DETECTIONS if args.nms else None,
     )
     picture = sample(size) if args.image is None else read_picture(args.image, size)
-    difference = check(graph, path, picture)
+    batches = [picture]
+    if args.dynamic_batch:
+        # Different pictures: the same one three times would look right in any order of values.
+        batches.append(torch.cat([picture, sample(size, 3)[1:]]))
     describe(path, cfg, meta, size, names, dynamic_batch=args.dynamic_batch)
-    print(f'{path}: largest difference from PyTorch {difference:.2g}')
-    if not difference <= TOLERANCE:
-        raise UsageError(
-            f'{path} differs from PyTorch by {difference:.2g}, more than {TOLERANCE:g}; do not '
-            f'deploy it'
-        )
+    for images in batches:
+        on = f' on a batch of {len(images)}' if len(images) > 1 else ''
+        remedy = '; export without --dynamic-batch' if on else ''
+        difference, found = check(graph, path, images)
+        print(f'{path}: largest difference from PyTorch {difference:.2g}{on}{found}')
+        if not difference <= TOLERANCE:
+            raise UsageError(
+                f'{path} differs from PyTorch by {difference:.2g}{on}, more than {TOLERANCE:g}; '
+                f'do not deploy it{remedy}'
+            )
 
 
-def check(graph: nn.Module, path: Path, picture: Tensor) -> float:
-    """Largest difference between PyTorch and onnxruntime on a picture."""
+def check(graph: nn.Module, path: Path, images: Tensor) -> tuple[float, str]:
+    """Compare onnxruntime with PyTorch on a batch.
+
+    Returns:
+        The largest difference, infinite where onnxruntime cannot run the file, and says so; and
+        of a graph with NMS how many detections there were to compare.
+    """
+    try:
+        theirs = onnx_outputs(onnx_session(path), images)
+    except Exception as error:  # onnxruntime's errors have no base of their own
+        print(f'onnxruntime: {error}', file=sys.stderr)
+        return float('inf'), ''
+    if isinstance(graph, DecodedDetector):
+        found = f', {len(theirs[1])} detections compared'
+        if not len(theirs[1]):
+            found += ': give --image a picture with objects for a check of boxes'
+        return detections_difference(graph, images, theirs), found
     with torch.no_grad():
-        ours = graph(picture)
-    return largest_difference(ours, onnx_outputs(onnx_session(path), picture))
+        return largest_difference(graph(images), theirs), ''
 
 
 def read_picture(file: str, size: tuple[int, int]) -> Tensor:

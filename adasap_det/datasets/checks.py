@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from mmengine.fileio import list_from_file
 from PIL import Image, UnidentifiedImageError
 
 __all__ = ['LayoutReport', 'VOCSplit', 'check_voc_layout', 'voc_splits']
@@ -81,6 +82,8 @@ def voc_splits(dataset_cfg: Mapping[str, Any]) -> Iterator[VOCSplit]:
     data_root = Path(dataset_cfg.get('data_root') or '')
     prefix = dataset_cfg.get('data_prefix') or {}
     classes = (dataset_cfg.get('metainfo') or {}).get('classes')
+    if isinstance(classes, str):
+        classes = _class_file(name, classes)
     if classes is None and name.endswith('VOCDataset'):
         from mmdet.datasets import VOCDataset
 
@@ -172,6 +175,18 @@ def _as_splits(
     if list_file is not None or classes is not None:
         raise ValueError('list_file and classes go with a folder; a config or a split has its own')
     return list(voc_splits(source)) if isinstance(source, Mapping) else list(source)
+
+
+def _class_file(kind: str, file: str) -> list[str]:
+    """Names from a text file, one a line, read as MMEngine's data sets read it."""
+    try:
+        return list_from_file(file)
+    except (TypeError, FileNotFoundError):
+        raise ValueError(
+            f'metainfo.classes of {kind} is {file!r}, and there is no such file; give a file with '
+            f"one class a line, or the names themselves: classes=('cat', 'dog'), and ('cat',) for "
+            f'one'
+        ) from None
 
 
 def _read_list(split: VOCSplit) -> list[str]:

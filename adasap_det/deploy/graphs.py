@@ -88,7 +88,10 @@ class DecodedDetector(nn.Module):
         self.min_size = float(cfg.get('min_bbox_size', -1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        boxes, scores = self.candidates(images)
+        return self.select(*self.candidates(images))
+
+    def select(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Outputs of the candidates: boxes ``(P, 4)``, scores ``(P, C)``."""
         kept = NonMaxSuppression.apply(boxes[None], scores.t()[None], self.iou_threshold, self.most)
         labels, places = kept[:, 1], kept[:, 2]
         values, order = scores[places, labels].sort(descending=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,9 @@ def export_onnx(
         path: File.
         input_size: Height and width in pixels.
         opset: Operator set, 17 or later.
-        dynamic_batch: Whether the number of pictures is left open.
+        dynamic_batch: Whether the number of pictures is left open. A network that computes with
+            that number outside of tensors (Swin's ``window_reverse``) keeps 1 in its graph, and
+            is wrong for more without an error: compare the file on a batch of several.
         names: Of the outputs; ``output0``, ``output1``, ... by default.
 
     Returns:
@@ -92,7 +95,7 @@ def onnx_outputs(session: Any, images: Tensor) -> list[Tensor]:
 
 
 def largest_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:
-    """Largest difference of two lists of tensors; infinite where shapes differ.
+    """Largest difference of two lists of tensors; infinite where shapes differ or one has NaN.
 
     Of tensors with values above 1, boxes in pixels say, it is relative to the largest value.
     """
@@ -102,7 +105,10 @@ def largest_difference(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> floa
             return float('inf')
         if one.numel():
             scale = max(1.0, float(one.abs().max()))
-            worst = max(worst, float((one.double() - other.double()).abs().max()) / scale)
+            difference = float((one.double() - other.double()).abs().max()) / scale
+            if math.isnan(difference):
+                return float('inf')
+            worst = max(worst, difference)
     return worst
 
 

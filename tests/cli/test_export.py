@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from torch import nn
 
 from adasap_det.cli import export
 from adasap_det.deploy.onnx_export import onnx_outputs, onnx_session
@@ -66,10 +67,59 @@ def test_usage_errors_are_one_line(config, checkpoint, tmp_path, capsys, options
 
 
 def test_a_file_that_differs_is_not_passed_off(config, checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export, 'check', lambda *_: 0.5)
+    monkeypatch.setattr(export, 'check', lambda *_: (0.5, ''))
     options = ['--input-size', '96', '96']
     assert export.main([str(config), checkpoint, str(tmp_path / 'net.onnx'), *options]) == 2
     assert 'differs from PyTorch by 0.5' in capsys.readouterr().err
+
+
+@pytest.fixture
+def untrained(config, tmp_path):
+    """A network whose scores are all the same but for rounding."""
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    path = tmp_path / 'untrained.pth'
+    torch.save({'state_dict': MODELS.build(Config.fromfile(config).model).state_dict()}, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ('threshold', 'words'),
+    [(0.0, ', 20 detections compared\n'), (0.99, ', 0 detections compared: give --image')],
+)
+def test_detections_of_equal_scores_and_none(config, untrained, tmp_path, capsys, threshold, words):
+    config.write_text(config.read_text() + f"model['test_cfg']['score_thr'] = {threshold}\n")
+    command = [str(config), untrained, str(tmp_path / 'net.onnx'), '--input-size', '96', '96']
+    assert export.main([*command, '--nms']) == 0
+    assert words in capsys.readouterr().out
+
+
+class FrozenBatch(nn.Module):
+    """As ``window_reverse`` of Swin: the number of pictures is a plain int when traced."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, images):
+        number, channels, height, width = images.shape
+        rows = images.flatten(2).transpose(1, 2).reshape(-1, channels)
+        rows = rows.view(int(rows.shape[0] / (height * width)), int(height * width), self.channels)
+        return (rows.transpose(1, 2).reshape(number, channels, -1),)
+
+
+# With -1 the values of all pictures land in the channels; with 3 they do not fit.
+@pytest.mark.parametrize('channels', [-1, 3])
+def test_a_batch_frozen_in_the_graph_is_found(
+    config, checkpoint, tmp_path, capsys, monkeypatch, channels
+):
+    monkeypatch.setattr(export, 'make_graph', lambda *_, **__: FrozenBatch(channels))
+    command = [str(config), checkpoint, str(tmp_path / 'net.onnx'), '--input-size', '8', '8']
+    assert export.main(command) == 0
+    assert export.main([*command, '--dynamic-batch']) == 2
+    captured = capsys.readouterr()
+    assert 'on a batch of 3, more than 0.001; do not deploy it; export without' in captured.err
+    assert ('onnxruntime: ' in captured.err) == (channels == 3)
 
 
 def test_missing_packages_are_named_with_the_remedy(config, monkeypatch, capsys):

@@ -186,6 +186,21 @@ def test_voc_classes_are_the_default_of_voc_dataset_only(voc):
     assert split.classes is None
 
 
+def test_classes_from_a_file(voc, tmp_path):
+    """As MMEngine reads them: one a line."""
+    (tmp_path / 'classes.txt').write_text('cat\ntraffic light\n')
+    cfg = dataset_cfg(voc.parent, metainfo=dict(classes=str(tmp_path / 'classes.txt')))
+    (split,) = voc_splits(cfg)
+    assert split.classes == ('cat', 'traffic light')
+    report = check_voc_layout(cfg)
+    assert (report.boxes, dict(report.unknown_classes)) == (3, {})
+
+
+def test_classes_that_are_neither_names_nor_a_file(voc):
+    with pytest.raises(ValueError, match=r"metainfo\.classes of VOCDataset is 'cat', .*\('cat',\)"):
+        check_voc_layout(dataset_cfg(voc.parent, metainfo=dict(classes='cat')))
+
+
 def test_other_datasets_are_left_alone():
     coco = dict(type='CocoDataset', data_root='nowhere', ann_file='x.json')
     assert list(voc_splits(dict(type='RepeatDataset', dataset=coco))) == []

@@ -81,3 +81,4 @@ def test_differences_are_relative_above_one():
     assert largest_difference(ones, [torch.tensor([0.5, 0.3])]) == pytest.approx(0.05)
     assert largest_difference([torch.tensor([200.0])], [torch.tensor([201.0])]) == 0.005
     assert largest_difference(ones, [torch.zeros(3)]) == float('inf')
+    assert largest_difference(ones, [torch.tensor([0.5, float('nan')])]) == float('inf')

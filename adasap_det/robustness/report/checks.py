@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from adasap_det.robustness.cells import ModelResults
+from adasap_det.robustness.cells import ModelResults, ShiftedSet
 from adasap_det.robustness.evaluation.class_names import distinct
 
 # As an evaluation names its source: 'on the fly, seed 0' or 'benchmark VOC2007-C, seed 0'.
@@ -25,7 +25,8 @@ def check_comparable(results: Sequence[ModelResults], names: Sequence[str], metr
 
     Raises:
         ValueError: If there is none, a folder comes twice, one lacks its clean cell or the metric,
-            or data set, split, classes, number of pictures or seed differ.
+            or data set, split, classes, number of pictures or seed differ, or another test set
+            has the same name and another number of pictures.
     """
     if not results:
         raise ValueError('no results to report; give the folder of at least one model')
@@ -62,6 +63,7 @@ def check_comparable(results: Sequence[ModelResults], names: Sequence[str], metr
                     f'the models cannot be compared: {what} of {name!r} is {mine!r}, '
                     f'that of {names[0]!r} is {first!r}'
                 )
+    _check_shifted(results, names)
 
 
 def check_values(name: str, results: ModelResults) -> None:
@@ -85,6 +87,9 @@ def check_values(name: str, results: ModelResults) -> None:
                 _check_fraction(
                     f'{name!r} ({results.folder}), {where}: {metric} of class {label!r}', value
                 )
+    for one in results.shifted:
+        for metric, value in one.metrics.items():
+            _check_fraction(f'{name!r} ({results.folder}), {one.name}: {metric}', value)
 
 
 def seeds(results: ModelResults) -> tuple[str, ...]:
@@ -95,6 +100,21 @@ def seeds(results: ModelResults) -> tuple[str, ...]:
         if cell.corruption is not None and (match := _SEED.match(cell.source))
     }
     return tuple(sorted(found))
+
+
+def _check_shifted(results: Sequence[ModelResults], names: Sequence[str]) -> None:
+    # Configs may differ: each model has its own, with the size of picture that it takes.
+    firsts: dict[str, tuple[str, ShiftedSet]] = {}
+    for name, r in zip(names, results, strict=True):
+        for one in r.shifted:
+            first_name, first = firsts.setdefault(one.name, (name, one))
+            if one.images != first.images:
+                raise ValueError(
+                    f'the models cannot be compared: the test set {one.name!r} of {name!r} has '
+                    f'{one.images} pictures ({one.config}), that of {first_name!r} '
+                    f'{first.images} ({first.config}); evaluate one of them again on the test set '
+                    f'of the other: --shifted {one.name}=CONFIG'
+                )
 
 
 def _check_fraction(what: str, value: float | None) -> None:

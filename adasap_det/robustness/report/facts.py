@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from pathlib import PurePath
 
 from adasap_det.robustness.cells import ModelResults
 from adasap_det.robustness.report.comparison import Comparison, Key
@@ -35,6 +37,7 @@ def facts(comparison: Comparison) -> list[Fact]:
         ('images', False, lambda r: r.cells[None, 0].images),
         ('classes', False, lambda r: len(r.model.dataset.classes)),
         ('corrupted pictures', False, _sources),
+        *((f'test set {name}', False, partial(_shifted, name=name)) for name in comparison.shifted),
         ('config', True, lambda r: r.model.config),
         ('checkpoint', True, lambda r: r.model.checkpoint),
         ('SHA-256 of it', True, lambda r: r.model.checkpoint_sha256),
@@ -71,6 +74,15 @@ def _list(keys: Sequence[Key]) -> str:
 def _sources(results: ModelResults) -> str:
     found = {cell.source: None for key, cell in results.cells.items() if key[0] is not None}
     return ', '.join(found)
+
+
+def _shifted(results: ModelResults, name: str) -> str | None:
+    texts = [
+        f'{PurePath(one.config).name}, {one.images} images'
+        for one in results.shifted
+        if one.name == name
+    ]
+    return texts[-1] if texts else None
 
 
 def _size(size: Sequence[int] | None) -> str | None:

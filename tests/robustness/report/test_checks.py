@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from adasap_det.robustness.cells import load_results
+from adasap_det.robustness.cells import ShiftedSet, load_results
 from adasap_det.robustness.report.checks import check_comparable
 from adasap_det.robustness.report.comparison import compare
 
@@ -108,3 +109,21 @@ def test_different_seeds_do_not_compare(model, tmp_path):
     write_cell(folder, 'fog', 1, dict.fromkeys(CLASSES, 0.5), source='on the fly, seed 12')
     with pytest.raises(ValueError, match=r"'mixed' .* different seeds, 0 and 12"):
         compare([load_results(folder)])
+
+
+def on_v2(results, *, config='configs/v2.py', images=10_000, value=0.5):
+    one = ShiftedSet('V2', config, images, {'AP50': value}, 'sha', 'f')
+    return replace(results, shifted=(one,))
+
+
+def test_other_test_sets_of_one_name_have_the_same_pictures(model):
+    first, other = on_v2(model('first')), model('other')
+    with pytest.raises(ValueError, match=r"'V2' of 'other' has 7 .*'first' 10000 .*V2=CONFIG"):
+        compare([first, on_v2(other, images=7)])
+    compare([first, model('without'), on_v2(other, config='/elsewhere/deit_v2.py')])
+
+
+@pytest.mark.parametrize('value', [float('nan'), 41.2])
+def test_values_on_other_test_sets_are_fractions(model, value):
+    with pytest.raises(ValueError, match=r"'first' .*, V2: AP50 is .*not a fraction"):
+        compare([on_v2(model('first'), value=value)])
