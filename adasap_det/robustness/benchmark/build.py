@@ -82,7 +82,7 @@ def build_benchmark(
     number = processors() if workers is None else workers
     given = contextlib.nullcontext(executor) if executor is not None else local_executor(number)
     try:
-        with _folder(out, keep=not dry_run), given as pool:
+        with _folder(out, keep=not dry_run, say=say), given as pool:
             assert pool is not None
             if in_flight is None:
                 in_flight = 4 * number if executor is None else 256
@@ -105,12 +105,12 @@ def build_benchmark(
 
 
 @contextlib.contextmanager
-def _folder(out: Path, *, keep: bool) -> Iterator[None]:
+def _folder(out: Path, *, keep: bool, say: Callable[[str], None]) -> Iterator[None]:
     """Make the benchmark's folder and hold it; leave none behind that got nothing."""
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(out):
+        with locked(out, say=say):
             yield
     except BaseException:
         keep = False

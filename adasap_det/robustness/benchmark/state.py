@@ -14,11 +14,12 @@ from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import SHARED
 from adasap_det.robustness.benchmark.files import TEMPORARY
 from adasap_det.robustness.benchmark.journal import JOURNAL, Done, read_journal
+from adasap_det.robustness.benchmark.lock import LOCK
 from adasap_det.robustness.benchmark.manifest import MANIFEST, Manifest, differing, read_manifest
 from adasap_det.robustness.corruptions import CORRUPTIONS
 
-# A volume's own folder is nobody's data.
-_NOBODYS = (TEMPORARY, 'lost+found')
+# A volume's own folder is nobody's data, nor is the file that a killed build had locked.
+_NOBODYS = (TEMPORARY, LOCK, 'lost+found')
 
 
 @dataclass

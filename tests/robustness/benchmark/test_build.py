@@ -25,6 +25,7 @@ from adasap_det.robustness.benchmark import (
 )
 from adasap_det.robustness.benchmark import run as run_module
 from adasap_det.robustness.benchmark.disk import Need
+from adasap_det.robustness.benchmark.lock import LOCK, locked
 from adasap_det.robustness.benchmark.pictures import decode, encode
 from adasap_det.robustness.corruptions import corrupt
 
@@ -432,18 +433,26 @@ def test_a_dry_run_writes_nothing(voc, tmp_path):
     assert any(line.startswith('disk: about') for line in said)
 
 
-def test_two_builds_in_one_folder_are_refused(voc, tmp_path, monkeypatch):
-    fcntl = pytest.importorskip('fcntl')
+def test_two_builds_in_one_folder_are_refused(voc, tmp_path):
+    pytest.importorskip('fcntl')
     out = tmp_path / 'out'
     out.mkdir()
-    descriptor = os.open(out, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(BenchmarkError, match='another process is building'):
-            build(voc, out)
-    finally:
-        os.close(descriptor)
+    with (
+        locked(out),
+        pytest.raises(BenchmarkError, match='another process is building'),
+    ):
+        build(voc, out)
     build(voc, out)
+    assert not (out / LOCK).exists()
+
+
+def test_the_lock_of_a_killed_build_is_in_nobodys_way(voc, tmp_path):
+    build(voc, tmp_path / 'whole')
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / LOCK).touch()
+    build(voc, out)
+    assert contents(out) == contents(tmp_path / 'whole')
 
 
 def test_decoded_once_whatever_the_number_of_cells(voc, tmp_path, monkeypatch):
