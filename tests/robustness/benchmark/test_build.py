@@ -433,6 +433,17 @@ def test_a_dry_run_writes_nothing(voc, tmp_path):
     assert any(line.startswith('disk: about') for line in said)
 
 
+def test_a_dry_run_leaves_no_folder_above_either(voc, tmp_path):
+    before = contents(tmp_path)
+    build(voc, tmp_path / 'new/newer/out', dry_run=True)
+    with pytest.raises(BenchmarkError, match='workers is -1'):
+        build(voc, tmp_path / 'new/newer/out', workers=-1)
+    assert contents(tmp_path) == before
+    (tmp_path / 'mine').mkdir()
+    build(voc, tmp_path / 'mine/newer/out', dry_run=True)
+    assert contents(tmp_path) == {**before, 'mine': 'folder'}
+
+
 def test_two_builds_in_one_folder_are_refused(voc, tmp_path):
     pytest.importorskip('fcntl')
     out = tmp_path / 'out'
@@ -486,6 +497,23 @@ def test_folder_of_pictures(tmp_path):
     shutil.copy(tmp_path / 'in/dog/2.png', tmp_path / 'in/dog/2.jpg')
     with pytest.raises(BenchmarkError, match=r'would both become dog/2\.jpg'):
         build_benchmark(folder_source(tmp_path / 'in'), tmp_path / 'x', workers=0)
+
+
+def test_a_benchmark_in_the_folder_of_its_pictures_is_refused(tmp_path):
+    root = tmp_path / 'in'
+    (root / 'cat').mkdir(parents=True)
+    Image.fromarray(picture(1)).save(root / 'cat/1.png')
+    (tmp_path / 'link').symlink_to(root)
+    before = contents(tmp_path)
+    arguments = dict(options=OPTIONS, workers=0, quiet=True, say=lambda _: None)
+    for out in (root, root / 'in-C', tmp_path / 'link/a/b', root / 'cat/../in-C'):
+        with pytest.raises(BenchmarkError, match=r'lies in the source .* elsewhere with --out'):
+            build_benchmark(folder_source(root), out, **arguments)
+    assert contents(tmp_path) == before
+    # Beside it, or where the source does not look, a second run finds the same pictures.
+    for out in (tmp_path / 'in-C', root / '.benchmark'):
+        build_benchmark(folder_source(root), out, **arguments)
+        assert build_benchmark(folder_source(root), out, **arguments).built == 0
 
 
 def test_coco_with_a_skip_lists_what_is_there(tmp_path):
