@@ -20,7 +20,6 @@ from adasap_det.robustness.benchmark.manifest import (
     MANIFEST,
     SCHEMA,
     Manifest,
-    differing,
     manifest_bytes,
 )
 from adasap_det.robustness.benchmark.options import Options, software
@@ -32,6 +31,7 @@ from adasap_det.robustness.benchmark.state import (
     State,
     erase,
     identity,
+    other_versions,
     read_state,
     require_same,
     require_sources,
@@ -245,11 +245,13 @@ class BuildRun:
         known = state.done.setdefault(name, Done(result.source_sha256))
         for cell, stamp in result.files.items():
             if known.files.get(cell, stamp) != stamp:
-                others = differing(state.software, software()) or ['the same versions']
+                others = other_versions(state, software()) or [
+                    'the versions on record are the same; the processor may be of another kind'
+                ]
                 raise BenchmarkError(
                     f'{name}, {cell[0]} {cell[1]}, comes out with other bytes than before '
-                    f'({"; ".join(others)}); install the versions it was built with, or build '
-                    'anew with --overwrite'
+                    f'({"; ".join(others)}); go on where it was built, or with the versions of '
+                    'then, or build anew with --overwrite'
                 )
         known.files.update(result.files)
 
@@ -271,7 +273,7 @@ class BuildRun:
         stamps = write_extras(self.out, plan)
         manifest = Manifest(
             version=state.version or _version(),
-            software=versions if state.manifest is None else state.software,
+            software=versions if state.identity is None else state.software,
             source=self.source.description,
             options=self.options.to_json(),
             images={name: state.done[name].source_sha256 for name in kept},

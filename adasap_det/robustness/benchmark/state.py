@@ -102,17 +102,25 @@ def require_same(state: State, wanted: Mapping[str, Any], out: Path) -> None:
         )
 
 
+def other_versions(state: State, versions: Mapping[str, str]) -> list[str]:
+    """Say in words which versions differ, of those that are on record: earlier releases wrote down
+    fewer, and what they have begun can be gone on with."""
+    recorded = {name: value for name, value in versions.items() if name in state.software}
+    return differing(state.software, recorded)
+
+
 def require_versions(state: State, versions: Mapping[str, str], out: Path) -> None:
     """Refuse to go on with other libraries than those an unfinished benchmark was begun with.
 
     Raises:
         BenchmarkError: Which one differs, and what to do.
     """
-    others = differing(state.software, versions)
+    others = other_versions(state, versions)
     if others:
         raise BenchmarkError(
             f'{out} was begun with other versions, which may give other bytes. '
-            f'{"; ".join(others)} (installed). Install those, or build anew with --overwrite'
+            f'{"; ".join(others)} (installed). Go on where those are installed, or build anew with '
+            '--overwrite'
         )
 
 

@@ -24,8 +24,10 @@ from adasap_det.robustness.benchmark import (
     voc_source,
 )
 from adasap_det.robustness.benchmark import run as run_module
+from adasap_det.robustness.benchmark import worker as worker_module
 from adasap_det.robustness.benchmark.disk import Need
 from adasap_det.robustness.benchmark.lock import LOCK, locked
+from adasap_det.robustness.benchmark.options import software
 from adasap_det.robustness.benchmark.pictures import decode, encode
 from adasap_det.robustness.corruptions import corrupt
 
@@ -299,6 +301,52 @@ def test_other_versions_are_refused_in_the_middle(voc, tmp_path, monkeypatch):
     text = journal.read_text()
     journal.write_text(text.replace('"numpy": "', '"numpy": "0.'))
     with pytest.raises(BenchmarkError, match=r'begun with other versions.*numpy: 0\.'):
+        build(voc, out)
+
+
+def test_what_was_begun_with_fewer_versions_on_record_goes_on(voc, tmp_path, monkeypatch):
+    """As earlier releases began it, without torch and the processor."""
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_at(patch, 'image')
+        build(voc, out)
+    journal = out / 'progress.jsonl'
+    header, *lines = journal.read_text().splitlines(keepends=True)
+    header = json.loads(header)
+    del header['software']['torch'], header['software']['processor']
+    journal.write_text(json.dumps(header) + '\n' + ''.join(lines))
+    assert build(voc, out).built == 4
+    # Who made the first pictures with which torch is not known.
+    assert read_manifest(out).software == header['software']
+    (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
+    assert build(voc, out).built == 1
+    assert read_manifest(out).software == header['software']
+
+
+@pytest.mark.parametrize('name', ['torch', 'processor'])
+def test_another_torch_or_processor_is_refused_in_the_middle(voc, tmp_path, monkeypatch, name):
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_at(patch, 'image')
+        build(voc, out)
+    monkeypatch.setattr(run_module, 'software', lambda: {**software(), name: 'other'})
+    with pytest.raises(BenchmarkError, match=f'{name}: .* there, other asked for'):
+        build(voc, out)
+    monkeypatch.undo()
+    monkeypatch.setattr(worker_module, 'software', lambda: {**software(), name: 'other'})
+    with pytest.raises(BenchmarkError, match=f'a worker has {name} other'):
+        build(voc, out)
+
+
+def test_other_bytes_than_before_are_told(voc, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    build(voc, out)
+    (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
+    real = worker_module.encode
+    monkeypatch.setattr(
+        worker_module, 'encode', lambda rgb, **options: real(rgb ^ np.uint8(1), **options)
+    )
+    with pytest.raises(BenchmarkError, match='on record are the same; the processor may be of'):
         build(voc, out)
 
 
