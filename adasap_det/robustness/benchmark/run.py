@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adasap_det.robustness.benchmark.disk import estimate, on_disk, require_room
+from adasap_det.robustness.benchmark.disk import estimate, on_disk, require_room, taken
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import plan_extras, write_extras
 from adasap_det.robustness.benchmark.files import TEMPORARY, links_work, write_whole
@@ -29,6 +29,7 @@ from adasap_det.robustness.benchmark.scheduling import results
 from adasap_det.robustness.benchmark.sources import Item, Source, refuse_problems, repeated
 from adasap_det.robustness.benchmark.state import (
     State,
+    belongings,
     erase,
     identity,
     other_versions,
@@ -86,7 +87,10 @@ class BuildRun:
         if not self.skip:
             refuse_problems(self.source)
         self.skipped.update(self.source.problems)
-        if overwrite and not dry_run:
+        freed = None
+        if overwrite and dry_run:
+            freed = taken(belongings(self.out))
+        elif overwrite:
             erase(self.out)
         by_target = {target: name for name, target in targets.items()}
         state = State() if overwrite else read_state(self.out, by_target)
@@ -113,7 +117,7 @@ class BuildRun:
         tasks = self._tasks(items, targets, state, bad, versions)
         self._announce(state, tasks, bad)
         extra = self._annotations_size(kind) if state.manifest is None else 0
-        self.say(require_room(self.out, estimate(self.pool, tasks, extra=extra)))
+        self.say(require_room(self.out, estimate(self.pool, tasks, extra=extra), freed=freed))
         if dry_run:
             return None
 

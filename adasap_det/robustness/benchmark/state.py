@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
@@ -138,6 +137,23 @@ def require_sources(state: State, problems: Mapping[str, str], out: Path) -> Non
         )
 
 
+def belongings(out: Path) -> list[Path]:
+    """Folders and files in ``out`` that are its benchmark's, the records last.
+
+    Raises:
+        BenchmarkError: If there are other things and no benchmark.
+    """
+    if not (out / MANIFEST).is_file() and not (out / JOURNAL).is_file():
+        read_state(out, {})
+        return []
+    folders = [out / name for name in (*CORRUPTIONS, SHARED, TEMPORARY)]
+    records = [out / MANIFEST, out / JOURNAL]
+    return [
+        *(path for path in folders if path.is_dir() and not path.is_symlink()),
+        *(path for path in records if path.is_file()),
+    ]
+
+
 def erase(out: Path) -> None:
     """Delete the benchmark in a folder, and nothing else that may lie there.
 
@@ -146,16 +162,11 @@ def erase(out: Path) -> None:
     Raises:
         BenchmarkError: If the folder holds none.
     """
-    if not (out / MANIFEST).is_file() and not (out / JOURNAL).is_file():
-        read_state(out, {})
-        return
-    for name in (*CORRUPTIONS, SHARED, TEMPORARY):
-        path = out / name
-        if path.is_dir() and not path.is_symlink():
+    for path in belongings(out):
+        if path.is_dir():
             shutil.rmtree(path)
-    for name in (MANIFEST, JOURNAL):
-        with contextlib.suppress(FileNotFoundError):
-            (out / name).unlink()
+        else:
+            path.unlink()
 
 
 def _finished(manifest: Manifest, targets: Mapping[str, str]) -> State:

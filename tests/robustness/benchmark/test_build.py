@@ -286,9 +286,9 @@ def test_a_folder_of_other_things_is_left_alone(voc, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
     (out / 'thesis.tex').write_text('mine')
-    for overwrite in (False, True):
+    for options in ({}, dict(overwrite=True), dict(overwrite=True, dry_run=True)):
         with pytest.raises(BenchmarkError, match=r'holds other things \(thesis\.tex\)'):
-            build(voc, out, overwrite=overwrite)
+            build(voc, out, **options)
     assert contents(out) == {'thesis.tex': b'mine'}
 
 
