@@ -45,7 +45,8 @@ def build_benchmark(
 
     Args:
         source: From :func:`voc_source`, :func:`coco_source` or :func:`folder_source`.
-        out: Folder of the benchmark: new, empty, or a benchmark of the same options.
+        out: Folder of the benchmark: new, empty, or a benchmark of the same options; not inside an
+            image folder that is the source.
         options: From :func:`make_options`; by default the 15 corruptions of the paper at all five
             severities, as JPEG of quality 95.
         subset: See :func:`choose_subset`.
@@ -75,14 +76,16 @@ def build_benchmark(
             f'crop cuts pictures but no boxes, so it does not go with the layout '
             f'{source.layout!r}; leave it out, or read the pictures as an image folder'
         )
+    out = Path(out).absolute()
+    if source.layout == 'folder':
+        _require_outside(out, source.root)
     if subset is not None:
         source = choose_subset(source, subset, seed=options.seed)
-    out = Path(out).absolute()
     threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
     number = processors() if workers is None else workers
     given = contextlib.nullcontext(executor) if executor is not None else local_executor(number)
     try:
-        with _folder(out, keep=not dry_run), given as pool:
+        with _folder(out, keep=not dry_run, say=say), given as pool:
             assert pool is not None
             if in_flight is None:
                 in_flight = 4 * number if executor is None else 256
@@ -104,18 +107,31 @@ def build_benchmark(
         torch.set_num_threads(torch_threads)
 
 
+def _require_outside(out: Path, root: Path) -> None:
+    """An image folder's pictures are all that lie below it, but for those in hidden folders."""
+    place, below = out.resolve(), root.resolve()
+    if place.is_relative_to(below) and not any(
+        part.startswith('.') for part in place.relative_to(below).parts
+    ):
+        raise BenchmarkError(
+            f'{out} lies in the source {root}, whose pictures are all below it: the next run would '
+            'corrupt the corrupted ones as well; give a folder elsewhere with --out'
+        )
+
+
 @contextlib.contextmanager
-def _folder(out: Path, *, keep: bool) -> Iterator[None]:
+def _folder(out: Path, *, keep: bool, say: Callable[[str], None]) -> Iterator[None]:
     """Make the benchmark's folder and hold it; leave none behind that got nothing."""
-    made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
-        with locked(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with locked(out, say=say):
             yield
     except BaseException:
         keep = False
         raise
     finally:
-        if made and not keep:
-            with contextlib.suppress(OSError):
-                out.rmdir()
+        if not keep:
+            for folder in made:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()

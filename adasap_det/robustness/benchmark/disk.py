@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,24 @@ def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) 
     return Need(int(files * mean * _MARGIN) + extra, files, sampled)
 
 
-def require_room(out: Path, need: Need) -> str:
+def taken(paths: Iterable[Path]) -> Need:
+    """Room that files, and folders with all that lies in them, take now."""
+    size = files = 0
+    for path in paths:
+        for file in [path, *path.rglob('*')] if path.is_dir() else [path]:
+            status = file.lstat()
+            files += 1
+            size += on_disk(status.st_size) if stat.S_ISREG(status.st_mode) else 0
+    return Need(size, files, 0)
+
+
+def require_room(out: Path, need: Need, *, freed: Need | None = None) -> str:
     """Compare with what is there.
+
+    Args:
+        out: Folder on the disk in question.
+        need: What is to be written.
+        freed: What will be deleted first.
 
     Returns:
         A sentence that says both.
@@ -68,8 +85,12 @@ def require_room(out: Path, need: Need) -> str:
     Raises:
         BenchmarkError: If there is too little room, or too few files may be made.
     """
+    freed = freed or Need(0, 0, 0)
     free = shutil.disk_usage(out).free
     text = f'disk: about {human(need.size)} needed at {out}, {human(free)} free'
+    if freed.size:
+        text += f' and {human(freed.size)} more without what is there'
+    free += freed.size
     if need.size > free:
         raise BenchmarkError(
             f'{text}; make room, choose another folder with --out, or build less with --subset, '
@@ -78,9 +99,10 @@ def require_room(out: Path, need: Need) -> str:
     if hasattr(os, 'statvfs'):
         status = os.statvfs(out)
         # Some file systems have no such limit and say 0.
-        if status.f_files and status.f_favail < need.files:
+        more = status.f_favail + freed.files
+        if status.f_files and more < need.files:
             raise BenchmarkError(
-                f'the file system of {out} takes {status.f_favail:,} more files, and '
+                f'the file system of {out} takes {more:,} more files, and '
                 f'{need.files:,} are needed; choose another folder with --out'
             )
     return text

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
@@ -14,27 +15,72 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+#: File that is locked while a benchmark is built; gone afterwards unless the process was killed.
+LOCK = '.lock'
+_TRIES = 10
+
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder. Where the file system has no locks, nothing is held.
+def locked(folder: Path, *, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Hold a folder. Where no lock can be had, nothing is held, and a line says so.
+
+    A file is locked, since network file systems share no locks of folders, and none of files that
+    are only open for reading.
+
+    Args:
+        folder: It exists.
+        say: Gets the line.
 
     Raises:
         BenchmarkError: If another process holds it.
     """
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    path = folder / LOCK
+    descriptor = None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BenchmarkError(
-                f'another process is building in {folder}; wait for it, or stop it'
-            ) from None
-        except OSError:
-            pass  # some network file systems lock only files open for writing
+        descriptor = _hold(path)
+    except BlockingIOError:
+        raise BenchmarkError(
+            f'another process is building in {folder}; wait for it, or stop it'
+        ) from None
+    except OSError as error:
+        say(
+            f'{folder} cannot be locked ({error.strerror}): start no second build in it before '
+            'this one ends'
+        )
+    try:
         yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            # While it is held: whoever has opened it in the meantime sees that it is another file.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
+
+
+def _hold(path: Path) -> int:
+    """Descriptor of the locked file that lies at ``path``; raises OSError if there is no lock."""
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, 'this system has no such locks')
+    for _ in range(_TRIES):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _lies_at(path, descriptor):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its last holder has removed it since
+    raise OSError(errno.ESTALE, 'the file to lock is another each time')
+
+
+def _lies_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

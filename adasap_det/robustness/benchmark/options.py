@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -102,11 +103,14 @@ def make_options(
 
 
 def software() -> dict[str, str]:
-    """Versions of what the bytes of a picture come from; equal on all machines of one build."""
+    """Versions of what the bytes of a picture come from, and the kind of processor; equal on all
+    machines of one build."""
     found = {'corruptions': CORRUPTIONS_VERSION, 'opencv': cv2.__version__}
-    for name in ('numpy', 'scipy', 'Pillow'):
+    for name in ('numpy', 'scipy', 'Pillow', 'torch'):
         try:
-            found[name.lower()] = version(name)
+            # What follows the plus is the GPU's library, and the corruptions run on the processor.
+            found[name.lower()] = version(name).partition('+')[0]
         except PackageNotFoundError:
             found[name.lower()] = 'unknown'
+    found['processor'] = platform.machine() or 'unknown'
     return found

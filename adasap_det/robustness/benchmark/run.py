@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adasap_det.robustness.benchmark.disk import estimate, on_disk, require_room
+from adasap_det.robustness.benchmark.disk import estimate, on_disk, require_room, taken
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import plan_extras, write_extras
 from adasap_det.robustness.benchmark.files import TEMPORARY, links_work, write_whole
@@ -20,7 +20,6 @@ from adasap_det.robustness.benchmark.manifest import (
     MANIFEST,
     SCHEMA,
     Manifest,
-    differing,
     manifest_bytes,
 )
 from adasap_det.robustness.benchmark.options import Options, software
@@ -30,8 +29,10 @@ from adasap_det.robustness.benchmark.scheduling import results
 from adasap_det.robustness.benchmark.sources import Item, Source, refuse_problems, repeated
 from adasap_det.robustness.benchmark.state import (
     State,
+    belongings,
     erase,
     identity,
+    other_versions,
     read_state,
     require_same,
     require_sources,
@@ -86,7 +87,10 @@ class BuildRun:
         if not self.skip:
             refuse_problems(self.source)
         self.skipped.update(self.source.problems)
-        if overwrite and not dry_run:
+        freed = None
+        if overwrite and dry_run:
+            freed = taken(belongings(self.out))
+        elif overwrite:
             erase(self.out)
         by_target = {target: name for name, target in targets.items()}
         state = State() if overwrite else read_state(self.out, by_target)
@@ -113,7 +117,7 @@ class BuildRun:
         tasks = self._tasks(items, targets, state, bad, versions)
         self._announce(state, tasks, bad)
         extra = self._annotations_size(kind) if state.manifest is None else 0
-        self.say(require_room(self.out, estimate(self.pool, tasks, extra=extra)))
+        self.say(require_room(self.out, estimate(self.pool, tasks, extra=extra), freed=freed))
         if dry_run:
             return None
 
@@ -245,11 +249,13 @@ class BuildRun:
         known = state.done.setdefault(name, Done(result.source_sha256))
         for cell, stamp in result.files.items():
             if known.files.get(cell, stamp) != stamp:
-                others = differing(state.software, software()) or ['the same versions']
+                others = other_versions(state, software()) or [
+                    'the versions on record are the same; the processor may be of another kind'
+                ]
                 raise BenchmarkError(
                     f'{name}, {cell[0]} {cell[1]}, comes out with other bytes than before '
-                    f'({"; ".join(others)}); install the versions it was built with, or build '
-                    'anew with --overwrite'
+                    f'({"; ".join(others)}); go on where it was built, or with the versions of '
+                    'then, or build anew with --overwrite'
                 )
         known.files.update(result.files)
 
@@ -271,7 +277,7 @@ class BuildRun:
         stamps = write_extras(self.out, plan)
         manifest = Manifest(
             version=state.version or _version(),
-            software=versions if state.manifest is None else state.software,
+            software=versions if state.identity is None else state.software,
             source=self.source.description,
             options=self.options.to_json(),
             images={name: state.done[name].source_sha256 for name in kept},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
@@ -14,11 +13,12 @@ from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import SHARED
 from adasap_det.robustness.benchmark.files import TEMPORARY
 from adasap_det.robustness.benchmark.journal import JOURNAL, Done, read_journal
+from adasap_det.robustness.benchmark.lock import LOCK
 from adasap_det.robustness.benchmark.manifest import MANIFEST, Manifest, differing, read_manifest
 from adasap_det.robustness.corruptions import CORRUPTIONS
 
-# A volume's own folder is nobody's data.
-_NOBODYS = (TEMPORARY, 'lost+found')
+# A volume's own folder is nobody's data, nor is the file that a killed build had locked.
+_NOBODYS = (TEMPORARY, LOCK, 'lost+found')
 
 
 @dataclass
@@ -101,17 +101,25 @@ def require_same(state: State, wanted: Mapping[str, Any], out: Path) -> None:
         )
 
 
+def other_versions(state: State, versions: Mapping[str, str]) -> list[str]:
+    """Say in words which versions differ, of those that are on record: earlier releases wrote down
+    fewer, and what they have begun can be gone on with."""
+    recorded = {name: value for name, value in versions.items() if name in state.software}
+    return differing(state.software, recorded)
+
+
 def require_versions(state: State, versions: Mapping[str, str], out: Path) -> None:
     """Refuse to go on with other libraries than those an unfinished benchmark was begun with.
 
     Raises:
         BenchmarkError: Which one differs, and what to do.
     """
-    others = differing(state.software, versions)
+    others = other_versions(state, versions)
     if others:
         raise BenchmarkError(
             f'{out} was begun with other versions, which may give other bytes. '
-            f'{"; ".join(others)} (installed). Install those, or build anew with --overwrite'
+            f'{"; ".join(others)} (installed). Go on where those are installed, or build anew with '
+            '--overwrite'
         )
 
 
@@ -129,6 +137,23 @@ def require_sources(state: State, problems: Mapping[str, str], out: Path) -> Non
         )
 
 
+def belongings(out: Path) -> list[Path]:
+    """Folders and files in ``out`` that are its benchmark's, the records last.
+
+    Raises:
+        BenchmarkError: If there are other things and no benchmark.
+    """
+    if not (out / MANIFEST).is_file() and not (out / JOURNAL).is_file():
+        read_state(out, {})
+        return []
+    folders = [out / name for name in (*CORRUPTIONS, SHARED, TEMPORARY)]
+    records = [out / MANIFEST, out / JOURNAL]
+    return [
+        *(path for path in folders if path.is_dir() and not path.is_symlink()),
+        *(path for path in records if path.is_file()),
+    ]
+
+
 def erase(out: Path) -> None:
     """Delete the benchmark in a folder, and nothing else that may lie there.
 
@@ -137,16 +162,11 @@ def erase(out: Path) -> None:
     Raises:
         BenchmarkError: If the folder holds none.
     """
-    if not (out / MANIFEST).is_file() and not (out / JOURNAL).is_file():
-        read_state(out, {})
-        return
-    for name in (*CORRUPTIONS, SHARED, TEMPORARY):
-        path = out / name
-        if path.is_dir() and not path.is_symlink():
+    for path in belongings(out):
+        if path.is_dir():
             shutil.rmtree(path)
-    for name in (MANIFEST, JOURNAL):
-        with contextlib.suppress(FileNotFoundError):
-            (out / name).unlink()
+        else:
+            path.unlink()
 
 
 def _finished(manifest: Manifest, targets: Mapping[str, str]) -> State:

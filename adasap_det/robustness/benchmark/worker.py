@@ -169,7 +169,7 @@ def _check_software(task: ImageTask) -> None:
         if here.get(name) != wanted:
             raise BenchmarkError(
                 f'a worker has {name} {here.get(name)}, the benchmark is made with {wanted}; '
-                'install the same versions on all machines'
+                'all machines of a build need the same versions, and one kind of processor'
             )
 
 

@@ -46,6 +46,9 @@ def corrupt(
 ) -> np.ndarray:
     """One corruption of an image, the same bytes for the same arguments.
 
+    That holds for one kind of processor and the same versions of the libraries. On another kind
+    some values differ by one grey level: OpenCV and PyTorch choose code by the instructions there.
+
     Args:
         image: uint8, ``(H, W, 3)`` RGB, ``(H, W)`` grey or ``(H, W, 4)`` RGBA, whose alpha is
             dropped; at least 32 pixels a side.

@@ -24,7 +24,10 @@ from adasap_det.robustness.benchmark import (
     voc_source,
 )
 from adasap_det.robustness.benchmark import run as run_module
+from adasap_det.robustness.benchmark import worker as worker_module
 from adasap_det.robustness.benchmark.disk import Need
+from adasap_det.robustness.benchmark.lock import LOCK, locked
+from adasap_det.robustness.benchmark.options import software
 from adasap_det.robustness.benchmark.pictures import decode, encode
 from adasap_det.robustness.corruptions import corrupt
 
@@ -283,9 +286,9 @@ def test_a_folder_of_other_things_is_left_alone(voc, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
     (out / 'thesis.tex').write_text('mine')
-    for overwrite in (False, True):
+    for options in ({}, dict(overwrite=True), dict(overwrite=True, dry_run=True)):
         with pytest.raises(BenchmarkError, match=r'holds other things \(thesis\.tex\)'):
-            build(voc, out, overwrite=overwrite)
+            build(voc, out, **options)
     assert contents(out) == {'thesis.tex': b'mine'}
 
 
@@ -298,6 +301,52 @@ def test_other_versions_are_refused_in_the_middle(voc, tmp_path, monkeypatch):
     text = journal.read_text()
     journal.write_text(text.replace('"numpy": "', '"numpy": "0.'))
     with pytest.raises(BenchmarkError, match=r'begun with other versions.*numpy: 0\.'):
+        build(voc, out)
+
+
+def test_what_was_begun_with_fewer_versions_on_record_goes_on(voc, tmp_path, monkeypatch):
+    """As earlier releases began it, without torch and the processor."""
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_at(patch, 'image')
+        build(voc, out)
+    journal = out / 'progress.jsonl'
+    header, *lines = journal.read_text().splitlines(keepends=True)
+    header = json.loads(header)
+    del header['software']['torch'], header['software']['processor']
+    journal.write_text(json.dumps(header) + '\n' + ''.join(lines))
+    assert build(voc, out).built == 4
+    # Who made the first pictures with which torch is not known.
+    assert read_manifest(out).software == header['software']
+    (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
+    assert build(voc, out).built == 1
+    assert read_manifest(out).software == header['software']
+
+
+@pytest.mark.parametrize('name', ['torch', 'processor'])
+def test_another_torch_or_processor_is_refused_in_the_middle(voc, tmp_path, monkeypatch, name):
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        _kill_at(patch, 'image')
+        build(voc, out)
+    monkeypatch.setattr(run_module, 'software', lambda: {**software(), name: 'other'})
+    with pytest.raises(BenchmarkError, match=f'{name}: .* there, other asked for'):
+        build(voc, out)
+    monkeypatch.undo()
+    monkeypatch.setattr(worker_module, 'software', lambda: {**software(), name: 'other'})
+    with pytest.raises(BenchmarkError, match=f'a worker has {name} other'):
+        build(voc, out)
+
+
+def test_other_bytes_than_before_are_told(voc, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    build(voc, out)
+    (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
+    real = worker_module.encode
+    monkeypatch.setattr(
+        worker_module, 'encode', lambda rgb, **options: real(rgb ^ np.uint8(1), **options)
+    )
+    with pytest.raises(BenchmarkError, match='on record are the same; the processor may be of'):
         build(voc, out)
 
 
@@ -432,18 +481,37 @@ def test_a_dry_run_writes_nothing(voc, tmp_path):
     assert any(line.startswith('disk: about') for line in said)
 
 
-def test_two_builds_in_one_folder_are_refused(voc, tmp_path, monkeypatch):
-    fcntl = pytest.importorskip('fcntl')
+def test_a_dry_run_leaves_no_folder_above_either(voc, tmp_path):
+    before = contents(tmp_path)
+    build(voc, tmp_path / 'new/newer/out', dry_run=True)
+    with pytest.raises(BenchmarkError, match='workers is -1'):
+        build(voc, tmp_path / 'new/newer/out', workers=-1)
+    assert contents(tmp_path) == before
+    (tmp_path / 'mine').mkdir()
+    build(voc, tmp_path / 'mine/newer/out', dry_run=True)
+    assert contents(tmp_path) == {**before, 'mine': 'folder'}
+
+
+def test_two_builds_in_one_folder_are_refused(voc, tmp_path):
+    pytest.importorskip('fcntl')
     out = tmp_path / 'out'
     out.mkdir()
-    descriptor = os.open(out, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        with pytest.raises(BenchmarkError, match='another process is building'):
-            build(voc, out)
-    finally:
-        os.close(descriptor)
+    with (
+        locked(out),
+        pytest.raises(BenchmarkError, match='another process is building'),
+    ):
+        build(voc, out)
     build(voc, out)
+    assert not (out / LOCK).exists()
+
+
+def test_the_lock_of_a_killed_build_is_in_nobodys_way(voc, tmp_path):
+    build(voc, tmp_path / 'whole')
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / LOCK).touch()
+    build(voc, out)
+    assert contents(out) == contents(tmp_path / 'whole')
 
 
 def test_decoded_once_whatever_the_number_of_cells(voc, tmp_path, monkeypatch):
@@ -477,6 +545,23 @@ def test_folder_of_pictures(tmp_path):
     shutil.copy(tmp_path / 'in/dog/2.png', tmp_path / 'in/dog/2.jpg')
     with pytest.raises(BenchmarkError, match=r'would both become dog/2\.jpg'):
         build_benchmark(folder_source(tmp_path / 'in'), tmp_path / 'x', workers=0)
+
+
+def test_a_benchmark_in_the_folder_of_its_pictures_is_refused(tmp_path):
+    root = tmp_path / 'in'
+    (root / 'cat').mkdir(parents=True)
+    Image.fromarray(picture(1)).save(root / 'cat/1.png')
+    (tmp_path / 'link').symlink_to(root)
+    before = contents(tmp_path)
+    arguments = dict(options=OPTIONS, workers=0, quiet=True, say=lambda _: None)
+    for out in (root, root / 'in-C', tmp_path / 'link/a/b', root / 'cat/../in-C'):
+        with pytest.raises(BenchmarkError, match=r'lies in the source .* elsewhere with --out'):
+            build_benchmark(folder_source(root), out, **arguments)
+    assert contents(tmp_path) == before
+    # Beside it, or where the source does not look, a second run finds the same pictures.
+    for out in (tmp_path / 'in-C', root / '.benchmark'):
+        build_benchmark(folder_source(root), out, **arguments)
+        assert build_benchmark(folder_source(root), out, **arguments).built == 0
 
 
 def test_coco_with_a_skip_lists_what_is_there(tmp_path):

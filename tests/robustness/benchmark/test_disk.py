@@ -13,8 +13,9 @@ from adasap_det.robustness.benchmark import (
 )
 from adasap_det.robustness.benchmark import disk as disk_module
 from adasap_det.robustness.benchmark.disk import Need, human, require_room
+from adasap_det.robustness.benchmark.lock import LOCK
 
-from .trees import CORRUPTIONS, make_voc
+from .trees import CORRUPTIONS, contents, make_voc
 
 OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(1, 5))
 Usage = namedtuple('Usage', 'total used free')
@@ -30,10 +31,10 @@ def test_the_need_is_told_first_and_holds(tmp_path, monkeypatch):
     root = make_voc(tmp_path / 'voc', 12)
     needs = []
 
-    def noted(out, need):
-        assert needs or not list(out.iterdir())
+    def noted(out, need, **options):
+        assert needs or {path.name for path in out.iterdir()} <= {LOCK}
         needs.append(need)
-        return require_room(out, need)
+        return require_room(out, need, **options)
 
     monkeypatch.setattr('adasap_det.robustness.benchmark.run.require_room', noted)
     report, said = build(root, tmp_path / 'out')
@@ -63,6 +64,43 @@ def test_too_few_files_allowed(tmp_path, monkeypatch):
         require_room(tmp_path, Need(1, 10, 1))
     monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(0, 0, 9, 9, 9, 9))
     require_room(tmp_path, Need(1, 10, 1))
+
+
+def test_room_that_is_freed_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(10**6, 10**6 - 5000, 5000))
+    status = namedtuple('Status', 'f_files f_favail')
+    monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(100, 9))
+    text = require_room(tmp_path, Need(9000, 10, 1), freed=Need(4000, 1, 0))
+    assert text.endswith('5 kB free and 4 kB more without what is there')
+    with pytest.raises(BenchmarkError, match='make room'):
+        require_room(tmp_path, Need(9001, 10, 1), freed=Need(4000, 1, 0))
+    with pytest.raises(BenchmarkError, match='takes 10 more files, and 11 are needed'):
+        require_room(tmp_path, Need(9000, 11, 1), freed=Need(4000, 1, 0))
+
+
+def test_a_dry_run_of_overwriting_counts_what_the_old_benchmark_takes(tmp_path, monkeypatch):
+    root = make_voc(tmp_path / 'voc', 2)
+    out = tmp_path / 'out'
+    build(root, out)
+    (out / 'mine').mkdir()
+    (out / 'mine/film').write_bytes(bytes(10**6))  # stays
+    before = contents(out)
+    freed = []
+
+    def noted(out, need, **options):
+        freed.append(options['freed'])
+        return require_room(out, need, **options)
+
+    monkeypatch.setattr('adasap_det.robustness.benchmark.run.require_room', noted)
+    build(root, out, overwrite=True, dry_run=True)
+    assert contents(out) == before
+    old = [path for path in out.rglob('*') if 'mine' not in path.parts]
+    files = [path for path in old if path.is_file() and not path.is_symlink()]
+    assert freed[0].files == len(old)
+    assert freed[0].size == sum(-(-path.lstat().st_size // 4096) * 4096 for path in files)
+    # Nothing is left to be freed once it is deleted.
+    build(root, out, overwrite=True)
+    assert freed[1] is None
 
 
 def test_human():

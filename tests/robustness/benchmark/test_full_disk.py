@@ -28,7 +28,7 @@ def build(out):
 if __name__ == '__main__':
     disk, whole = Path(sys.argv[2]), Path(sys.argv[3])
     build(whole)
-    run.require_room = lambda out, need: ''
+    run.require_room = lambda *_, **__: ''
     try:
         build(disk / 'out')
     except BenchmarkError as error:

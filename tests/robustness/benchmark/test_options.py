@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import platform
+
 import pytest
+import torch
 
 from adasap_det.robustness.benchmark import BenchmarkError, make_options
+from adasap_det.robustness.benchmark.options import software
 from adasap_det.robustness.corruptions import BENCHMARK
 
 
@@ -44,3 +48,13 @@ def test_a_crop_is_kept_and_no_crop_is_not_mentioned():
     assert 'crop' not in make_options().to_json()
     with pytest.raises(BenchmarkError, match='crop is 31; the corruptions need 32'):
         make_options(crop=31)
+
+
+def test_software_names_every_library_that_makes_pixels_and_the_processor():
+    found = software()
+    assert found.keys() == {
+        *('corruptions', 'opencv', 'numpy', 'scipy', 'pillow', 'torch', 'processor')
+    }
+    assert found['processor'] == platform.machine()
+    # Builds for other GPUs are the same on the processor.
+    assert found['torch'] == torch.__version__.partition('+')[0]
