@@ -20,10 +20,13 @@ def pipeline_input_size(cfg: Mapping[str, Any]) -> tuple[int, int]:
     size = None
     for node in _transforms(cfg.get('train_dataloader') or {}):
         name = str(node.get('type'))
-        if 'Resize' in name and node.get('scale') is not None:
+        # torchvision's RandomResizedCrop has shares of the area in its scale.
+        torchvision = 'torchvision/' in name
+        scale = node.get('size' if torchvision else 'scale')
+        if 'Resize' in name and scale is not None:
             if size is not None:
                 break  # another branch, or another data set
-            size = _largest(node['scale'])
+            size = _largest(scale)[::-1] if torchvision else _largest(scale)
         elif size is None:
             continue
         elif type_name(node) == 'RandomCrop' and node.get('crop_type', 'absolute') == 'absolute':
@@ -55,6 +58,8 @@ def _largest(scale: Any) -> tuple[int, int]:
     """Width and height of a number, of a pair, or of a range of pairs (RandomResize's)."""
     if isinstance(scale, int):
         return scale, scale
+    if len(scale) == 1:
+        scale = [scale[0], scale[0]]
     if isinstance(scale[0], Sequence):
         scale = [max(sides) for sides in zip(*scale, strict=True)]
     return int(scale[0]), int(scale[1])

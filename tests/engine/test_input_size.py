@@ -46,6 +46,14 @@ def crop(*size, **more):
         pytest.param([WIDE, dict(type='Pad', size=(1024, 768))], (768, 1024), id='padded'),
         pytest.param([WIDE, dict(type='Pad', size_divisor=32)], (600, 1000), id='by a divisor'),
         pytest.param(
+            [dict(type='torchvision/RandomResizedCrop', size=224, scale=(0.08, 1.0))],
+            (224, 224),
+            id='shares of the area',
+        ),
+        pytest.param(
+            [dict(type='torchvision/Resize', size=(300, 500))], (300, 500), id='height first'
+        ),
+        pytest.param(
             [dict(type='MinIoURandomCrop', min_crop_size=0.3), WIDE, RANGE, crop(300, 300)],
             (600, 1000),
             id='another branch',
