@@ -6,6 +6,7 @@ oldest that is supported the workaround named in the message can go.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import re
@@ -26,7 +27,11 @@ from mmengine.config import Config
 from mmengine.dist import init_dist
 from mmengine.fileio import LocalBackend
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import (
+    Runner,
+    find_latest_checkpoint,
+    turn_on_activation_checkpointing,
+)
 from mmengine.runner._flexible_runner import FlexibleRunner
 from mmengine.visualization import Visualizer
 from torch import nn
@@ -94,6 +99,33 @@ def test_boxes_cannot_be_decoded_for_an_exporter(monkeypatch):
         pytest.raises(ModuleNotFoundError, match=r'mmdet\.core'),
     ):
         coder.decode(torch.zeros(1, 2, 4), torch.zeros(1, 2, 4), max_shape=(8, 8))
+
+
+@pytest.mark.parametrize('package', ['mmdet.models.backbones.swin', 'mmpretrain.models.utils'])
+def test_swin_keeps_the_number_of_pictures(package):
+    attention = pytest.importorskip(package).ShiftWindowMSA
+    arguments = (2,) if isinstance(vars(attention)['window_reverse'], staticmethod) else ()
+
+    def reverse(windows):
+        if arguments:
+            return attention.window_reverse(windows, 4, 4, *arguments)
+        return attention.window_reverse(SimpleNamespace(window_size=2), windows, 4, 4)
+
+    def windows(pictures):
+        return torch.arange(16.0 * pictures).view(4 * pictures, 2, 2, 1)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        traced = torch.jit.trace(reverse, windows(1), check_trace=False)
+    assert torch.equal(traced(windows(1)), reverse(windows(1)))
+    with still_there('adasap_det/cli/export.py, the sentence on Swin in docs/supported.md'):
+        assert traced(windows(2)).shape != reverse(windows(2)).shape
+
+
+def test_two_classes_of_imagenet_have_one_name():
+    names = pytest.importorskip('mmpretrain.datasets.categories').IMAGENET_CATEGORIES
+    with still_there('adasap_det/robustness/evaluation/class_names.py, distinct'):
+        assert names[134] == names[517] == 'crane'
 
 
 def test_a_broken_annotation_is_not_named(tmp_path):
@@ -175,6 +207,17 @@ def test_clip_grad_loses_its_type():
     OptimWrapper(torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=0.1), clip_grad=clip_grad)
     with still_there('adasap_det/optim/optim_wrapper.py, the copy of clip_grad'):
         assert 'type' not in clip_grad
+
+
+def test_copies_with_activation_checkpointing_run_the_model():
+    model = nn.Sequential(nn.Linear(1, 1, bias=False))
+    turn_on_activation_checkpointing(model, ['0'])
+    shadow = copy.deepcopy(model)
+    with torch.no_grad():
+        model[0].weight.fill_(2.0)
+        shadow[0].weight.fill_(3.0)
+    with still_there('adasap_det/pruning/shadow.py, shadow_of'):
+        assert shadow(torch.ones(1, 1)).item() == 2.0
 
 
 def test_log_history_does_not_load_with_weights_only():
