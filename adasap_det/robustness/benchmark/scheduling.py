@@ -55,9 +55,8 @@ def results(
             '--workers: it goes on where it was'
         ) from None
     finally:
-        for future in pending:
-            future.cancel()
-        wait(pending)
+        # Those that are cancelled may never say so: Dask's do not if their result came meanwhile.
+        wait([future for future in pending if not future.cancel()])
 
 
 def _tuple(argument: Any) -> tuple[Any, ...]:

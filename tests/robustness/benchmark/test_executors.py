@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,27 @@ def test_results_pass_errors_on_and_begin_nothing_more():
     with pytest.raises(ZeroDivisionError):
         list(results(Noting(), divide, [1, 2, 0, 4, 5], in_flight=1))
     assert begun == [1, 2, 0]
+
+
+def test_a_cancelled_future_that_never_says_so_is_not_waited_for():
+    """As one of Dask's whose result comes while it is cancelled."""
+
+    class Silent(InlineExecutor):
+        def submit(self, fn, /, *args, **kwargs):
+            return super().submit(fn, *args, **kwargs) if args == (0,) else Future()
+
+    seen = []
+
+    def work():
+        try:
+            list(results(Silent(), divide, [1, 0, 2], in_flight=3))
+        except ZeroDivisionError as error:
+            seen.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert len(seen) == 1
 
 
 def test_workers_must_not_be_negative():
