@@ -26,7 +26,7 @@ from adasap_det.robustness.benchmark.build import ON_ERROR
 from adasap_det.robustness.benchmark.disk import human
 from adasap_det.robustness.benchmark.options import FORMATS, SUBSAMPLINGS
 from adasap_det.robustness.benchmark.progress import clock
-from adasap_det.robustness.benchmark.sources import LAYOUTS
+from adasap_det.robustness.benchmark.sources import LAYOUTS, folder_name
 
 _PROGRAM = 'adasap-make-voc-c'
 _SHOWN = 20
@@ -188,14 +188,12 @@ def _out(args: argparse.Namespace) -> Path:
     if args.layout == 'voc':
         root = Path(_voc_root(args))
         inside = (root / 'JPEGImages').is_dir()
-        return (
-            Path('data') / f'{Path(os.path.abspath(root)).name if inside else f"VOC{args.year}"}-C'
-        )
+        return Path('data') / f'{folder_name(root) if inside else f"VOC{args.year}"}-C'
     coco_folder = args.layout == 'coco' and args.images != '.'
     name = args.images if coco_folder else args.source
     if not name:
         raise UsageError('give the folder of the benchmark with --out')
-    return Path('data') / f'{Path(os.path.abspath(name)).name}-C'
+    return Path('data') / f'{folder_name(name)}-C'
 
 
 def _build(args: argparse.Namespace) -> int:

@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 from mmengine.fileio import list_from_file
 from PIL import Image, UnidentifiedImageError
 
+from adasap_det.engine.type_name import type_name
+
 __all__ = ['LayoutReport', 'VOCSplit', 'check_voc_layout', 'voc_splits']
 
 # Up to so many images of a list are decoded in full unless told otherwise: a second or two.
@@ -70,9 +72,8 @@ def voc_splits(dataset_cfg: Mapping[str, Any]) -> Iterator[VOCSplit]:
         for cfg in [inner] if isinstance(inner, Mapping) else inner or ():
             if isinstance(cfg, Mapping):
                 yield from voc_splits(cfg)
-    kind = dataset_cfg.get('type')
-    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
-    if name.rsplit('.', 1)[-1] not in _VOC_TYPES:
+    name = type_name(dataset_cfg)
+    if name not in _VOC_TYPES:
         return
     if 'ann_file' not in dataset_cfg:
         raise ValueError(

@@ -16,9 +16,10 @@ from adasap_det.datasets import make_shapes_voc
 from adasap_det.datasets.shapes import SHAPE_CLASSES
 from adasap_det.pruning.cost import count_params
 
+from .test_configs import CONFIGS, FAMILIES
+
 pytestmark = pytest.mark.slow
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 VOC_NAMES = ('dog', 'cat', 'person', 'horse', 'sheep', 'cow')
 
 
@@ -66,17 +67,7 @@ def relocate(dataset: Any, root: str) -> None:
         relocate(inner, root)
 
 
-@pytest.mark.parametrize(
-    'family',
-    [
-        'ssd_voc',
-        'ssd300_vgg16_voc',
-        'ssdlite_mobilenetv2_voc',
-        'ssdlite_mobilenetv2_voc2012',
-        'retinanet_r50_fpn_voc',
-        'faster_rcnn_r50_fpn_voc',
-    ],
-)
+@pytest.mark.parametrize('family', FAMILIES)
 def test_adasap_trains_and_prunes(family, devkit, tmp_path):
     # VOC 2012 alone has two pictures for training, which make a single iteration.
     if family.endswith('2012'):

@@ -7,16 +7,8 @@ from mmengine.config import Config
 
 from adasap_det.datasets import make_shapes_voc
 
+from ..configs.test_configs import FAMILIES
 from .blocks import PAGES, blocks_of
-
-FAMILIES = (
-    'ssd_voc',
-    'ssd300_vgg16_voc',
-    'ssdlite_mobilenetv2_voc',
-    'ssdlite_mobilenetv2_voc2012',
-    'retinanet_r50_fpn_voc',
-    'faster_rcnn_r50_fpn_voc',
-)
 
 
 @pytest.mark.parametrize('family', FAMILIES)

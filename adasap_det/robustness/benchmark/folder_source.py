@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.pictures import SUFFIXES
-from adasap_det.robustness.benchmark.sources import Item, Source, require_folder
+from adasap_det.robustness.benchmark.sources import Item, Source, folder_name, require_folder
 
 
 def folder_source(root: str | os.PathLike[str]) -> Source:
@@ -35,6 +35,6 @@ def folder_source(root: str | os.PathLike[str]) -> Source:
     return Source(
         layout='folder',
         root=base,
-        description={'layout': 'folder', 'folder': Path(os.path.abspath(base)).name},
+        description={'layout': 'folder', 'folder': folder_name(base)},
         items=tuple(Item(name, path, name) for name, path in relative),
     )

@@ -66,6 +66,12 @@ class Source:
         return (*(item.image_id for item in self.items), *self.problems)
 
 
+def folder_name(path: str | os.PathLike[str]) -> str:
+    """What configs call a folder: its own name where it is reached as ``'.'``, the link's where it
+    is one."""
+    return Path(os.path.abspath(path)).name
+
+
 def require_folder(path: Path, remedy: str) -> None:
     """Raise a BenchmarkError that names the folder looked for unless it is there."""
     if path.is_dir():

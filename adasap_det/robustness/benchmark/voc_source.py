@@ -12,6 +12,7 @@ from adasap_det.robustness.benchmark.sources import (
     Item,
     Source,
     check_relative,
+    folder_name,
     repeated,
     require_folder,
 )
@@ -45,9 +46,7 @@ def voc_source(
     )
     for name in ('', 'JPEGImages', 'Annotations', 'ImageSets/Main'):
         require_folder(folder / name, remedy)
-    # A folder reached as '.' has a name of its own too; one reached by a link is called as the
-    # link, as it is in configs.
-    name = Path(os.path.abspath(folder)).name
+    name = folder_name(folder)
     check_relative(split, '--split')
     list_file = folder / 'ImageSets' / 'Main' / f'{split}.txt'
     ids = _read_list(list_file)

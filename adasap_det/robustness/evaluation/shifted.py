@@ -7,11 +7,11 @@ What is kept of the clean performance there is the paper's R_V2 = acc_V2 / acc_v
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 
+from adasap_det.first_rank import of_the_first_rank
 from adasap_det.robustness.cells import ShiftedSet, load_shifted, save_shifted
 from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.sweep import Sweep
@@ -66,9 +66,7 @@ def evaluate_shifted(
 
 def _there(sweep: Sweep) -> dict[str, ShiftedSet]:
     """What earlier runs found of this checkpoint; the main process looks."""
-    answer: list[Any] = [None]
-    if is_main_process():
-        known = load_shifted(sweep.out, checkpoint_sha256=sweep.sha256)
-        answer = [{one.name: one for one in known}]
-    broadcast_object_list(answer)
-    return answer[0]
+    if not is_main_process():
+        return of_the_first_rank(None)
+    known = load_shifted(sweep.out, checkpoint_sha256=sweep.sha256)
+    return of_the_first_rank({one.name: one for one in known})

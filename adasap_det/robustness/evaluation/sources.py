@@ -166,19 +166,19 @@ class Built:
         The labels are those of the clean data set: a part of it need not have a picture of each
         class, and files may have another suffix than its list.
         """
-        found = self._listing(leaf)
+        found, text = self._listing(leaf), _as_text(leaf)
         if found.classes is not None:
             leaf['metainfo'] = {**(leaf.get('metainfo') or {}), 'classes': found.classes}
             leaf.pop('classes', None)
         move_folder(leaf, root, cropped=self.manifest.options.get('crop') is not None)
-        lines = [
-            f'{with_suffix(name, self.manifest.options["format"])} {label}\n'
-            for name, label in zip(found.names, found.labels, strict=True)
-            if name in self.manifest.images
-        ]
-        digest = hashlib.sha256(''.join(lines).encode()).hexdigest()
-        path = self._lists / f'{digest}.txt'
-        path.write_text(''.join(lines), 'utf-8')
+        path = self._lists / f'{hashlib.sha256(text.encode()).hexdigest()}.txt'
+        if not path.exists():  # it is the same in each cell
+            lines = [
+                f'{with_suffix(name, self.manifest.options["format"])} {label}\n'
+                for name, label in zip(found.names, found.labels, strict=True)
+                if name in self.manifest.images
+            ]
+            path.write_text(''.join(lines), 'utf-8')
         leaf['ann_file'] = str(path)
 
     @functools.cached_property
@@ -189,7 +189,7 @@ class Built:
         return Path(folder)
 
     def _listing(self, leaf: DatasetConfig) -> Listing:
-        text = json.dumps(leaf, sort_keys=True, default=str)
+        text = _as_text(leaf)
         if text not in self._listings:
             # Reading the list of a large data set takes seconds, and it is asked for anew.
             self._listings[text] = listing(leaf, naming=images_folder(leaf))
@@ -339,6 +339,10 @@ def images_folder(dataset: Mapping[str, Any]) -> str:
         prefix if isinstance(prefix, str) else prefix.get('img') or prefix.get('img_path') or ''
     )
     return _joined(dataset, folder or (is_folder(dataset) and dataset.get('split')) or '')
+
+
+def _as_text(dataset: DatasetConfig) -> str:
+    return json.dumps(dataset, sort_keys=True, default=str)
 
 
 def split_name(dataset: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
 from adasap_det.engine.input_size import pipeline_input_size
+from adasap_det.first_rank import of_the_first_rank
 from adasap_det.robustness.cells import (
     CLEAN,
     Cell,
@@ -88,6 +88,10 @@ class Sweep:
         for key in self.grid:
             source.cell(cfg.test_dataloader.dataset, key)
         source.clean(cfg.test_dataloader.dataset)
+        #: Digest of all that every cell's values depend on.
+        self.conditions = self.fingerprint_on(
+            cfg.test_dataloader.dataset, self.task, source=source.fingerprint
+        )
 
     def run(self) -> dict[CellKey, Cell]:
         """Evaluate what is not there yet; all cells of the grid, and the clean one."""
@@ -217,26 +221,23 @@ class Sweep:
 
     # ------------------------------------------------------------------ what is there
 
-    @functools.cached_property
-    def conditions(self) -> str:
-        """Digest of all that every cell's values depend on."""
-        return self.fingerprint_on(
-            self.cfg.test_dataloader.dataset, self.task, source=self.source.fingerprint
-        )
-
     def fingerprint(self, key: CellKey) -> str:
         """Of all that a cell's values depend on."""
         return hashlib.sha256(f'{self.conditions} {key[0]} {key[1]}'.encode()).hexdigest()
 
     def fingerprint_on(self, dataset: Any, task: Task, **more: Any) -> str:
-        """Of all that the model's values on a data set depend on: SHA-256, in hexadecimal."""
+        """Of all that the model's values on a data set depend on: SHA-256, in hexadecimal.
+
+        Every rank has to ask; the first one reads the lists and annotations.
+        """
+        files = of_the_first_rank(data_digest(dataset) if is_main_process() else None)
         parts = {
             'checkpoint': self.sha256,
             'model': _plain(self.cfg.model),
             # Of its own at the top level, as mmpretrain's configs have it.
             'data_preprocessor': _plain(self.cfg.get('data_preprocessor')),
             'dataset': _plain(dataset),
-            'files': data_digest(dataset),
+            'files': files,
             'evaluator': task.evaluator,
             **more,
         }
@@ -245,14 +246,12 @@ class Sweep:
 
     def _reusable(self) -> tuple[dict[CellKey, Cell], list[CellKey]]:
         """Cells on disk that fit, and those that do not; the main process looks."""
-        answer: list[Any] = [None]
-        if is_main_process():
-            there = load_cells(self.out)
-            wanted = {key: there[key] for key in (CLEAN, *self.grid) if key in there}
-            fits = {k: c for k, c in wanted.items() if c.fingerprint == self.fingerprint(k)}
-            answer = [(fits, [key for key in wanted if key not in fits])]
-        broadcast_object_list(answer)
-        return answer[0]
+        if not is_main_process():
+            return of_the_first_rank(None)
+        there = load_cells(self.out)
+        wanted = {key: there[key] for key in (CLEAN, *self.grid) if key in there}
+        fits = {k: c for k, c in wanted.items() if c.fingerprint == self.fingerprint(k)}
+        return of_the_first_rank((fits, [key for key in wanted if key not in fits]))
 
 
 def _plain(value: Any) -> Any:
