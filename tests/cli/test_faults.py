@@ -19,13 +19,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_named_and_its_run_goes_on(folder):
+def test_a_killed_worker_is_named_and_its_run_goes_on(folder, forks):
     """As the kernel kills the one that takes too much memory."""
-    done = train(folder, folder / 'alone')
+    done = train(folder, folder / 'alone', forks=forks)
     assert done.returncode == 0, done.stderr[-3000:]
 
     run = folder / 'worker'
-    done = train(folder, run, KILL='worker 5')  # the second iteration of the second epoch
+    # In the second iteration of the second epoch.
+    done = train(folder, run, forks=forks, KILL='worker 5')
     assert done.returncode == 1, done.stderr[-3000:]
     # The clean-up of the loader may say it once more.
     assert re.search(
@@ -34,16 +35,16 @@ def test_a_killed_worker_is_named_and_its_run_goes_on(folder):
     assert sorted(path.name for path in run.glob('*.pth*')) == ['epoch_1.pth']
     assert torch.load(run / 'epoch_1.pth', weights_only=True)['meta']['iter'] == 4
 
-    done = train(folder, run, '--resume')
+    done = train(folder, run, '--resume', forks=forks)
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'resumed epoch: 1, iter: 4' in done.stdout
     assert differences(load(run / 'epoch_4.pth'), load(folder / 'alone' / 'epoch_4.pth')) == []
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(folder):
+def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(folder, forks):
     run = folder / 'full'
-    done = train(folder, run, FULL_DISK='epoch_2')
+    done = train(folder, run, forks=forks, FULL_DISK='epoch_2')
     assert done.returncode == 1, done.stderr[-3000:]
     last_line = done.stderr.strip().splitlines()[-1]
     assert last_line.startswith('OSError: [Errno 28] No space left on device while writing')

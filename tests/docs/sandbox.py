@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+from ..forks import ENVIRON, Forks
 from .blocks import ROOT, Block
 from .commands import split
 
 SECONDS = 300
-_ENVIRON = {
-    **os.environ,
-    'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ.get("PATH", "")}',
-    'PYTHONPATH': str(ROOT),
-    'OMP_NUM_THREADS': '1',
-    'CUDA_VISIBLE_DEVICES': '',
-}
 _SHELL = set('|<>$&;`')
 
 
@@ -31,12 +22,12 @@ class Sandbox:
 
     Args:
         folder: An empty folder.
-        server: What answers ``tests.docs.server``'s jobs.
+        forks: What runs plain Python.
     """
 
-    def __init__(self, folder: Path, server: subprocess.Popen[str]) -> None:
+    def __init__(self, folder: Path, forks: Forks) -> None:
         self.folder = folder
-        self.server = server
+        self.forks = forks
         for name in ('tools', 'configs', 'benchmarks', 'docs', 'constraints.txt'):
             (folder / name).symlink_to(ROOT / name)
 
@@ -60,15 +51,11 @@ class Sandbox:
             self._shell(block)
 
     def _fork(self, words: list[str], block: Block) -> None:
-        log = self.folder / 'log.txt'
-        log.unlink(missing_ok=True)
-        job = {'argv': words[1:], 'cwd': str(self.folder), 'log': str(log)}
-        assert self.server.stdin is not None and self.server.stdout is not None
-        print(json.dumps(job), file=self.server.stdin, flush=True)
-        status = self.server.stdout.readline().strip()
-        text = log.read_text()[-3000:] if log.is_file() else ''
-        assert status, f'{block}: the server ended; run python -m tests.docs.server by hand'
-        assert status == '0', f'{block}: {shlex.join(words)} ended with {status}\n{text}'
+        done = self.forks.run(words[1:], cwd=self.folder, seconds=SECONDS)
+        assert done.returncode == 0, (
+            f'{block}: {shlex.join(words)} ended with {done.returncode}\n'
+            f'{(done.stdout + done.stderr)[-3000:]}'
+        )
 
     def _shell(self, block: Block) -> None:
         # A file and no pipe, which would be open for as long as anything in the background runs.
@@ -77,7 +64,7 @@ class Sandbox:
             process = subprocess.Popen(
                 ['bash', '-euo', 'pipefail', '-c', block.text],
                 cwd=self.folder,
-                env=_ENVIRON,
+                env=ENVIRON,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -90,23 +77,3 @@ class Sandbox:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         assert status == 0, f'{block} ended with {status}\n{log.read_text()[-3000:]}'
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[subprocess.Popen[str]]:
-    """The process of ``tests.docs.server``."""
-    server = subprocess.Popen(
-        [sys.executable, '-m', 'tests.docs.server'],
-        cwd=ROOT,
-        env=_ENVIRON,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield server
-    finally:
-        assert server.stdin is not None
-        server.stdin.close()
-        server.wait(60)

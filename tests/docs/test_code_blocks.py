@@ -12,7 +12,7 @@ from adasap_det.registry import BUDGETS, IMPORTANCES
 
 from .blocks import LANGUAGES, PAGES, SHOWN, blocks_of, parse
 from .commands import check, split
-from .sandbox import Sandbox, serving
+from .sandbox import Sandbox
 
 # What MMEngine takes out of a config before it calls the constructor.
 ELSEWHERE = ('constructor', 'paramwise_cfg', 'priority')
@@ -28,16 +28,10 @@ def to_be_run(page):
     return [b for b in BLOCKS[page] if b.language in LANGUAGES and b.mark in ('', 'file')]
 
 
-@pytest.fixture(scope='module')
-def server():
-    with serving() as process:
-        yield process
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('page', [p for p in PAGES if to_be_run(p)], ids=lambda p: p.name)
-def test_blocks_of_a_page_run_one_after_another(page, tmp_path, server):
-    sandbox = Sandbox(tmp_path, server)
+def test_blocks_of_a_page_run_one_after_another(page, tmp_path, forks):
+    sandbox = Sandbox(tmp_path, forks)
     for block in to_be_run(page):
         if block.mark == 'file':
             (tmp_path / block.value).write_text(block.text)

@@ -1,8 +1,9 @@
 """Runs Python programs in forks of a process that has the slow imports behind it.
 
-Started as ``python -m tests.docs.server``. Reads a JSON object a line: ``argv`` as Python gets it
-(a file, or ``-m`` and a module), ``cwd`` and ``log``, the file that its output goes to; answers
-each with its exit status on a line.
+Started by ``forks.py``. Reads a JSON object a line: ``argv`` as Python gets it (a file, or ``-m``
+and a module), ``cwd``, ``stdout`` and ``stderr``, the files that its output goes to, ``environ``,
+what to add to the environment, and ``seconds``, after which it is killed; answers each with its
+exit status on a line.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import sys
 import traceback
 
@@ -38,11 +40,12 @@ def main() -> None:
 def _run(job: dict) -> None:
     status = 1
     try:
+        signal.alarm(job['seconds'])
         os.chdir(job['cwd'])
-        log = os.open(job['log'], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        for target, source in ((0, nothing), (1, log), (2, log)):
-            os.dup2(source, target)
+        os.environ.update(job['environ'])
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for name, target in (('stdout', 1), ('stderr', 2)):
+            os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), target)
         module = job['argv'][0] == '-m'
         sys.argv = job['argv'][module:]
         run = runpy.run_module if module else runpy.run_path
