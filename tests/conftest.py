@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from . import plain_configs  # noqa: F401  before MMEngine
+
+# isort: split
 import adasap_det  # noqa: F401
 
 from .forks import Forks, serving
