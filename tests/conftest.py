@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,15 @@ from . import plain_configs  # noqa: F401  before MMEngine
 import adasap_det  # noqa: F401
 
 from .forks import Forks, serving
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Takes all that is imported by now out of the garbage collector's sight.
+
+    MMEngine collects garbage whenever it builds a data set, which takes longer than a test's own.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope='session')

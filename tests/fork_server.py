@@ -8,6 +8,7 @@ exit status on a line.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -29,6 +30,8 @@ import mmdet.models  # noqa: E402, F401
 
 def main() -> None:
     """Serve until the input ends."""
+    gc.collect()
+    gc.freeze()  # else each child collects, and copies, what is imported
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
