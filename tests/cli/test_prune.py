@@ -177,7 +177,7 @@ def test_what_heads_draw_is_the_same_at_each_measurement(tmp_path):
 def test_sensitivity_by_a_metric(trained, tmp_path, capsys):
     config, checkpoint = trained
     out = tmp_path / 'seen'
-    options = [str(config), str(checkpoint), '--sensitivity', *SIZE, '--round-to', '32']
+    options = [str(config), str(checkpoint), '--sensitivity', *SIZE, '--round-to', '128']
     assert prune.main([*options, '--metric', 'accuracy/top1', '--out', str(out)]) == 2
     err = capsys.readouterr().err
     assert "no metric 'accuracy/top1'" in err
