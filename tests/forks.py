@@ -38,7 +38,7 @@ class Forks:
         self.folder = folder
 
     def run(
-        self, argv: Sequence[str], *, cwd: Path, seconds: int = 300, **environ: str
+        self, argv: Sequence[str], *, cwd: Path, seconds: int, **environ: str
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end, be it a good or a bad one.
 
