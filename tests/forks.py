@@ -69,7 +69,7 @@ class Forks:
 @contextlib.contextmanager
 def serving() -> Iterator[Forks]:
     """A process of ``fork_server.py``, ended on leaving."""
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, '-m', 'tests.fork_server'],
         cwd=ROOT,
         env=ENVIRON,
@@ -77,11 +77,10 @@ def serving() -> Iterator[Forks]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Forks(server, Path(folder))
-    finally:
-        assert server.stdin is not None
-        server.stdin.close()
-        server.wait(60)
+    ) as server:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                yield Forks(server, Path(folder))
+        finally:
+            # The end of its input would not do: forks of ours, as data loaders', may hold it open.
+            server.kill()
