@@ -72,13 +72,15 @@ class Metric:
     results: str = study.RESULTS
 
 
-def collect(network: str, runs: Iterable[study.Run], out: Path, metric: Metric) -> list[Record]:
+def collect(
+    network: str, runs: Iterable[study.Run], out: Path, metric: Metric, *, dense_seed: int = 0
+) -> list[Record]:
     """Results of what has been trained and evaluated, the dense network first."""
     dense = study.last_checkpoint(out / network / 'dense', results=metric.results)
     if not dense:
         return []
     name = study.checksum(dense)
-    found = [_record(dense, name, study.Run(network, 1, 'dense', 0), metric)]
+    found = [_record(dense, name, study.Run(network, 1, 'dense', dense_seed), metric)]
     for run in runs:
         if run.network != network:
             continue

@@ -79,11 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 '--quiet', log=out / 'build.log',
             )  # fmt: skip
         config = CONFIG.format(args.network, 'dense')
-        dense = study.train(config, out / args.network / 'dense', options=args.options)
+        dense = study.train(
+            config, out / args.network / 'dense',
+            options=(f'randomness.seed={args.dense_seed}', *args.options),
+        )  # fmt: skip
         _evaluate(args, dense, benchmark)
         study.in_parallel(lambda run: one(run, dense, out, benchmark, args), runs, jobs=args.jobs)
     metric = replace(METRIC, results=args.results)
-    found = records.collect(args.network, runs, out, metric)
+    found = records.collect(args.network, runs, out, metric, dense_seed=args.dense_seed)
     command.show(found, tuple(ARMS), title=TITLE, against=AGAINST, record=args.record)
     return 0
 
@@ -95,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--network', default=NETWORKS[0], help='prefix of the configs', choices=NETWORKS
     )
+    parser.add_argument(
+        '--dense-seed', type=int, default=0,
+        help='of the dense detector; another one needs an --out of its own',
+    )  # fmt: skip
     parser.add_argument('--benchmark', help='built VOC-C; by default built under --out')
     parser.add_argument('--split', default='val', help='image set that is corrupted')
     parser.add_argument(

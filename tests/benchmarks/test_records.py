@@ -46,7 +46,8 @@ def test_each_benchmark_is_collected_from_its_own_folder(script, tmp_path):
     evaluated(tmp_path / run.folder / 'unseen', params=8, ap50=0.3)
 
     metric = records.Metric('AP50', 'AP', share=True, last_losses=2)
-    dense, pruned = records.collect('net', [run], tmp_path, metric)
+    dense, pruned = records.collect('net', [run], tmp_path, metric, dense_seed=4)
+    assert (dense.arm, dense.seed) == ('dense', 4)
     # The mean of 1/2, 1/3, 1/4, 1/5 and 1/6 is 0.29.
     assert (dense.p, dense.mpc, dense.params, dense.clean) == (60.0, 17.4, 20, 50.0)
     assert pruned.severities == (30.0, 20.0, 15.0, 12.0, 10.0)
