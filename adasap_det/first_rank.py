@@ -1,22 +1,34 @@
-"""What the first rank says, on every rank."""
+"""What the first rank finds, on every rank."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
-from mmengine.dist import broadcast_object_list
+from mmengine.dist import broadcast_object_list, is_main_process
 
 T = TypeVar('T')
 
 
-def of_the_first_rank(value: T | None) -> T:
-    """The first rank's value, pickled on the way.
+def on_the_first_rank(find: Callable[[], T]) -> T:
+    """What ``find`` returns on the first rank, the only one that calls it, pickled on the way.
+
+    Every rank has to ask.
 
     Args:
-        value: Tensors in it should be on the CPU. What other ranks give, None for instance, does
-            not count.
+        find: Tensors in what it returns should be on the CPU.
+
+    Raises:
+        Exception: On every rank what ``find`` raised on the first: the others would wait for ever.
     """
-    shared: list[Any] = [value]
+    shared: list[Any] = [None]
+    if is_main_process():
+        try:
+            shared = [(find(), None)]
+        except Exception as error:
+            shared = [(None, error)]
     broadcast_object_list(shared)
-    found: T = shared[0]
-    return found
+    found, raised = shared[0]
+    if raised is not None:
+        raise raised
+    return cast(T, found)

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from adasap_det.engine.evaluate import evaluate
 from adasap_det.engine.input_size import pipeline_input_size
-from adasap_det.first_rank import of_the_first_rank
+from adasap_det.first_rank import on_the_first_rank
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
 from adasap_det.optim.scaled_step import is_taken, unscaled_gradients
 from adasap_det.pruning.analysis import find_channel_groups
@@ -302,7 +302,7 @@ class PruningHook(StructureHook):
             dense_sizes=self._sizes,
         )
         # Ranks that chose otherwise would have other weights to average.
-        kept = of_the_first_rank(chosen)
+        kept = on_the_first_rank(lambda: chosen)
         for group in self.groups:
             self.importance.keep(group, kept[group.name])
             self.kept[group.name] = [self.kept[group.name][i] for i in kept[group.name].tolist()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from adasap_det.first_rank import of_the_first_rank
+from adasap_det.first_rank import on_the_first_rank
 from adasap_det.registry import BUDGETS
 
 from ..budget_types import Budget
@@ -95,17 +96,21 @@ class LatencyBudget(Budget):
         own = next(model.parameters()).device
         device = own if self.device is None else torch.device(self.device)
         forward = Forward(input_size, self.batch_size, self.dtype, device)
-        cost = None
-        if is_main_process():
-            table, _ = self._open(device)
-            known = sum(map(len, table.grids.values())), len(table.networks)
-            cost = latency_cost(model, groups, table, forward=forward, measure=not self.any_device)
-            if (sum(map(len, table.grids.values())), len(table.networks)) != known:
-                path = self._save(device)
-                print_log(f'Layers were timed; their times are kept in {path}', logger='current')
         # Ranks that measured for themselves would cut differently.
-        cost = of_the_first_rank(cost)
+        cost = on_the_first_rank(lambda: self._cost(model, groups, forward))
         self._measured = model, forward
+        return cost
+
+    def _cost(
+        self, model: nn.Module, groups: Sequence[ChannelGroup], forward: Forward
+    ) -> LatencyCost:
+        """From the table, which is saved where layers had to be timed for it."""
+        table, _ = self._open(forward.device)
+        known = sum(map(len, table.grids.values())), len(table.networks)
+        cost = latency_cost(model, groups, table, forward=forward, measure=not self.any_device)
+        if (sum(map(len, table.grids.values())), len(table.networks)) != known:
+            path = self._save(forward.device)
+            print_log(f'Layers were timed; their times are kept in {path}', logger='current')
         return cost
 
     def select(
@@ -126,8 +131,8 @@ class LatencyBudget(Budget):
         def choose() -> dict[str, Tensor]:
             # A solver that runs out of time may stop elsewhere on another rank, and what is timed
             # next is one choice.
-            return of_the_first_rank(
-                select_by_knapsack(groups, scores, cost, limit=limit, **options)
+            return on_the_first_rank(
+                lambda: select_by_knapsack(groups, scores, cost, limit=limit, **options)
             )
 
         kept = choose()
@@ -140,8 +145,8 @@ class LatencyBudget(Budget):
             if counts == cost.full:
                 break
             # As a share of the model's own time at the same moment: the machine's speed drifts.
-            share = time_left(model, groups, kept, forward) if is_main_process() else None
-            predicted, measured = cost.cost(counts), of_the_first_rank(share) * cost.cost()
+            share = on_the_first_rank(functools.partial(time_left, model, groups, kept, forward))
+            predicted, measured = cost.cost(counts), share * cost.cost()
             print_log(
                 f'Chosen for {self.written(limit)}: predicted {self.written(predicted)}, '
                 f'measured {self.written(measured)}',

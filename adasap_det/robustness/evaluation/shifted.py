@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from adasap_det.first_rank import of_the_first_rank
+from adasap_det.first_rank import on_the_first_rank
 from adasap_det.robustness.cells import ShiftedSet, load_shifted, save_shifted
 from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.sweep import Sweep
@@ -66,7 +66,5 @@ def evaluate_shifted(
 
 def _there(sweep: Sweep) -> dict[str, ShiftedSet]:
     """What earlier runs found of this checkpoint; the main process looks."""
-    if not is_main_process():
-        return of_the_first_rank(None)
-    known = load_shifted(sweep.out, checkpoint_sha256=sweep.sha256)
-    return of_the_first_rank({one.name: one for one in known})
+    known = on_the_first_rank(lambda: load_shifted(sweep.out, checkpoint_sha256=sweep.sha256))
+    return {one.name: one for one in known}

@@ -15,7 +15,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
 from adasap_det.engine.input_size import pipeline_input_size
-from adasap_det.first_rank import of_the_first_rank
+from adasap_det.first_rank import on_the_first_rank
 from adasap_det.robustness.cells import (
     CLEAN,
     Cell,
@@ -230,7 +230,7 @@ class Sweep:
 
         Every rank has to ask; the first one reads the lists and annotations.
         """
-        files = of_the_first_rank(data_digest(dataset) if is_main_process() else None)
+        files = on_the_first_rank(lambda: data_digest(dataset))
         parts = {
             'checkpoint': self.sha256,
             'model': _plain(self.cfg.model),
@@ -246,12 +246,10 @@ class Sweep:
 
     def _reusable(self) -> tuple[dict[CellKey, Cell], list[CellKey]]:
         """Cells on disk that fit, and those that do not; the main process looks."""
-        if not is_main_process():
-            return of_the_first_rank(None)
-        there = load_cells(self.out)
+        there = on_the_first_rank(lambda: load_cells(self.out))
         wanted = {key: there[key] for key in (CLEAN, *self.grid) if key in there}
         fits = {k: c for k, c in wanted.items() if c.fingerprint == self.fingerprint(k)}
-        return of_the_first_rank((fits, [key for key in wanted if key not in fits]))
+        return fits, [key for key in wanted if key not in fits]
 
 
 def _plain(value: Any) -> Any:
