@@ -24,6 +24,7 @@ def export_onnx(
     *,
     input_size: tuple[int, int],
     opset: int = OPSET,
+    batch_size: int = 1,
     dynamic_batch: bool = False,
     names: Sequence[str] | None = None,
 ) -> list[str]:
@@ -34,9 +35,10 @@ def export_onnx(
         path: File.
         input_size: Height and width in pixels.
         opset: Operator set, 17 or later.
-        dynamic_batch: Whether the number of pictures is left open. A network that computes with
-            that number outside of tensors (Swin's ``window_reverse``) keeps 1 in its graph, and
-            is wrong for more without an error: compare the file on a batch of several.
+        batch_size: Pictures that it takes.
+        dynamic_batch: Whether their number is left open. A network that computes with it outside
+            of tensors (Swin's ``window_reverse``) keeps ``batch_size`` in its graph, and is wrong
+            for others without an error: compare the file on a batch of several.
         names: Of the outputs; ``output0``, ``output1``, ... by default.
 
     Returns:
@@ -47,9 +49,9 @@ def export_onnx(
     """
     if opset < OPSET:
         raise ValueError(f'opset must be at least {OPSET}, got {opset}')
-    picture = sample(input_size)
+    pictures = sample(input_size, batch_size)
     with torch.no_grad():
-        count = len(graph(picture))
+        count = len(graph(pictures))
     outputs = list(names) if names is not None else [f'output{i}' for i in range(count)]
     axes: dict[str, dict[int, str]] = {}
     if dynamic_batch:
@@ -62,7 +64,7 @@ def export_onnx(
         options: dict[str, Any] = {'dynamo': False} if _has_dynamo() else {}
         torch.onnx.export(
             graph,
-            (picture,),
+            (pictures,),
             str(temporary),
             input_names=['images'],
             output_names=outputs,

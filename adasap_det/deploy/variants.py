@@ -85,7 +85,7 @@ def _onnx(graph: nn.Module, images: Tensor) -> Callable[[], object]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / 'network.onnx'
         height, width = images.shape[-2:]
-        export_onnx(graph, path, input_size=(height, width), dynamic_batch=True)
+        export_onnx(graph, path, input_size=(height, width), batch_size=len(images))
         session = onnx_session(path)
     return lambda: onnx_outputs(session, images)
 

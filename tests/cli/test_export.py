@@ -8,11 +8,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from torch import nn
 
 from adasap_det.cli import export
 from adasap_det.deploy.onnx_export import onnx_outputs, onnx_session
 
+from ..deploy.frozen_batch import FrozenBatch
 from ..deploy.lively import make_lively
 
 pytest.importorskip('onnx')
@@ -92,20 +92,6 @@ def test_detections_of_equal_scores_and_none(config, untrained, tmp_path, capsys
     command = [str(config), untrained, str(tmp_path / 'net.onnx'), '--input-size', '96', '96']
     assert export.main([*command, '--nms']) == 0
     assert words in capsys.readouterr().out
-
-
-class FrozenBatch(nn.Module):
-    """As ``window_reverse`` of Swin: the number of pictures is a plain int when traced."""
-
-    def __init__(self, channels):
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, images):
-        number, channels, height, width = images.shape
-        rows = images.flatten(2).transpose(1, 2).reshape(-1, channels)
-        rows = rows.view(int(rows.shape[0] / (height * width)), int(height * width), self.channels)
-        return (rows.transpose(1, 2).reshape(number, channels, -1),)
 
 
 # With -1 the values of all pictures land in the channels; with 3 they do not fit.

@@ -5,6 +5,8 @@ from torch import nn
 from adasap_det.deploy import make_graph
 from adasap_det.deploy.variants import device_of, runnable
 
+from .frozen_batch import FrozenBatch
+
 CPU = torch.device('cpu')
 
 
@@ -32,6 +34,15 @@ def test_each_runs_the_same_network(detector, picture, variant, tolerance):
         scale = max(1.0, float(one.abs().max()))
         assert float((one - other.float()).abs().max()) <= tolerance * scale
     assert next(graph.parameters()).dtype == torch.float32
+
+
+def test_onnxruntime_runs_the_graph_of_this_many_pictures():
+    """Swin's, with their number left open, is another network's for all but one."""
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    graph = FrozenBatch(-1)
+    images = torch.rand(2, 3, 4, 4)
+    assert torch.equal(runnable(graph, 'onnxruntime', images, device=CPU)()[0], graph(images)[0])
 
 
 def test_onnxruntime_is_on_the_cpu():
