@@ -24,6 +24,9 @@ STUDIES = {
     'the same networks on 220 other pictures': (
         'voc2012_second_set.json', 'ssdlite128_voc2012_900',
     ),
+    'as the first, from another dense detector': (
+        'voc2012_second_dense.json', 'ssdlite128_voc2012_900',
+    ),
     "1,697 pictures, SSD's augmentation, 160 pixels: not converged": (
         'voc2012.json', 'ssdlite160_voc2012',
     ),

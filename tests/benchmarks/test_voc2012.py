@@ -31,29 +31,44 @@ def test_the_study_to_convergence_turns_pictures_over_and_nothing_more(voc2012):
     assert [step.scale for step in (*steps, *tests) if step.type == 'Resize'] == [(128, 128)] * 2
 
 
-@pytest.fixture(params=['voc2012', 'voc2012_second_set'])
-def recorded(voc2012, request):
-    return voc2012.records.read(BENCHMARKS / f'results/{request.param}.json')
-
-
-def test_what_is_recorded_adds_up(voc2012, recorded):
+@pytest.mark.parametrize(
+    ('name', 'arms'),
+    [
+        ('voc2012', {'plain', 'plain, two times', 'AdaSAP'}),
+        ('voc2012_second_set', {'plain', 'plain, two times', 'AdaSAP'}),
+        ('voc2012_second_dense', {'plain', 'AdaSAP'}),
+        ('voc2012_second_dense_second_set', {'plain', 'AdaSAP'}),
+    ],
+)
+def test_what_is_recorded_adds_up(voc2012, name, arms):
+    recorded = voc2012.records.read(BENCHMARKS / f'results/{name}.json')
     by_arm = {(r.network, r.keep, r.arm) for r in recorded}
     assert by_arm >= {
         ('ssdlite128_voc2012_900', 1, 'dense'),
-        *(('ssdlite128_voc2012_900', 0.4, arm) for arm in (*voc2012.AGAINST, 'AdaSAP')),
+        *(('ssdlite128_voc2012_900', 0.4, arm) for arm in arms),
     }
     for one in recorded:
         # 15 corruptions at each severity: the mean of the severities is the mean of all cells.
         assert sum(one.severities) / 5 == pytest.approx(one.mpc, abs=0.02)
 
 
-def test_the_second_set_is_of_the_same_networks(voc2012):
+@pytest.mark.parametrize('name', ['voc2012', 'voc2012_second_dense'])
+def test_the_second_set_is_of_the_same_networks(voc2012, name):
     def recorded(name):
         found = voc2012.records.read(BENCHMARKS / f'results/{name}.json')
         return {one.key: (one.params, one.clean, one.loss) for one in found}
 
-    first, second = recorded('voc2012'), recorded('voc2012_second_set')
+    first, second = recorded(name), recorded(f'{name}_second_set')
     assert second == {key: first[key] for key in second}
+
+
+def test_the_second_dense_detector_is_another(voc2012):
+    def dense(name):
+        found = voc2012.records.read(BENCHMARKS / f'results/{name}.json')
+        return {one.dense for one in found}
+
+    assert len(dense('voc2012_second_dense')) == 1
+    assert not dense('voc2012_second_dense') & dense('voc2012')
 
 
 def test_the_short_study_is_recorded_too(voc2012):
