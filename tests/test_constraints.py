@@ -5,7 +5,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+import pytest
 from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
 CONSTRAINTS = Path(__file__).parents[1] / 'constraints.txt'
 
@@ -13,15 +15,19 @@ CONSTRAINTS = Path(__file__).parents[1] / 'constraints.txt'
 def test_pinned_packages_take_the_first_release_of_this_python():
     """Debian 12's is 3.11.2: a package that needs 3.11.5 ends the set-up there."""
     first = f'{sys.version_info.major}.{sys.version_info.minor}.0'
-    names = re.findall(r'^([\w.-]+)==', CONSTRAINTS.read_text('utf-8'), re.M)
+    pins = re.findall(r'^([\w.-]+)==([^\s;]+)', CONSTRAINTS.read_text('utf-8'), re.M)
     refusing, seen = [], 0
-    for name in names:
+    for name, version in pins:
         try:
-            needs = metadata(name).get('Requires-Python')
+            installed = metadata(name)
         except PackageNotFoundError:  # of another system or Python
             continue
+        if Version(installed['Version']).public != version:  # on a stack of other versions
+            continue
         seen += 1
+        needs = installed.get('Requires-Python')
         if needs and first not in SpecifierSet(needs):
             refusing.append(f'{name} needs Python {needs}')
-    assert seen > 20
+    if seen <= 20:
+        pytest.skip('this environment was not made from constraints.txt')
     assert not refusing
