@@ -10,6 +10,9 @@ import pytest
 from . import plain_configs  # noqa: F401  before MMEngine
 
 # isort: split
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+
 import adasap_det  # noqa: F401
 
 from .forks import Forks, serving
@@ -22,6 +25,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_runs_of_earlier_tests() -> None:
+    """No test writes into the log of an earlier one.
+
+    MMEngine names a run by its config and the second in which it starts, and gives a second run of
+    a name the logger, message hub and visualizer of the first, their folder included. Tests are
+    quicker than that.
+    """
+    for managed in (MMLogger, MessageHub, *_with_subclasses(Visualizer)):
+        managed._instance_dict.clear()
+
+
+def _with_subclasses(managed: type) -> Iterator[type]:
+    yield managed
+    for subclass in managed.__subclasses__():
+        yield from _with_subclasses(subclass)
 
 
 @pytest.fixture(scope='session')

@@ -26,6 +26,7 @@ import torch_pruning as tp
 from mmengine.config import Config
 from mmengine.dist import init_dist
 from mmengine.fileio import LocalBackend
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import (
     Runner,
@@ -286,16 +287,24 @@ def test_ranks_without_a_gpu_ask_for_one(monkeypatch):
         init_dist('pytorch', backend='gloo')
 
 
-def test_a_second_visualizer_of_a_name_is_the_first(tmp_path):
+def test_a_second_visualizer_or_logger_of_a_name_is_the_first(tmp_path):
     name = f'upstream bugs {tmp_path}'
+    log, same_log = (
+        MMLogger.get_instance(name, log_file=str(tmp_path / f'{run}.log'))
+        for run in ('first', 'second')
+    )
     first, second = (
         Visualizer.get_instance(
             name, vis_backends=[dict(type='LocalVisBackend')], save_dir=str(tmp_path / folder)
         )
         for folder in ('first', 'second')
     )
-    with still_there('adasap_det/demo/runner.py, the name in build_runner'):
-        assert first is second
+    with still_there(
+        'adasap_det/demo/runner.py, the name in build_runner, and tests/conftest.py, '
+        'no_runs_of_earlier_tests'
+    ):
+        assert first is second and log is same_log
+        assert not (tmp_path / 'second.log').exists()
 
 
 @pytest.mark.parametrize(
