@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from . import plain_configs  # noqa: F401  before MMEngine
 
 # isort: split
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
+from mmengine.runner import Runner
+from mmengine.utils import ManagerMixin
 
 import adasap_det  # noqa: F401
 
@@ -28,14 +29,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_runs_of_earlier_tests() -> None:
-    """No test writes into the log of an earlier one.
+def no_names_of_earlier_runs(monkeypatch) -> None:
+    """No run writes into the log of an earlier one, or takes over its default scope.
 
     MMEngine names a run by its config and the second in which it starts, and gives a second run of
-    a name the logger, message hub and visualizer of the first, their folder included. Tests are
-    quicker than that.
+    a name the logger, message hub, visualizer and default scope of the first. Tests are quicker
+    than that.
     """
-    for managed in (MMLogger, MessageHub, *_with_subclasses(Visualizer)):
+    set_up = Runner.setup_env
+
+    def setup_env(runner: Runner, *args: Any, **kwargs: Any) -> None:
+        _forget_names()
+        set_up(runner, *args, **kwargs)
+
+    _forget_names()
+    monkeypatch.setattr(Runner, 'setup_env', setup_env)
+
+
+def _forget_names() -> None:
+    for managed in _with_subclasses(ManagerMixin):
         managed._instance_dict.clear()
 
 

@@ -301,7 +301,7 @@ def test_a_second_visualizer_or_logger_of_a_name_is_the_first(tmp_path):
     )
     with still_there(
         'adasap_det/demo/runner.py, the name in build_runner, and tests/conftest.py, '
-        'no_runs_of_earlier_tests'
+        'no_names_of_earlier_runs'
     ):
         assert first is second and log is same_log
         assert not (tmp_path / 'second.log').exists()
