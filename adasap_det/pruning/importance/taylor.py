@@ -20,8 +20,9 @@ class TaylorImportance(Importance):
     :math:`|\sum \theta g|` over the parameters that gate the channel, averaged over the steps
     since the last cut: scale and shift of its norm layers where these are trained (weights in
     front of a norm layer that takes statistics of the batch have :math:`w \cdot g = 0`), else
-    weights and biases. Groups that no gradient tells of, those of frozen layers for instance, get
-    the mean of all others' scores, which makes them neither first nor last to go.
+    weights and biases. Channels that no gradient tells of, those of frozen layers for instance, get
+    the mean of their group's, and groups of which none is known the mean of all others' scores,
+    which makes them neither first nor last to go.
 
     Args:
         squared: Average :math:`(\sum \theta g)^2` instead of the absolute value, as Molchanov et
@@ -93,32 +94,53 @@ class TaylorImportance(Importance):
         tensors: Mapping[str, Tensor],
         modules: Mapping[str, nn.Module],
     ) -> Tensor | None:
-        signed = _signed_gain(group, tensors, owners=group.norms)
-        if signed is None:
-            if any(_takes_batch_statistics(modules[name]) for name in group.norms):
-                return None
-            signed = _signed_gain(group, tensors, owners=group.layers)
-        if signed is None:
+        signed, told = _signed_gain(group, tensors, owners=group.norms)
+        if not told.all():
+            by_weights, seen = _signed_gain(group, tensors, owners=group.layers)
+            seen &= ~told & ~_behind_batch_statistics(group, modules)
+            signed = torch.where(seen.to(signed.device), by_weights, signed)
+            told |= seen
+        gain = signed.square() if self.squared else signed.abs()
+        if told.all():
+            return gain
+        if not told.any():
             return None
-        return signed.square() if self.squared else signed.abs()
+        told = told.to(gain.device)
+        return torch.where(told, gain, gain[told].mean())
 
 
 def _signed_gain(
     group: ChannelGroup, tensors: Mapping[str, Tensor], *, owners: Sequence[str]
-) -> Tensor | None:
-    """Sum of weight times gradient of each channel over ``owners``; None without a gradient."""
-    signed = None
+) -> tuple[Tensor, Tensor]:
+    """Sum of weight times gradient of each channel over ``owners``, and which have a gradient.
+
+    The second is on the CPU, so that no step waits for the GPU to learn what the model's structure
+    says.
+    """
+    signed = torch.zeros(group.size, device=next(iter(tensors.values())).device)
+    told = torch.zeros(group.size, dtype=torch.bool)
     for piece in group.own:
         parameter = tensors.get(piece.name)  # buffers are not among the parameters
         owner = piece.name.rpartition('.')[0]
         if parameter is None or parameter.grad is None or owner not in owners:
             continue
         rows = (parameter.float() * parameter.grad.float()).transpose(0, piece.dim)
-        gain = rows.flatten(1).sum(1) if rows.dim() > 1 else rows
-        if signed is None:
-            signed = torch.zeros(group.size, device=gain.device)
-        add_at(signed, piece, gain)
-    return signed
+        add_at(signed, piece, rows.flatten(1).sum(1) if rows.dim() > 1 else rows)
+        told[piece.channels] = True
+    return signed, told
+
+
+def _behind_batch_statistics(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> Tensor:
+    """Which channels' weights are in front of a norm layer that takes statistics of the batch."""
+    behind = torch.zeros(group.size, dtype=torch.bool)
+    for norm in group.norms:
+        if _takes_batch_statistics(modules[norm]):
+            pieces = [p for p in group.own if p.name.rpartition('.')[0] == norm]
+            for piece in pieces:
+                behind[piece.channels] = True
+            if not pieces:  # neither parameters nor statistics that would say which
+                behind[:] = True
+    return behind
 
 
 def _takes_batch_statistics(norm: nn.Module) -> bool:

@@ -133,3 +133,35 @@ def test_taylor_scores_what_no_gradient_tells_of_like_the_mean(toy, normalize, f
     others = torch.cat([toy(importance, layer) for layer in ('stem', 'left', 'right')])
     torch.testing.assert_close(score, others.mean().expand(6))
     assert others.min() < score[0] < others.max()
+
+
+class HalfNormed(nn.Module):
+    """Channels 0 and 1 have a norm layer, 2 and 3 have none; an add makes one group of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.normed, self.norm = nn.Conv2d(3, 2, 1, bias=False), nn.BatchNorm2d(2)
+        self.bare = nn.Conv2d(3, 2, 1)
+        self.shortcut = nn.Conv2d(3, 4, 1, bias=False).requires_grad_(False)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        joint = torch.cat([self.norm(self.normed(x)), self.bare(x)], dim=1)
+        return self.head((joint + self.shortcut(x)).relu())
+
+
+@pytest.mark.parametrize('bare_frozen', [False, True])
+def test_taylor_takes_the_weights_of_channels_without_a_norm(bare_frozen):
+    torch.manual_seed(0)
+    model = HalfNormed()
+    (group,) = groups = find_channel_groups(model, input_size=SIZE).groups
+    assert group.size == 4 and group.norms == ('norm',)
+    model.bare.requires_grad_(not bare_frozen)
+    model(torch.rand(2, 3, 6, 6)).square().sum().backward()
+    importance = TaylorImportance()
+    importance.observe(groups, model)
+    normed = (model.norm.weight * model.norm.weight.grad).detach()
+    normed = (normed + model.norm.bias * model.norm.bias.grad).detach().abs()
+    bare = normed.mean().expand(2) if bare_frozen else gain_of(model.bare).abs()
+    score = importance.channel_scores(group, dict(model.named_parameters()))
+    torch.testing.assert_close(score, torch.cat([normed, bare]))
