@@ -39,16 +39,11 @@ def no_names_of_earlier_runs(monkeypatch) -> None:
     set_up = Runner.setup_env
 
     def setup_env(runner: Runner, *args: Any, **kwargs: Any) -> None:
-        _forget_names()
+        for managed in _with_subclasses(ManagerMixin):
+            managed._instance_dict.clear()
         set_up(runner, *args, **kwargs)
 
-    _forget_names()
     monkeypatch.setattr(Runner, 'setup_env', setup_env)
-
-
-def _forget_names() -> None:
-    for managed in _with_subclasses(ManagerMixin):
-        managed._instance_dict.clear()
 
 
 def _with_subclasses(managed: type) -> Iterator[type]:
