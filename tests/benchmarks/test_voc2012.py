@@ -36,8 +36,11 @@ def test_the_study_to_convergence_turns_pictures_over_and_nothing_more(voc2012):
     [
         ('voc2012', {'plain', 'plain, two times', 'AdaSAP'}),
         ('voc2012_second_set', {'plain', 'plain, two times', 'AdaSAP'}),
-        ('voc2012_second_dense', {'plain', 'AdaSAP'}),
-        ('voc2012_second_dense_second_set', {'plain', 'AdaSAP'}),
+        ('voc2012_second_dense', {'plain', 'plain, two times', 'AdaSAP', 'AdaSAP, rho 1'}),
+        (
+            'voc2012_second_dense_second_set',
+            {'plain', 'plain, two times', 'AdaSAP', 'AdaSAP, rho 1'},
+        ),
     ],
 )
 def test_what_is_recorded_adds_up(voc2012, name, arms):
