@@ -13,8 +13,8 @@ __all__ = ['__version__', 'config_path']
 compat.apply()
 
 from . import datasets, hooks, optim, pruning  # noqa: E402, F401
-from .engine import atomic_backend as _atomic_backend  # noqa: E402, F401
-from .engine.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
+from .checkpoint import atomic_backend as _atomic_backend  # noqa: E402, F401
+from .compat.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
 from .robustness import transforms as _transforms  # noqa: E402, F401
 from .robustness.evaluation import accuracy as _accuracy  # noqa: E402, F401
 from .robustness.evaluation import average_precision as _average_precision  # noqa: E402, F401

@@ -24,7 +24,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import get_installed_path
 from torch import nn
 
-from adasap_det.engine.shrink_on_load import mark_pruned
+from adasap_det.checkpoint.structure import mark_pruned
 from adasap_det.pruning import (
     MagnitudeImportance,
     ParamsBudget,

@@ -1,7 +1,7 @@
 """Kill -9 a training run at random moments of its three stages, resume it, and compare.
 
-The runs are those of tests/cli/runs.py, with six epochs of four iterations: the adaptive stage up
-to the first of three cuts, before iterations 8, 11 and 14, and the uniform stage after the last.
+The runs are those of tests/helpers/cli_runs.py, with six epochs of four iterations: the adaptive
+stage up to the first of three cuts, before iterations 8, 11 and 14, and the uniform stage after the last.
 Each run that was killed and resumed has to end in the bits of the run left alone: weights, batch
 norm's statistics, state of optimizer and schedulers, kept channels and importances.
 
@@ -21,7 +21,7 @@ from itertools import cycle
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.cli.runs import differences, load, prepare, train
+from tests.helpers.cli_runs import differences, load, prepare, train
 
 EPOCH = 4
 EPOCHS = 6
@@ -77,7 +77,7 @@ def moments(kills: int, *, seed: int) -> list[str]:
     """In the middle of each cut, while each kind of file is written, the rest within iterations.
 
     Returns:
-        What ``tests/cli/run_hooks.py`` is to be told.
+        What ``tests/helpers/run_hooks.py`` is to be told.
     """
     draw = random.Random(seed)
     chosen = [f'cut {cut} {draw.randrange(1, 350)}' for cut in range(len(CUTS))]

@@ -36,15 +36,15 @@ from adasap_det.pruning import (
     find_channel_groups,
     select_channels,
 )
-from adasap_det.pruning.budget import ascending_channels
-from adasap_det.pruning.channels import ChannelGroup
-from adasap_det.pruning.cost import num_proposals
-from adasap_det.pruning.latency import LatencyCost
-from adasap_det.pruning.latency.budget import TOLERANCE
-from adasap_det.pruning.latency.device import device_identity
-from adasap_det.pruning.latency.timing import time_calls
-from adasap_det.pruning.latency.wholes import Forward, cut_copy
-from adasap_det.pruning.tracing import example_input, trace_forward
+from adasap_det.pruning.budgets.cost import num_proposals
+from adasap_det.pruning.budgets.latency import LatencyCost
+from adasap_det.pruning.budgets.latency.latency_budget import TOLERANCE
+from adasap_det.pruning.budgets.latency.network_timing import Forward, cut_copy
+from adasap_det.pruning.budgets.selection import ascending_channels
+from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.pruning.graph.tracing import example_input, trace_forward
+from adasap_det.utils.device import device_identity
+from adasap_det.utils.timing import time_calls
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = {

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import study
 
-from adasap_det.robustness.cells import load_results
 from adasap_det.robustness.metrics import FULL_GRID, summarise
-from adasap_det.whole_file import whole_file
+from adasap_det.robustness.results import load_results
+from adasap_det.utils.io import whole_file
 
 
 @dataclass(frozen=True)

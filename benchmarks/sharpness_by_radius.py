@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from adasap_det.engine.input_size import pipeline_input_size
-from adasap_det.engine.load import build_model
+from adasap_det.checkpoint.loading import build_model
 from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import MagnitudeImportance, find_channel_groups
-from adasap_det.pruning.channels import ChannelGroup
+from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.utils.input_size import pipeline_input_size
 
 UNIFORM = (0.1, 0.5, 1.0, 2.0)
 ADAPTIVE = (0.01, 0.02, 0.05, 0.1, 0.5)

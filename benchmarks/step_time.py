@@ -34,8 +34,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from adasap_det.engine.input_size import pipeline_input_size
-from adasap_det.engine.load import build_model
+from adasap_det.checkpoint.loading import build_model
 from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import (
@@ -45,6 +44,7 @@ from adasap_det.pruning import (
     find_channel_groups,
 )
 from adasap_det.pruning.one_shot import prune_once
+from adasap_det.utils.input_size import pipeline_input_size
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {

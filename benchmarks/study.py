@@ -21,8 +21,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from adasap_det.robustness.cells import load_results
-from adasap_det.robustness.evaluation.sources import Built
+from adasap_det.robustness.evaluation.cell_data import Built
+from adasap_det.robustness.results import load_results
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Folder of an evaluation under corruption, beside its checkpoint.

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from . import plain_configs  # noqa: F401  before MMEngine
-
 # isort: split
 from mmengine.runner import Runner
 from mmengine.utils import ManagerMixin
 
 import adasap_det  # noqa: F401
 
-from .forks import Forks, serving
+from .helpers.forks import Forks, serving
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from .forks import serving
+from .helpers.forks import serving
 
 
 def test_ends_though_another_process_holds_its_input():

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from adasap_det.checkpoint.loading import load_model
 from adasap_det.cli.common import (
     UsageError,
     add_common_options,
@@ -22,16 +23,14 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
-from adasap_det.deploy import make_graph
-from adasap_det.deploy.onnx_export import sample
-from adasap_det.deploy.variants import VARIANTS, device_of, runnable
-from adasap_det.engine.device import usable_device
-from adasap_det.engine.input_size import config_input_size
-from adasap_det.engine.load import load_model
+from adasap_det.export import make_graph
+from adasap_det.export.onnx import sample
+from adasap_det.export.runtimes import VARIANTS, device_of, runnable
 from adasap_det.pruning import count_macs, count_params
-from adasap_det.pruning.latency.device import device_identity
-from adasap_det.pruning.latency.timing import time_calls
-from adasap_det.whole_file import whole_file
+from adasap_det.utils.device import device_identity, usable_device
+from adasap_det.utils.input_size import config_input_size
+from adasap_det.utils.io import whole_file
+from adasap_det.utils.timing import time_calls
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,10 +15,10 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from adasap_det.checkpoint.resume import checkpoint_problem
 from adasap_det.compat import config_path
-from adasap_det.engine.checkpoint import checkpoint_problem
-from adasap_det.engine.preflight import MissingDataError
-from adasap_det.engine.type_name import type_name
+from adasap_det.datasets.missing_data import MissingDataError
+from adasap_det.utils.config_tree import type_name
 
 _SCOPE = 'adasap_det::'
 
@@ -142,7 +142,7 @@ def build_runner(cfg: Config) -> Runner:
     """The runner that the config asks for."""
     if cfg.get('default_scope') == 'mmdet':
         # Imports MMDetection, so not before the config was found good.
-        from adasap_det.datasets.annotation_errors import name_broken_annotations
+        from adasap_det.compat.annotation_errors import name_broken_annotations
 
         name_broken_annotations()
     if cfg.launcher == 'pytorch' and get_device() == 'cpu' and not dist.is_initialized():

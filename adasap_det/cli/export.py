@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from adasap_det.checkpoint.loading import load_model
 from adasap_det.cli.common import (
     UsageError,
     add_common_options,
@@ -21,18 +22,17 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
-from adasap_det.deploy import DecodedDetector, export_onnx, make_graph
-from adasap_det.deploy.detections import detections_difference
-from adasap_det.deploy.onnx_export import (
+from adasap_det.export import DecodedDetector, export_onnx, make_graph
+from adasap_det.export.detection_check import detections_difference
+from adasap_det.export.onnx import (
     OPSET,
     largest_difference,
     onnx_outputs,
     onnx_session,
     sample,
 )
-from adasap_det.engine.input_size import config_input_size
-from adasap_det.engine.load import load_model
-from adasap_det.whole_file import whole_file
+from adasap_det.utils.input_size import config_input_size
+from adasap_det.utils.io import whole_file
 
 TOLERANCE = 1e-3
 DETECTIONS = ('boxes', 'scores', 'labels')

@@ -26,7 +26,7 @@ from adasap_det.robustness.benchmark.build import ON_ERROR
 from adasap_det.robustness.benchmark.disk import human
 from adasap_det.robustness.benchmark.options import FORMATS, SUBSAMPLINGS
 from adasap_det.robustness.benchmark.progress import clock
-from adasap_det.robustness.benchmark.sources import LAYOUTS, folder_name
+from adasap_det.robustness.benchmark.source_images import LAYOUTS, folder_name
 
 _PROGRAM = 'adasap-make-voc-c'
 _SHOWN = 20

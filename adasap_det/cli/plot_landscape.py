@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor, nn
 
+from adasap_det.checkpoint.loading import load_model
 from adasap_det.cli.common import (
     UsageError,
     add_common_options,
@@ -27,10 +28,7 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
-from adasap_det.engine.load import load_model
-from adasap_det.engine.losses import batch_losses, mean_loss, some_batches
-from adasap_det.engine.preflight import check_data
-from adasap_det.optim.replay import RandomState, same_randomness
+from adasap_det.datasets.missing_data import check_data
 from adasap_det.pruning import count_params
 from adasap_det.sharpness import (
     TopEigenvalue,
@@ -41,7 +39,9 @@ from adasap_det.sharpness import (
     trained_parameters,
 )
 from adasap_det.sharpness.plot import plot_lines, plot_planes
-from adasap_det.whole_file import whole_file
+from adasap_det.utils.io import whole_file
+from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
+from adasap_det.utils.random import RandomState, same_randomness
 
 _RISES = (0.1, 0.5, 1.0)
 """Shares of the radius at which the table tells the rise."""

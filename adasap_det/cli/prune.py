@@ -19,6 +19,8 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
+from adasap_det.checkpoint.loading import load_model, save_pruned
+from adasap_det.checkpoint.structure import META_KEY
 from adasap_det.cli.common import (
     UsageError,
     add_common_options,
@@ -27,23 +29,21 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
-from adasap_det.engine.device import usable_device
-from adasap_det.engine.evaluate import validation_metric
-from adasap_det.engine.input_size import config_input_size
-from adasap_det.engine.load import load_model, save_pruned
-from adasap_det.engine.losses import batch_losses, mean_loss, some_batches
-from adasap_det.engine.preflight import check_data
-from adasap_det.engine.type_name import type_name
-from adasap_det.optim.replay import RandomState, same_randomness
+from adasap_det.datasets.missing_data import check_data
 from adasap_det.pruning import count_macs, count_params, find_channel_groups
-from adasap_det.pruning.channels import ChannelAnalysis
+from adasap_det.pruning.graph.channel_group import ChannelAnalysis
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.one_shot import observe_gradients, prune_once
 from adasap_det.pruning.sensitivity import SHARES, Sensitivity, sensitivity
 from adasap_det.pruning.sensitivity_plot import plot_sensitivity
-from adasap_det.pruning.structure import META_KEY
 from adasap_det.registry import BUDGETS, IMPORTANCES
-from adasap_det.whole_file import whole_file
+from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.device import usable_device
+from adasap_det.utils.input_size import config_input_size
+from adasap_det.utils.io import whole_file
+from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
+from adasap_det.utils.random import RandomState, same_randomness
+from adasap_det.utils.validation import validation_metric
 
 _BUDGETS = {'params': 'ParamsBudget', 'macs': 'MACsBudget', 'latency': 'LatencyBudget'}
 

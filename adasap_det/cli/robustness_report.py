@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from adasap_det.cli.common import UsageError, report_usage_errors
-from adasap_det.robustness.cells import load_results
 from adasap_det.robustness.report.write import TITLE, write_report
+from adasap_det.robustness.results import load_results
 
 _PROGRAM = 'adasap-robustness-report'
 

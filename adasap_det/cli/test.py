@@ -19,8 +19,8 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
-from adasap_det.engine.preflight import check_data
-from adasap_det.engine.type_name import type_name
+from adasap_det.datasets.missing_data import check_data
+from adasap_det.utils.config_tree import type_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,14 +24,13 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
-from adasap_det.engine.preflight import check_data
+from adasap_det.datasets.missing_data import check_data
 from adasap_det.robustness.benchmark import BenchmarkError
-from adasap_det.robustness.cells import CLEAN, Cell, CellKey, ShiftedSet, load_results
 from adasap_det.robustness.corruption_error import imagenet_corruption_error
 from adasap_det.robustness.corruptions import check_corruptions, check_severities
 from adasap_det.robustness.evaluation.task import task_of
-from adasap_det.robustness.metrics import FULL_GRID, Robustness, ratio, summarise
-from adasap_det.robustness.percent import percent
+from adasap_det.robustness.metrics import FULL_GRID, Robustness, percent, ratio, summarise
+from adasap_det.robustness.results import CLEAN, Cell, CellKey, ShiftedSet, load_results
 
 _PROGRAM = 'adasap-test-robustness'
 
@@ -188,8 +187,8 @@ def _sweep(
     corruptions: tuple[str, ...],
     severities: tuple[int, ...],
 ) -> dict[CellKey, Cell]:
+    from adasap_det.robustness.evaluation.cell_data import OnTheFly, open_benchmark
     from adasap_det.robustness.evaluation.shifted import evaluate_shifted
-    from adasap_det.robustness.evaluation.sources import OnTheFly, open_benchmark
     from adasap_det.robustness.evaluation.sweep import Sweep
 
     source = open_benchmark(args.benchmark) if args.benchmark else OnTheFly(seed=args.seed)

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import print_log
 
+from adasap_det.checkpoint.resume import find_resumable_checkpoint
 from adasap_det.cli.common import (
     UsageError,
     add_common_options,
@@ -20,9 +21,8 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
-from adasap_det.engine.checkpoint import find_resumable_checkpoint
-from adasap_det.engine.preflight import check_data
-from adasap_det.engine.type_name import type_name
+from adasap_det.datasets.missing_data import check_data
+from adasap_det.utils.config_tree import type_name
 
 _AMP_TWINS = {'OptimWrapper': 'AmpOptimWrapper', 'AdaSAPOptimWrapper': 'AmpAdaSAPOptimWrapper'}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from torchvision.datasets.utils import check_integrity, download_url
 from torchvision.datasets.voc import DATASET_YEAR_DICT
 
-from adasap_det.datasets.checks import check_voc_layout
+from adasap_det.datasets.voc_check import check_voc_layout
 
 __all__ = ['YEARS', 'Archive', 'Year', 'main', 'prepare_voc']
 

@@ -19,13 +19,13 @@ from mmengine.config import Config
 from rich.console import Console
 
 from adasap_det.datasets import make_shapes_voc
-from adasap_det.demo import robustness
+from adasap_det.demo import corrupted as robustness
 from adasap_det.demo.runner import evaluate, train
 from adasap_det.demo.settings import FAST, FULL, IMAGE_SIZE, Settings, load_config
 from adasap_det.demo.summary import ModelResult, as_data, summary_table
-from adasap_det.engine.latency import measure_latency
-from adasap_det.robustness.cells import load_results
 from adasap_det.robustness.report import write_report
+from adasap_det.robustness.results import load_results
+from adasap_det.utils.timing import measure_latency
 
 #: Name of each model, its config in ``configs/demo`` and what is done; the first is the dense one.
 MODELS = (
@@ -169,7 +169,7 @@ def _inspect(
 ) -> tuple[dict[str, dict[str, Any]], list[Path]]:
     from mmdet.apis import init_detector
 
-    from adasap_det.demo.pictures import save_side_by_side
+    from adasap_det.demo.side_by_side import save_side_by_side
     from adasap_det.pruning import count_macs, count_params
 
     models = {

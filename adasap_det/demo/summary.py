@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
-from adasap_det.robustness.percent import percent
+from adasap_det.robustness.metrics import percent
 
 
 @dataclass(frozen=True)

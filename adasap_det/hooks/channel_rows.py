@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from adasap_det.optim.perturbation import Rows
-from adasap_det.pruning.channels import ChannelGroup
+from adasap_det.pruning.graph.channel_group import ChannelGroup
 
 
 def channel_rows(model: nn.Module, groups: Sequence[ChannelGroup]) -> dict[nn.Parameter, Rows]:

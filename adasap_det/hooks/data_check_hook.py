@@ -10,8 +10,8 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
-from adasap_det.datasets.annotation_errors import name_broken_annotations
-from adasap_det.datasets.checks import VOCSplit, check_voc_layout, voc_splits
+from adasap_det.compat.annotation_errors import name_broken_annotations
+from adasap_det.datasets.voc_check import VOCSplit, check_voc_layout, voc_splits
 
 
 @HOOKS.register_module()
@@ -19,7 +19,7 @@ class DataCheckHook(Hook):
     """Ends a run at once, with the names of the files, if images or annotations are broken.
 
     Looks at the data sets in Pascal VOC's layout that the run will read; see
-    :func:`adasap_det.datasets.checks.check_voc_layout` for what is checked, which takes seconds
+    :func:`adasap_det.datasets.voc_check.check_voc_layout` for what is checked, which takes seconds
     for a few thousand images. Other data sets are left alone. Only the main process looks.
 
     Takes priority over every hook that does work before the run.

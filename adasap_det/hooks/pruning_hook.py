@@ -14,18 +14,18 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from adasap_det.engine.evaluate import evaluate
-from adasap_det.engine.input_size import pipeline_input_size
-from adasap_det.first_rank import on_the_first_rank
+from adasap_det.optim.grad_scaler import is_taken, unscaled_gradients
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
-from adasap_det.optim.scaled_step import is_taken, unscaled_gradients
-from adasap_det.pruning.analysis import find_channel_groups
-from adasap_det.pruning.budget_types import Budget, LayeredCost, check_reachable
-from adasap_det.pruning.channels import ChannelGroup
-from adasap_det.pruning.cost import macs_cost, params_cost
+from adasap_det.pruning.budgets.base import Budget, LayeredCost, check_reachable
+from adasap_det.pruning.budgets.cost import macs_cost, params_cost
+from adasap_det.pruning.graph.analysis import find_channel_groups
+from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.surgery import cut_channels
 from adasap_det.registry import BUDGETS, IMPORTANCES
+from adasap_det.utils.dist import on_the_first_rank
+from adasap_det.utils.input_size import pipeline_input_size
+from adasap_det.utils.validation import evaluate
 
 from .channel_rows import channel_rows
 from .run_checks import refuse_blind_cut, refuse_missed_cuts, refuse_several_wrappers

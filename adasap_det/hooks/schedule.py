@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from adasap_det.pruning.budget import exponential_target
+from adasap_det.pruning.budgets.selection import exponential_target
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import torch
 from mmengine.logging import MessageHub, print_log
 from torch import nn
 
-from adasap_det.pruning.budget_types import Budget, LayeredCost
-from adasap_det.pruning.channels import ChannelGroup
-from adasap_det.pruning.latency import LatencyBudget
-from adasap_det.pruning.latency.wholes import Forward
-from adasap_det.pruning.shadow import shadow_of
+from adasap_det.pruning.budgets.base import Budget, LayeredCost
+from adasap_det.pruning.budgets.latency import LatencyBudget
+from adasap_det.pruning.budgets.latency.network_timing import Forward
+from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.utils.copy_unwrapped import shadow_of
 
 
 def report_size(

@@ -14,10 +14,16 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from adasap_det.engine.message_hub import restore_history, to_plain_history
-from adasap_det.engine.shrink_on_load import mark_pruned
-from adasap_det.engine.unwrap import unwrap
-from adasap_det.pruning.structure import META_KEY, cut_dims, describe, refuse_misfit, shrink
+from adasap_det.checkpoint.log_history import restore_history, to_plain_history
+from adasap_det.checkpoint.structure import (
+    META_KEY,
+    cut_dims,
+    describe,
+    mark_pruned,
+    refuse_misfit,
+    shrink,
+)
+from adasap_det.utils.modules import unwrap
 
 
 @HOOKS.register_module()

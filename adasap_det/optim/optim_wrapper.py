@@ -14,10 +14,12 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
-from adasap_det.engine.unwrap import unwrap
+from adasap_det.utils.modules import unwrap
 
-from .channel_radii import ChannelRadii
+from .activation_checkpointing import may_recompute
+from .looksam import ReusedDirection
 from .loss_check import MOST_SKIPPED, NonFiniteLossError, describe
+from .param_selection import LAYERS, candidates, check_exclude, least_important
 from .perturbation import (
     FORMS,
     Membership,
@@ -25,10 +27,8 @@ from .perturbation import (
     ascent_perturbation,
     check_radii,
 )
-from .recomputing import may_recompute
-from .replay import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
-from .reused_direction import ReusedDirection
-from .selection import LAYERS, candidates, check_exclude, least_important
+from .radii import ChannelRadii
+from .second_pass import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
 from .sharding import refuse_sharded
 
 STAGES = ('plain', 'adaptive', 'uniform', 'inverse')

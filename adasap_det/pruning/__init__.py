@@ -1,10 +1,13 @@
 """Structured pruning: channel groups, their importance, the budget and the surgery."""
 
-from .analysis import find_channel_groups
-from .budget import exponential_target, select_channels
-from .budget_types import MACsBudget, ParamsBudget
-from .channels import ChannelGroup
-from .cost import count_macs, count_params
+from adasap_det.checkpoint.structure import describe, shrink
+
+from .budgets.base import MACsBudget, ParamsBudget
+from .budgets.cost import count_macs, count_params
+from .budgets.latency import LatencyBudget
+from .budgets.selection import exponential_target, select_channels
+from .graph.analysis import find_channel_groups
+from .graph.channel_group import ChannelGroup
 from .importance import (
     FPGMImportance,
     Importance,
@@ -14,8 +17,6 @@ from .importance import (
     RandomImportance,
     TaylorImportance,
 )
-from .latency import LatencyBudget
-from .structure import describe, shrink
 from .surgery import cut_channels
 
 __all__ = [

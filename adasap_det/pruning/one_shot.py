@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .budget_types import Budget, check_reachable
-from .channels import ChannelAnalysis
+from adasap_det.checkpoint.structure import describe
+
+from .budgets.base import Budget, check_reachable
+from .graph.channel_group import ChannelAnalysis
 from .importance import Importance
-from .structure import describe
 from .surgery import cut_channels
 
 

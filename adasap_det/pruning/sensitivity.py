@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from .budget import ascending_channels, possible_counts
-from .channels import ChannelGroup
+from adasap_det.utils.copy_unwrapped import shadow_of
+
+from .budgets.selection import ascending_channels, possible_counts
+from .graph.channel_group import ChannelGroup
 from .importance import Importance
-from .shadow import shadow_of
 from .surgery import cut_channels
 
 SHARES = (0.75, 0.5, 0.25)

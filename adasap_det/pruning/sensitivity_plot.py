@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from adasap_det.whole_file import whole_file
+from adasap_det.utils.io import whole_file
 
 from .sensitivity import Sensitivity
 

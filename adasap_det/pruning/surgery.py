@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .channels import ChannelGroup, without_channels
-from .structure import named_tensors, sync_modules
+from adasap_det.checkpoint.structure import named_tensors, sync_modules
+
+from .graph.channel_group import ChannelGroup, without_channels
 
 
 def cut_channels(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from adasap_det.robustness.cells import CLEAN, Cell
 from adasap_det.robustness.corruptions.names import BENCHMARK, SEVERITIES
+from adasap_det.robustness.results import CLEAN, Cell
 
 #: Top-1 error of AlexNet, mean over the severities, as published with ImageNet-C
 #: (github.com/hendrycks/robustness).

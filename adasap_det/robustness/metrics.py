@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from adasap_det.robustness.cells import CLEAN, Cell, CellKey
 from adasap_det.robustness.corruptions.names import BENCHMARK, SEVERITIES
+from adasap_det.robustness.results import CLEAN, Cell, CellKey
 
 #: The 15 corruptions at 5 severities over which mPC is a mean.
 FULL_GRID: tuple[CellKey, ...] = tuple((name, s) for name in BENCHMARK for s in SEVERITIES)
@@ -128,3 +128,8 @@ def ratio(value: float | None, base: float | None) -> float | None:
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if values and len(known) == len(values) else None
+
+
+def percent(fraction: float | None, *, none: str = '-') -> str:
+    """A fraction in percent, one decimal: 0.4123 -> '41.2'; ``none`` where there is no number."""
+    return none if fraction is None else f'{100 * fraction:.1f}'

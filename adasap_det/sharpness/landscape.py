@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from adasap_det.optim.replay import frozen_buffers, perturbed_weights
+from adasap_det.optim.second_pass import frozen_buffers, perturbed_weights
 
 from .directions import trained_parameters
 

@@ -12,8 +12,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from adasap_det.robustness.report.figures.palette import SEQUENTIAL, mark
-from adasap_det.whole_file import whole_file
+from adasap_det.utils.io import whole_file
+from adasap_det.utils.plot_style import SEQUENTIAL, mark
 
 _LEVELS = 13
 _COLUMNS = 3

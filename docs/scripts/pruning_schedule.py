@@ -10,7 +10,7 @@ from pathlib import Path
 from drawing import FIGURES, PALE, Data, blank, rounded, save
 
 from adasap_det.hooks.schedule import make_schedule
-from adasap_det.robustness.report.figures.palette import mark
+from adasap_det.utils.plot_style import mark
 
 KEEP = 0.4
 ITERATIONS = 240

@@ -12,7 +12,7 @@ from drawing import FIGURES, GREY, Data, blank, rounded, save
 
 from adasap_det.optim import adaptive_radius
 from adasap_det.optim.optim_wrapper import DEFAULT_RADII
-from adasap_det.robustness.report.figures.palette import mark
+from adasap_det.utils.plot_style import mark
 
 RHO_MIN, RHO_MAX, RHO = DEFAULT_RADII['asam']
 

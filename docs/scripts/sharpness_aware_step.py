@@ -14,7 +14,7 @@ from drawing import FIGURES, GREY, Data, blank, rounded, save
 from torch import Tensor
 
 from adasap_det.optim import ascent_perturbation
-from adasap_det.robustness.report.figures.palette import mark
+from adasap_det.utils.plot_style import mark
 
 RHO = 0.25
 WEIGHTS = {'narrow': -0.9, 'wide': 1.1}

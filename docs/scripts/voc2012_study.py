@@ -13,7 +13,7 @@ from typing import Any
 from drawing import FIGURES, Data, rounded, save, stacked
 from matplotlib.axes import Axes
 
-from adasap_det.robustness.report.figures.palette import mark
+from adasap_det.utils.plot_style import mark
 
 RESULTS = Path(__file__).parents[2] / 'benchmarks/results'
 #: What each study is: the file of its results, and the prefix of its configs.

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from adasap_det.robustness import cells
+from adasap_det.robustness import results as cells
 from adasap_det.robustness.metrics import FULL_GRID
 
 

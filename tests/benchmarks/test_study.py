@@ -3,7 +3,7 @@
 import pytest
 
 from adasap_det.robustness.benchmark.manifest import Manifest, manifest_bytes
-from adasap_det.robustness.cells import Cell, DatasetInfo, ModelInfo, save_cell, save_model
+from adasap_det.robustness.results import Cell, DatasetInfo, ModelInfo, save_cell, save_model
 
 
 @pytest.fixture

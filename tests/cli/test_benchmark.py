@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import benchmark
-from adasap_det.deploy.variants import VARIANTS
-from adasap_det.pruning.latency.device import device_identity
+from adasap_det.export.runtimes import VARIANTS
+from adasap_det.utils.device import device_identity
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import torch
 
 from adasap_det.cli import make_voc_c, test_robustness, train
 from adasap_det.cli import test as test_cli
-from adasap_det.robustness.cells import load_results
+from adasap_det.robustness.results import load_results
 
 pytest.importorskip('mmpretrain')
 

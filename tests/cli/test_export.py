@@ -10,10 +10,10 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import export
-from adasap_det.deploy.onnx_export import onnx_outputs, onnx_session
+from adasap_det.export.onnx import onnx_outputs, onnx_session
 
-from ..deploy.frozen_batch import FrozenBatch
-from ..deploy.lively import make_lively
+from ..helpers.frozen_batch import FrozenBatch
+from ..helpers.lively import make_lively
 
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')

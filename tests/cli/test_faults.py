@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from adasap_det.cli.train import warn_of_a_single_checkpoint
 
-from .runs import differences, load, prepare, train
+from ..helpers.cli_runs import differences, load, prepare, train
 
 
 @pytest.fixture(scope='module')

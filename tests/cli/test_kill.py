@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from .runs import differences, load, prepare, train
+from ..helpers.cli_runs import differences, load, prepare, train
 
 pytestmark = pytest.mark.slow
 

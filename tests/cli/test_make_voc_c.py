@@ -9,7 +9,7 @@ import pytest
 
 from adasap_det.cli.make_voc_c import main
 
-from ..robustness.benchmark.trees import contents, make_coco, make_voc
+from ..helpers.source_trees import contents, make_coco, make_voc
 
 SMALL = ['--corruptions', 'contrast', 'brightness', '--severities', '1', '5', '--workers', '0']
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
+from adasap_det.checkpoint.loading import load_model
 from adasap_det.cli import plot_landscape, prune
-from adasap_det.engine.load import load_model
-from adasap_det.engine.losses import mean_loss, some_batches
+from adasap_det.utils.losses import mean_loss, some_batches
 
 
 @pytest.fixture

@@ -8,15 +8,15 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from rich.console import Console
 
+from adasap_det.checkpoint.loading import load_model
 from adasap_det.cli import prune, train
 from adasap_det.cli.common import load_config
 from adasap_det.cli.test import main as run_test
-from adasap_det.engine.evaluate import validation_metric
-from adasap_det.engine.load import load_model
 from adasap_det.pruning import MagnitudeImportance, count_macs, find_channel_groups
-from adasap_det.pruning.latency.device import device_identity
+from adasap_det.utils.device import device_identity
+from adasap_det.utils.validation import validation_metric
 
-from ..toy import ToyDetector
+from ..helpers.toy import ToyDetector
 
 SIZE = ['--input-size', '96', '96']
 

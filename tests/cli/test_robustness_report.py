@@ -9,7 +9,7 @@ import pytest
 
 from adasap_det.cli.robustness_report import main
 
-from ..robustness.report.folders import make_results
+from ..helpers.result_folders import make_results
 
 ROOT = Path(__file__).parents[2]
 

@@ -15,9 +15,9 @@ from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import make_voc_c, test_robustness
 from adasap_det.pruning import cut_channels, find_channel_groups
-from adasap_det.pruning.latency.device import cpu_name
-from adasap_det.robustness.cells import load_cells, load_results
 from adasap_det.robustness.evaluation import sweep
+from adasap_det.robustness.results import load_cells, load_results
+from adasap_det.utils.device import cpu_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -187,7 +187,7 @@ def test_a_pruned_checkpoint_and_a_report(config, checkpoint, tmp_path, capsys):
     model = MODELS.build(Config.fromfile(str(config)).model)
     groups = find_channel_groups(model, input_size=(128, 128)).groups
     cut_channels(model, groups, {groups[1].name: torch.arange(groups[1].size - 8)})
-    from adasap_det.engine.shrink_on_load import mark_pruned
+    from adasap_det.checkpoint.structure import mark_pruned
 
     state = model.state_dict()
     mark_pruned(state)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from .runs import TRAIN, differences, load, prepare, train
+from ..helpers.cli_runs import TRAIN, differences, load, prepare, train
 
 pytestmark = pytest.mark.slow
 

@@ -37,8 +37,8 @@ from mmengine.runner._flexible_runner import FlexibleRunner
 from mmengine.visualization import Visualizer
 from torch import nn
 
-from adasap_det.engine.atomic_backend import AtomicBackend
-from tests.hooks.runs import tiny_config, train
+from adasap_det.checkpoint.atomic_backend import AtomicBackend
+from tests.helpers.training_runs import tiny_config, train
 
 ROOT = Path(__file__).parents[2]
 LIST = ROOT / 'docs' / 'upstream_bugs.md'
@@ -96,7 +96,7 @@ def test_boxes_cannot_be_decoded_for_an_exporter(monkeypatch):
     monkeypatch.setattr('torch.onnx.is_in_onnx_export', lambda: True)
     coder = DeltaXYWHBBoxCoder()
     with (
-        still_there('adasap_det/deploy/graphs.py, the clipping in DecodedDetector.candidates'),
+        still_there('adasap_det/export/graphs.py, the clipping in DecodedDetector.candidates'),
         pytest.raises(ModuleNotFoundError, match=r'mmdet\.core'),
     ):
         coder.decode(torch.zeros(1, 2, 4), torch.zeros(1, 2, 4), max_shape=(8, 8))
@@ -139,7 +139,7 @@ def test_a_broken_annotation_is_not_named(tmp_path):
     info = dict(img_id='000007', file_name='000007.jpg', xml_path=str(path))
     with pytest.raises(Exception) as raised:
         parse(dataset, info)
-    with still_there('adasap_det/datasets/annotation_errors.py'):
+    with still_there('adasap_det/compat/annotation_errors.py'):
         assert '000007' not in str(raised.value)
 
 
@@ -217,7 +217,7 @@ def test_copies_with_activation_checkpointing_run_the_model():
     with torch.no_grad():
         model[0].weight.fill_(2.0)
         shadow[0].weight.fill_(3.0)
-    with still_there('adasap_det/pruning/shadow.py, shadow_of'):
+    with still_there('adasap_det/utils/copy_unwrapped.py, shadow_of'):
         assert shadow(torch.ones(1, 1)).item() == 2.0
 
 
@@ -232,7 +232,7 @@ torch.save({'message_hub': hub.state_dict()}, file)
 file.seek(0)
 torch.load(file, weights_only=True)
 """)
-    with still_there('adasap_det/engine/message_hub.py and adasap_det/compat/log_histories.py'):
+    with still_there('adasap_det/checkpoint/log_history.py and adasap_det/compat/log_histories.py'):
         assert 'UnpicklingError' in done.stderr and 'HistoryBuffer' in done.stderr
 
 
@@ -241,7 +241,7 @@ def test_files_are_written_in_place(tmp_path):
     path.write_bytes(b'old')
     os.link(path, same)
     LocalBackend().put(b'new', str(path))
-    with still_there('adasap_det/engine/atomic_backend.py'):
+    with still_there('adasap_det/checkpoint/atomic_backend.py'):
         # Whoever is killed on the way leaves neither the old content nor the new.
         assert same.read_bytes() == b'new'
 
@@ -249,7 +249,7 @@ def test_files_are_written_in_place(tmp_path):
 @pytest.mark.parametrize('note', ['', 'gone.pth'])
 def test_a_broken_note_of_the_last_checkpoint_is_believed(tmp_path, note):
     (tmp_path / 'last_checkpoint').write_text(note)
-    with still_there('adasap_det/engine/checkpoint.py'):
+    with still_there('adasap_det/checkpoint/resume.py'):
         assert find_latest_checkpoint(str(tmp_path)) == note
 
 
@@ -361,7 +361,7 @@ def test_groups_of_indexed_writes_have_no_end():
     done = alone(WRITES.format(empty=False))
     assert 'GROUPS' in done.stdout, done.stderr
     endless = alone(WRITES.format(empty=True))
-    with still_there('adasap_det/pruning/tracing.py, the pooled sum in trace_forward'):
+    with still_there('adasap_det/pruning/graph/tracing.py, the pooled sum in trace_forward'):
         assert endless.returncode == -signal.SIGALRM, endless.stdout + endless.stderr
 
 
@@ -380,7 +380,7 @@ def test_a_split_at_a_fixed_channel_is_not_seen():
     group = graph.get_pruning_group(net.a, tp.prune_conv_out_channels, idxs=[0])
     group.prune()
     with (
-        still_there('adasap_det/pruning/analysis.py, _broken_by_a_cut'),
+        still_there('adasap_det/pruning/graph/analysis.py, _broken_by_a_cut'),
         pytest.raises(RuntimeError),
     ):
         net(picture)

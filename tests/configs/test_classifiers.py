@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from adasap_det.engine.shrink_on_load import mark_pruned
+from adasap_det.checkpoint.structure import mark_pruned
 from adasap_det.hooks import PruningHook
 from adasap_det.pruning import (
     ParamsBudget,

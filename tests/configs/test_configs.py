@@ -16,7 +16,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import HOOKS, PARAM_SCHEDULERS
 from torch import nn
 
-from adasap_det.pruning.cost import count_macs, count_params
+from adasap_det.pruning.budgets.cost import count_macs, count_params
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 FAMILIES = (

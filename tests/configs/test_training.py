@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from adasap_det.datasets import make_shapes_voc
 from adasap_det.datasets.shapes import SHAPE_CLASSES
-from adasap_det.pruning.cost import count_params
+from adasap_det.pruning.budgets.cost import count_params
 
 from .test_configs import CONFIGS, FAMILIES
 

@@ -8,7 +8,7 @@ import pytest
 
 from adasap_det.datasets.prepare_voc import YEARS, Archive, Year, main, prepare_voc
 
-from .voc_folder import make_voc
+from ..helpers.voc_folder import make_voc
 
 
 def pack(folder: Path, tar: Path, *, url: str = 'http://127.0.0.1:9/') -> Archive:

@@ -8,7 +8,7 @@ from mmengine.runner import CheckpointLoader
 
 from adasap_det.demo.__main__ import main
 from adasap_det.demo.settings import FAST, FULL, load_config
-from adasap_det.robustness.cells import load_cells
+from adasap_det.robustness.results import load_cells
 
 
 @pytest.fixture(scope='module')

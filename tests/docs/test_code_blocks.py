@@ -10,9 +10,9 @@ from mmengine.registry import HOOKS, OPTIM_WRAPPERS, TRANSFORMS
 
 from adasap_det.registry import BUDGETS, IMPORTANCES
 
-from .blocks import LANGUAGES, PAGES, SHOWN, blocks_of, parse
-from .commands import check, split
-from .sandbox import Sandbox
+from ..helpers.code_blocks import LANGUAGES, PAGES, SHOWN, blocks_of, parse
+from ..helpers.commands import check, split
+from ..helpers.sandbox import Sandbox
 
 # What MMEngine takes out of a config before it calls the constructor.
 ELSEWHERE = ('constructor', 'paramwise_cfg', 'priority')

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from .blocks import ROOT
+from ..helpers.code_blocks import ROOT
 
 SCRIPTS = ROOT / 'docs/scripts'
 FIGURES = ROOT / 'docs/figures'

@@ -15,8 +15,8 @@ from adasap_det import datasets, hooks, models, optim, pruning
 from adasap_det.registry import BUDGETS, IMPORTANCES
 from adasap_det.robustness.transforms import CorruptImage
 
-from .blocks import ROOT
-from .commands import parser_of
+from ..helpers.code_blocks import ROOT
+from ..helpers.commands import parser_of
 
 pytestmark = pytest.mark.slow
 

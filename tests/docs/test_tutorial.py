@@ -8,7 +8,7 @@ from mmengine.config import Config
 from adasap_det.datasets import make_shapes_voc
 
 from ..configs.test_configs import FAMILIES
-from .blocks import PAGES, blocks_of
+from ..helpers.code_blocks import PAGES, blocks_of
 
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -3,9 +3,9 @@ from torch import nn
 
 from adasap_det.hooks.channel_rows import channel_rows
 from adasap_det.pruning import find_channel_groups
-from adasap_det.pruning.channels import ChannelGroup, TensorSlice
+from adasap_det.pruning.graph.channel_group import ChannelGroup, TensorSlice
 
-from .runs import TinyNet
+from ..helpers.training_runs import TinyNet
 
 
 def piece(name, positions, channels, dim=0):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from .runs import HOOK, tiny_config, train
+from ..helpers.training_runs import HOOK, tiny_config, train
 
 LAYOUT = {'type': 'ChannelsLastHook'}
 

@@ -16,7 +16,7 @@ import torch
 import adasap_det
 from adasap_det.cli.common import leave_process_group
 from mmengine.runner import Runner
-from tests.hooks.runs import tiny_config
+from tests.helpers.training_runs import tiny_config
 
 torch.cuda.set_device = lambda index: None  # MMEngine calls it for every backend
 folder, resume = sys.argv[1], '--resume' in sys.argv
@@ -31,8 +31,8 @@ cfg.default_hooks.sampler_seed = dict(type='DistSamplerSeedHook')
 if '--latency' in sys.argv:
     table = f'{folder}/table{sys.argv[-1]}.json'
     cfg.custom_hooks[1]['budget'] = dict(type='LatencyBudget', keep=0.7, table=table)
-    from adasap_det.pruning.latency import table as table_file
-    from tests.pruning.latency.known import install
+    from adasap_det.pruning.budgets.latency import table as table_file
+    from tests.helpers.known_times import install
 
     install()
     if rank != '0':  # must not be asked

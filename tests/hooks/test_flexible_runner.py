@@ -9,7 +9,7 @@ import torch
 from mmengine.runner import Runner
 from mmengine.runner._flexible_runner import FlexibleRunner
 
-from .runs import HOOK, tiny_config, train
+from ..helpers.training_runs import HOOK, tiny_config, train
 
 
 def flexible(work_dir, *, strategy=None, load_from=None, **hook):

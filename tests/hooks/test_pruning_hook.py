@@ -10,14 +10,14 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
-from adasap_det.engine.input_size import pipeline_input_size
+from adasap_det.checkpoint.structure import META_KEY
 from adasap_det.hooks import PruningHook
-from adasap_det.optim.reused_direction import DIRECTION
+from adasap_det.optim.looksam import DIRECTION
 from adasap_det.pruning import count_macs, count_params
-from adasap_det.pruning.structure import META_KEY
+from adasap_det.utils.input_size import pipeline_input_size
 
-from ..pruning.latency.known import install
-from .runs import HOOK, WRAPPER, TinyNet, tiny_config, train
+from ..helpers.known_times import install
+from ..helpers.training_runs import HOOK, WRAPPER, TinyNet, tiny_config, train
 
 
 def hook_of(runner):

@@ -10,7 +10,7 @@ from torch import nn
 
 from adasap_det.hooks import RandomStateHook
 
-from .runs import tiny_config
+from ..helpers.training_runs import tiny_config
 
 
 class Draws(Hook):

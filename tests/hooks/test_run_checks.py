@@ -4,15 +4,15 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
 
+from adasap_det.checkpoint.structure import META_KEY
 from adasap_det.hooks import PruningHook
 from adasap_det.hooks.pruning_hook import STATE_KEY
 from adasap_det.hooks.run_checks import refuse_missed_cuts
 from adasap_det.hooks.schedule import PruningSchedule
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import count_params
-from adasap_det.pruning.structure import META_KEY
 
-from .runs import HOOK, TinyNet, tiny_config, train
+from ..helpers.training_runs import HOOK, TinyNet, tiny_config, train
 
 
 @pytest.mark.parametrize('prune_begin', [{'prune_begin': 0}, {'prune_begin': 0, 'by_epoch': False}])

@@ -5,10 +5,10 @@ import torch
 from mmengine.logging import MessageHub
 
 from adasap_det.hooks.size_report import measured_latency, report_size
-from adasap_det.pruning.budget_types import ParamsBudget
-from adasap_det.pruning.latency import LatencyBudget
+from adasap_det.pruning.budgets.base import ParamsBudget
+from adasap_det.pruning.budgets.latency import LatencyBudget
 
-from ..toy import ToyDetector
+from ..helpers.toy import ToyDetector
 
 DENSE = {'cost': 8.0, 'params': 4e6, 'macs': 2e9}
 

@@ -6,10 +6,10 @@ from mmengine.registry import MODELS
 from mmengine.runner import Runner
 from torch import nn
 
-from adasap_det.engine.load import load_model
-from adasap_det.pruning.structure import META_KEY
+from adasap_det.checkpoint.loading import load_model
+from adasap_det.checkpoint.structure import META_KEY
 
-from .runs import TinyNet, tiny_config, train
+from ..helpers.training_runs import TinyNet, tiny_config, train
 
 
 @MODELS.register_module()

@@ -12,7 +12,7 @@ from torch import nn
 
 from adasap_det.pruning import cut_channels, find_channel_groups
 
-from .runs import TinyNet, tiny_config
+from ..helpers.training_runs import TinyNet, tiny_config
 
 
 def test_is_cut_as_batch_norm_is():

@@ -8,9 +8,9 @@ from torch.utils.checkpoint import checkpoint
 
 from adasap_det.optim import AdaSAPOptimWrapper
 
-from ..hooks.runs import HOOK, tiny_config
-from ..hooks.runs import train as run_training
-from ..toy import ToyDetector
+from ..helpers.toy import ToyDetector
+from ..helpers.training_runs import HOOK, tiny_config
+from ..helpers.training_runs import train as run_training
 from .test_optim_wrapper import assert_same, sgd, toy, train
 
 

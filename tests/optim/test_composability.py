@@ -13,7 +13,7 @@ from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper
 
-from ..hooks.runs import WRAPPER, tiny_config
+from ..helpers.training_runs import WRAPPER, tiny_config
 from .test_optim_wrapper import (
     asam_direction,
     assert_same,

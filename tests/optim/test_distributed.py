@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from . import ddp_worker
-from .ddp_worker import STEPS, build, rank_batch
+from ..helpers import ddp_worker
+from ..helpers.ddp_worker import STEPS, build, rank_batch
 from .test_optim_wrapper import asam_direction, assert_same, sgd, total_loss
 
 pytestmark = pytest.mark.slow

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .ddp_worker import STEPS, build, rank_batch
+from ..helpers.ddp_worker import STEPS, build, rank_batch
 from .test_distributed import gradients, mean, run_ranks
 from .test_optim_wrapper import asam_direction, sgd
 

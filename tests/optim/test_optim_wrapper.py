@@ -11,7 +11,7 @@ from torch import nn
 from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper, Rows
 from adasap_det.optim.loss_check import MOST_SKIPPED, NonFiniteLossError
 
-from ..toy import ToyDetector, toy_batch
+from ..helpers.toy import ToyDetector, toy_batch
 from .conftest import CPUScaler
 
 

@@ -11,7 +11,7 @@ from adasap_det.pruning import (
 )
 from adasap_det.pruning.one_shot import observe_gradients, prune_once
 
-from ..toy import ToyDetector, randomize, toy_batch
+from ..helpers.toy import ToyDetector, randomize, toy_batch
 
 SIZE = (6, 6)
 

@@ -3,7 +3,7 @@ import torch
 from adasap_det.pruning import MagnitudeImportance, count_params, find_channel_groups
 from adasap_det.pruning.sensitivity import sensitivity
 
-from ..toy import ToyDetector, randomize
+from ..helpers.toy import ToyDetector, randomize
 
 SIZE = (6, 6)
 

@@ -10,9 +10,9 @@ from adasap_det.pruning import (
     cut_channels,
     find_channel_groups,
 )
-from adasap_det.pruning.tracing import example_input, trace_forward
+from adasap_det.pruning.graph.tracing import example_input, trace_forward
 
-from ..toy import (
+from ..helpers.toy import (
     FlattenNet,
     GroupedNet,
     GroupNormNet,

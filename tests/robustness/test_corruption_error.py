@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from adasap_det.robustness.cells import CLEAN, Cell
 from adasap_det.robustness.corruption_error import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERROR,
@@ -14,6 +13,7 @@ from adasap_det.robustness.corruption_error import (
 )
 from adasap_det.robustness.corruptions import BENCHMARK, SEVERITIES
 from adasap_det.robustness.metrics import FULL_GRID, summarise
+from adasap_det.robustness.results import CLEAN, Cell
 
 
 def test_alexnet_is_the_unit():

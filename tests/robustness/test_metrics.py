@@ -2,9 +2,9 @@
 
 import pytest
 
-from adasap_det.robustness.cells import CLEAN, Cell
 from adasap_det.robustness.corruptions import BENCHMARK
 from adasap_det.robustness.metrics import FULL_GRID, summarise
+from adasap_det.robustness.results import CLEAN, Cell
 
 
 def cell(corruption, severity, value, **per_class):

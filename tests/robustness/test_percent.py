@@ -1,4 +1,4 @@
-from adasap_det.robustness.percent import percent
+from adasap_det.robustness.metrics import percent
 
 
 def test_one_decimal_or_what_stands_for_none():

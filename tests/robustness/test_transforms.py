@@ -10,7 +10,7 @@ from mmengine.registry import init_default_scope
 from adasap_det.robustness.corruptions import corrupt
 from adasap_det.robustness.transforms import CorruptImage
 
-from .corruptions.pictures import photograph
+from ..helpers.corruption_images import photograph
 
 RGB = photograph()
 

@@ -2,7 +2,7 @@ import torch
 
 from adasap_det.sharpness import filter_normalized_direction, trained_parameters
 
-from ..toy import ToyDetector, randomize
+from ..helpers.toy import ToyDetector, randomize
 
 
 def draw(model, seed=0):

@@ -9,7 +9,7 @@ from adasap_det.sharpness import (
     trained_parameters,
 )
 
-from ..toy import ToyDetector, randomize, toy_batch
+from ..helpers.toy import ToyDetector, randomize, toy_batch
 
 STEPS = (-1.0, -0.25, 0.0, 0.5)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..channels import ChannelGroup, TensorSlice
+from adasap_det.pruning.graph.channel_group import ChannelGroup, TensorSlice
 
 NORMALIZERS = ('mean', 'max', 'lamp', 'none')
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import IMPORTANCES
 
-from ..channels import ChannelGroup
 from .base import Importance, mean_over_layers
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import IMPORTANCES
 
-from ..channels import ChannelGroup
 from .base import Importance, add_at
 
 

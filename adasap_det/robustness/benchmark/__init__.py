@@ -8,7 +8,7 @@ from adasap_det.robustness.benchmark.folder_source import folder_source
 from adasap_det.robustness.benchmark.manifest import Manifest, cell_root, read_manifest
 from adasap_det.robustness.benchmark.options import Options, make_options
 from adasap_det.robustness.benchmark.run import BuildReport
-from adasap_det.robustness.benchmark.sources import Source, choose_subset
+from adasap_det.robustness.benchmark.source_images import Source, choose_subset
 from adasap_det.robustness.benchmark.verify import VerifyReport, verify_benchmark
 from adasap_det.robustness.benchmark.voc_source import voc_source
 

@@ -16,7 +16,7 @@ from adasap_det.robustness.benchmark.executors import InlineExecutor, local_exec
 from adasap_det.robustness.benchmark.lock import locked
 from adasap_det.robustness.benchmark.options import Options, make_options
 from adasap_det.robustness.benchmark.run import BuildReport, BuildRun
-from adasap_det.robustness.benchmark.sources import Source, choose_subset
+from adasap_det.robustness.benchmark.source_images import Source, choose_subset
 
 ON_ERROR = ('stop', 'skip')
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
-from adasap_det.robustness.benchmark.pictures import with_suffix
-from adasap_det.robustness.benchmark.sources import (
+from adasap_det.robustness.benchmark.image_codec import with_suffix
+from adasap_det.robustness.benchmark.source_images import (
     Item,
     Source,
     check_relative,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from adasap_det.robustness.benchmark.coco_source import annotations_of
-from adasap_det.robustness.benchmark.files import Stamp, link, stamp, write_whole
-from adasap_det.robustness.benchmark.sources import Source
+from adasap_det.robustness.benchmark.digests import Stamp, link, stamp, write_whole
+from adasap_det.robustness.benchmark.source_images import Source
 from adasap_det.robustness.benchmark.worker import Cell, cell_path
 
 #: Folder inside a benchmark with the one copy.

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
-from adasap_det.robustness.benchmark.pictures import SUFFIXES
-from adasap_det.robustness.benchmark.sources import Item, Source, folder_name, require_folder
+from adasap_det.robustness.benchmark.image_codec import SUFFIXES
+from adasap_det.robustness.benchmark.source_images import Item, Source, folder_name, require_folder
 
 
 def folder_source(root: str | os.PathLike[str]) -> Source:

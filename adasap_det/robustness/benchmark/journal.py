@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adasap_det.robustness.benchmark.digests import Stamp, write_whole
 from adasap_det.robustness.benchmark.errors import BenchmarkError
-from adasap_det.robustness.benchmark.files import Stamp, write_whole
 from adasap_det.robustness.benchmark.worker import Cell, ImageResult
 
 JOURNAL = 'progress.jsonl'

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adasap_det.robustness.benchmark.digests import Stamp, check_inside
 from adasap_det.robustness.benchmark.errors import BenchmarkError
-from adasap_det.robustness.benchmark.files import Stamp, check_inside
 
 MANIFEST = 'manifest.json'
 KIND = 'adasap_det corrupted benchmark'

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
-from adasap_det.robustness.benchmark.pictures import MIN_SIDE
+from adasap_det.robustness.benchmark.image_codec import MIN_SIDE
 from adasap_det.robustness.corruptions import (
     CORRUPTIONS_VERSION,
     check_corruptions,

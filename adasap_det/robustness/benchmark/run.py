@@ -10,10 +10,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adasap_det.robustness.benchmark.digests import TEMPORARY, links_work, write_whole
 from adasap_det.robustness.benchmark.disk import estimate, on_disk, require_room, taken
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import plan_extras, write_extras
-from adasap_det.robustness.benchmark.files import TEMPORARY, links_work, write_whole
+from adasap_det.robustness.benchmark.image_codec import with_suffix
 from adasap_det.robustness.benchmark.journal import JOURNAL, Done, Journal, start_journal
 from adasap_det.robustness.benchmark.manifest import (
     KIND,
@@ -23,10 +24,9 @@ from adasap_det.robustness.benchmark.manifest import (
     manifest_bytes,
 )
 from adasap_det.robustness.benchmark.options import Options, software
-from adasap_det.robustness.benchmark.pictures import with_suffix
 from adasap_det.robustness.benchmark.progress import ProgressReport
 from adasap_det.robustness.benchmark.scheduling import results
-from adasap_det.robustness.benchmark.sources import Item, Source, refuse_problems, repeated
+from adasap_det.robustness.benchmark.source_images import Item, Source, refuse_problems, repeated
 from adasap_det.robustness.benchmark.state import (
     State,
     belongings,

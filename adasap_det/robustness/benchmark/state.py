@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adasap_det.robustness.benchmark.digests import TEMPORARY
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import SHARED
-from adasap_det.robustness.benchmark.files import TEMPORARY
 from adasap_det.robustness.benchmark.journal import JOURNAL, Done, read_journal
 from adasap_det.robustness.benchmark.lock import LOCK
 from adasap_det.robustness.benchmark.manifest import MANIFEST, Manifest, differing, read_manifest

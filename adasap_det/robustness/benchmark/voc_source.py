@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError, PictureError
-from adasap_det.robustness.benchmark.sources import (
+from adasap_det.robustness.benchmark.source_images import (
     Item,
     Source,
     check_relative,

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import torch
 
+from adasap_det.robustness.benchmark.digests import TEMPORARY, Stamp, check_file, stamp, write_whole
 from adasap_det.robustness.benchmark.errors import BenchmarkError, PictureError
-from adasap_det.robustness.benchmark.files import TEMPORARY, Stamp, check_file, stamp, write_whole
+from adasap_det.robustness.benchmark.image_codec import centre_crop, decode, encode
 from adasap_det.robustness.benchmark.options import Options, software
-from adasap_det.robustness.benchmark.pictures import centre_crop, decode, encode
 from adasap_det.robustness.corruptions import corrupt_severities
 
 Cell = tuple[str, int]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import blur, digital, frost, glass, noise, spatter, weather
+from .clean_image import Picture, as_rgb
 from .names import check_corruptions, check_severities
-from .picture import Picture, as_rgb
 from .seeds import corruption_seed, generator
 
 #: Goes up whenever a byte of any result would change.

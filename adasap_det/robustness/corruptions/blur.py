@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import torch
 
+from .clean_image import Picture, from_planes, to_uint8
 from .linear import gaussian_filter, magnify, motion_filter, motion_taps, zoomed_part
-from .picture import Picture, from_planes, to_uint8
 
 GAUSSIAN_SIGMA = (1, 2, 3, 4, 6)
 DEFOCUS = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))  # radius, sigma of its edge

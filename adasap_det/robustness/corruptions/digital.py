@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from .clean_image import Picture, from_planes
 from .linear import gaussian_filter
-from .picture import Picture, from_planes
 
 CONTRAST = (0.4, 0.3, 0.2, 0.1, 0.05)
 ELASTIC = (250 * 0.05, 250 * 0.065, 250 * 0.085, 250 * 0.1, 250 * 0.12)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .clean_image import Picture, to_uint8
 from .linear import gaussian_filter
-from .picture import Picture, to_uint8
 
 GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # sigma, reach, rounds
 

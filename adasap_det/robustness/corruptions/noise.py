@@ -7,8 +7,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .picture import Picture
-from .words import BITS, Words
+from .clean_image import Picture
+from .random_words import BITS, Words
 
 GAUSSIAN_SCALE = (0.08, 0.12, 0.18, 0.26, 0.38)
 SPECKLE_SCALE = (0.15, 0.2, 0.35, 0.45, 0.6)

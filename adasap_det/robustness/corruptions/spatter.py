@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .clean_image import Picture, to_uint8
 from .linear import gaussian_filter
-from .picture import Picture, to_uint8
 
 # mean, scale and sigma of the liquid, threshold, strength or sigma of its edge, whether it is mud
 SPATTER = (

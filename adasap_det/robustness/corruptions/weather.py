@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import torch
 
+from .clean_image import Picture
 from .linear import magnify, motion_filter, motion_taps, zoomed_part
-from .picture import Picture
 
 # mean and scale of the flakes, their zoom, threshold, radius and sigma of their streak, and how
 # much of the picture's colour is left

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adasap_det.engine.type_name import type_name
-from adasap_det.robustness.evaluation.sources import images_folder, is_folder, leaves
+from adasap_det.robustness.evaluation.cell_data import images_folder, is_folder, leaves
+from adasap_det.utils.config_tree import type_name
 
 
 def data_digest(dataset: Mapping[str, Any]) -> str:

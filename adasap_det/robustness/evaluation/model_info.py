@@ -11,11 +11,11 @@ from mmengine.config import Config
 from mmengine.registry import MODELS
 from torch import nn
 
-from adasap_det.engine.latency import measure_latency
-from adasap_det.engine.unwrap import unwrap
 from adasap_det.pruning import count_macs, count_params
-from adasap_det.pruning.latency.device import cpu_name
-from adasap_det.robustness.cells import DatasetInfo, LayerChannels, ModelInfo
+from adasap_det.robustness.results import DatasetInfo, LayerChannels, ModelInfo
+from adasap_det.utils.device import cpu_name
+from adasap_det.utils.modules import unwrap
+from adasap_det.utils.timing import measure_latency
 
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from adasap_det.engine.type_name import type_name
+from adasap_det.utils.config_tree import type_name
 
 _GEOMETRY = (
     'Resize', 'ResizeEdge', 'CenterCrop', 'EfficientNetCenterCrop', 'torchvision/Resize',

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from adasap_det.first_rank import on_the_first_rank
-from adasap_det.robustness.cells import ShiftedSet, load_shifted, save_shifted
 from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.sweep import Sweep
 from adasap_det.robustness.evaluation.task import task_of
-from adasap_det.robustness.percent import percent
+from adasap_det.robustness.metrics import percent
+from adasap_det.robustness.results import ShiftedSet, load_shifted, save_shifted
+from adasap_det.utils.dist import on_the_first_rank
 
 
 def evaluate_shifted(

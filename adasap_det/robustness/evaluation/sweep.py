@@ -14,9 +14,15 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
-from adasap_det.engine.input_size import pipeline_input_size
-from adasap_det.first_rank import on_the_first_rank
-from adasap_det.robustness.cells import (
+from adasap_det.robustness.evaluation.cell_data import CellSource, leaves, split_name
+from adasap_det.robustness.evaluation.class_names import distinct
+from adasap_det.robustness.evaluation.data_files import data_digest
+from adasap_det.robustness.evaluation.example_images import paint_examples
+from adasap_det.robustness.evaluation.measure import build_loader, measure
+from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
+from adasap_det.robustness.evaluation.task import Task, task_of
+from adasap_det.robustness.metrics import percent
+from adasap_det.robustness.results import (
     CLEAN,
     Cell,
     CellKey,
@@ -26,14 +32,8 @@ from adasap_det.robustness.cells import (
     save_cell,
     save_model,
 )
-from adasap_det.robustness.evaluation.class_names import distinct
-from adasap_det.robustness.evaluation.data_files import data_digest
-from adasap_det.robustness.evaluation.examples import paint_examples
-from adasap_det.robustness.evaluation.measure import build_loader, measure
-from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
-from adasap_det.robustness.evaluation.sources import CellSource, leaves, split_name
-from adasap_det.robustness.evaluation.task import Task, task_of
-from adasap_det.robustness.percent import percent
+from adasap_det.utils.dist import on_the_first_rank
+from adasap_det.utils.input_size import pipeline_input_size
 
 
 class Sweep:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adasap_det.engine.type_name import type_name
+from adasap_det.utils.config_tree import type_name
 
 
 @dataclass(frozen=True)

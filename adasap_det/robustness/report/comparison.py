@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from adasap_det.robustness.cells import ModelResults
 from adasap_det.robustness.corruption_error import CorruptionError, imagenet_corruption_error
 from adasap_det.robustness.corruptions.names import BENCHMARK, FAMILIES, SEVERITIES, VALIDATION
 from adasap_det.robustness.metrics import ratio
-from adasap_det.robustness.report.checks import check_comparable, check_values
+from adasap_det.robustness.report.comparability import check_comparable, check_values
 from adasap_det.robustness.report.text import clean
+from adasap_det.robustness.results import ModelResults
 
 Key = tuple[str, int]
 #: The whole benchmark, 15 corruptions x 5 severities: mPC is a mean over these and no others.

@@ -8,9 +8,9 @@ from functools import partial
 from itertools import groupby
 from pathlib import PurePath
 
-from adasap_det.robustness.cells import ModelResults
 from adasap_det.robustness.report.comparison import Comparison, Key
 from adasap_det.robustness.report.text import NONE, corruption_name
+from adasap_det.robustness.results import ModelResults
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 import adasap_det
-from adasap_det.robustness.report.channels import channel_tables
+from adasap_det.robustness.report.channel_tables import channel_tables
 from adasap_det.robustness.report.comparison import Comparison
+from adasap_det.robustness.report.example_figures import picture_rows
 from adasap_det.robustness.report.facts import facts, missing_cells
 from adasap_det.robustness.report.figures.channel_bars import channel_bars
 from adasap_det.robustness.report.figures.curves import severity_curves
 from adasap_det.robustness.report.figures.heat_maps import difference_maps, heat_maps
-from adasap_det.robustness.report.figures.keys import line_keys
-from adasap_det.robustness.report.figures.palette import mark
+from adasap_det.robustness.report.figures.legend import line_keys
 from adasap_det.robustness.report.figures.scatter import scatters
-from adasap_det.robustness.report.pictures import picture_rows
 from adasap_det.robustness.report.tables import (
     by_class,
     by_corruption,
@@ -24,6 +23,7 @@ from adasap_det.robustness.report.tables import (
     headline,
 )
 from adasap_det.robustness.report.text import clean
+from adasap_det.utils.plot_style import mark
 
 # Pictures side by side; more models go on in the next line.
 _COLUMNS = 4

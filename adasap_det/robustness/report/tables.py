@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from adasap_det.robustness.metrics import ratio
-from adasap_det.robustness.report.channels import ChannelTable
+from adasap_det.robustness.report.channel_tables import ChannelTable
 from adasap_det.robustness.report.comparison import Comparison, difference
 from adasap_det.robustness.report.text import (
     NONE,

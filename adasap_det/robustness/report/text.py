@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from adasap_det.robustness.corruptions.names import FAMILIES
-from adasap_det.robustness.percent import percent as written
+from adasap_det.robustness.metrics import percent as written
 
 #: Stands where there is no number.
 NONE = '\u2013'  # en dash

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from adasap_det.robustness.cells import ModelResults
 from adasap_det.robustness.report.comparison import compare
-from adasap_det.robustness.report.files import to_csv, to_json
+from adasap_det.robustness.report.data_export import to_csv, to_json
 from adasap_det.robustness.report.page import render_page
+from adasap_det.robustness.results import ModelResults
 
 TITLE = 'Robustness report'
 

@@ -6,7 +6,7 @@ import pytest
 
 from adasap_det.pruning import find_channel_groups
 
-from ...toy import ToyDetector, randomize
+from ...helpers.toy import ToyDetector, randomize
 
 
 class ScoredToy:

@@ -4,7 +4,7 @@ import torch
 from adasap_det.pruning import Importance, MagnitudeImportance, find_channel_groups
 from adasap_det.registry import IMPORTANCES
 
-from ...toy import GroupedNet, randomize
+from ...helpers.toy import GroupedNet, randomize
 
 SIZE = (6, 6)
 

@@ -5,7 +5,7 @@ from torch import nn
 from adasap_det.pruning import TaylorImportance, find_channel_groups
 from adasap_det.pruning.importance.base import NORMALIZERS
 
-from ...toy import toy_batch
+from ...helpers.toy import toy_batch
 
 SIZE = (6, 6)
 

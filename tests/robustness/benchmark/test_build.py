@@ -26,12 +26,12 @@ from adasap_det.robustness.benchmark import (
 from adasap_det.robustness.benchmark import run as run_module
 from adasap_det.robustness.benchmark import worker as worker_module
 from adasap_det.robustness.benchmark.disk import Need
+from adasap_det.robustness.benchmark.image_codec import decode, encode
 from adasap_det.robustness.benchmark.lock import LOCK, locked
 from adasap_det.robustness.benchmark.options import software
-from adasap_det.robustness.benchmark.pictures import decode, encode
 from adasap_det.robustness.corruptions import corrupt
 
-from .trees import CORRUPTIONS, contents, make_coco, make_voc, picture
+from ...helpers.source_trees import CORRUPTIONS, contents, make_coco, make_voc, picture
 
 OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(1, 3))
 

@@ -7,7 +7,7 @@ import pytest
 from adasap_det.robustness.benchmark import BenchmarkError, coco_source
 from adasap_det.robustness.benchmark.coco_source import annotations_of
 
-from .trees import make_coco
+from ...helpers.source_trees import make_coco
 
 
 def read(root):

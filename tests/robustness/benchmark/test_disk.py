@@ -15,7 +15,7 @@ from adasap_det.robustness.benchmark import disk as disk_module
 from adasap_det.robustness.benchmark.disk import Need, human, require_room
 from adasap_det.robustness.benchmark.lock import LOCK
 
-from .trees import CORRUPTIONS, contents, make_voc
+from ...helpers.source_trees import CORRUPTIONS, contents, make_voc
 
 OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(1, 5))
 Usage = namedtuple('Usage', 'total used free')

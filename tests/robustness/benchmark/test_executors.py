@@ -23,7 +23,7 @@ from adasap_det.robustness.benchmark import (
 from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor
 from adasap_det.robustness.benchmark.scheduling import results
 
-from .trees import CORRUPTIONS, contents, make_voc
+from ...helpers.source_trees import CORRUPTIONS, contents, make_voc
 
 OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(2,))
 

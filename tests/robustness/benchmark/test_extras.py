@@ -25,8 +25,8 @@ from adasap_det.robustness.benchmark import (
 from adasap_det.robustness.benchmark import run as run_module
 from adasap_det.robustness.corruptions import corrupt
 
-from ...datasets.voc_folder import BOX
-from .trees import contents, make_coco, make_voc
+from ...helpers.source_trees import contents, make_coco, make_voc
+from ...helpers.voc_folder import BOX
 
 OPTIONS = make_options(corruptions=['contrast', 'shot_noise'], severities=[2, 4], format='png')
 JPEG = make_options(corruptions=['contrast', 'shot_noise'], severities=[2, 4])

@@ -5,7 +5,7 @@ from PIL import Image
 
 from adasap_det.robustness.benchmark import BenchmarkError, folder_source
 
-from .trees import picture
+from ...helpers.source_trees import picture
 
 
 def test_pictures_of_all_folders_in_order(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .trees import make_voc
+from ...helpers.source_trees import make_voc
 
 # The estimate would stop the build before it began.
 SCRIPT = """

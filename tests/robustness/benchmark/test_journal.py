@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from adasap_det.robustness.benchmark import BenchmarkError
-from adasap_det.robustness.benchmark.files import TEMPORARY, Stamp
+from adasap_det.robustness.benchmark.digests import TEMPORARY, Stamp
 from adasap_det.robustness.benchmark.journal import JOURNAL, Journal, read_journal, start_journal
 from adasap_det.robustness.benchmark.worker import ImageResult
 

@@ -14,7 +14,7 @@ import pytest
 
 from adasap_det.cli.make_voc_c import main
 
-from .trees import CORRUPTIONS, contents, make_voc
+from ...helpers.source_trees import CORRUPTIONS, contents, make_voc
 
 NUMBER = 80
 

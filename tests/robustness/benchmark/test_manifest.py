@@ -5,7 +5,7 @@ import json
 import pytest
 
 from adasap_det.robustness.benchmark import BenchmarkError, Manifest, cell_root, read_manifest
-from adasap_det.robustness.benchmark.files import Stamp
+from adasap_det.robustness.benchmark.digests import Stamp
 from adasap_det.robustness.benchmark.manifest import manifest_bytes
 
 MANIFEST = Manifest(

@@ -6,7 +6,7 @@ import pytest
 
 from adasap_det.robustness.benchmark import BenchmarkError, voc_source
 
-from .trees import make_voc
+from ...helpers.source_trees import make_voc
 
 
 def test_devkit_or_the_years_folder(tmp_path):

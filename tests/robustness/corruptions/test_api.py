@@ -18,8 +18,8 @@ from adasap_det.robustness.corruptions import (
     corrupt_severities,
 )
 
-from .pictures import photograph
-from .reference import BY_DISTRIBUTION, IMAGE_ID, same_field
+from ...helpers.corruption_images import photograph
+from ...helpers.corruption_reference import BY_DISTRIBUTION, IMAGE_ID, same_field
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get('ADASAP_SHARED', ROOT.parent / 'shared'))

@@ -5,15 +5,15 @@ import pytest
 from PIL import Image
 from scipy.stats import binom, chisquare, poisson
 
+from adasap_det.robustness.corruptions.clean_image import Picture
 from adasap_det.robustness.corruptions.noise import (
     IMPULSE_AMOUNT,
     PHOTONS,
     impulse_noise,
     shot_noise,
 )
-from adasap_det.robustness.corruptions.picture import Picture
+from adasap_det.robustness.corruptions.random_words import Words
 from adasap_det.robustness.corruptions.seeds import generator
-from adasap_det.robustness.corruptions.words import Words
 
 SEVERITIES = (1, 2, 3, 4, 5)
 # With fixed seeds a test either always passes or always fails; a right sampler fails one seed in

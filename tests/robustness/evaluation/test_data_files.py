@@ -6,7 +6,7 @@ import pytest
 
 from adasap_det.robustness.evaluation.data_files import data_digest
 
-from ..benchmark.trees import make_coco, make_voc
+from ...helpers.source_trees import make_coco, make_voc
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from adasap_det.robustness.cells import load_results
 from adasap_det.robustness.corruptions.names import BENCHMARK
 from adasap_det.robustness.report.comparison import compare
+from adasap_det.robustness.results import load_results
 
-from .folders import make_results
+from ...helpers.result_folders import make_results
 
 PICTURES = ((None, 0), *((corruption, 3) for corruption in BENCHMARK))
 

@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from adasap_det.robustness.cells import load_results
 from adasap_det.robustness.report import write_report
+from adasap_det.robustness.results import load_results
 
+from ...helpers.result_folders import CLASSES, make_results
 from .conftest import PICTURES
-from .folders import CLASSES, make_results
 
 pytestmark = pytest.mark.slow
 

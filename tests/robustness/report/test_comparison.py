@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from adasap_det.robustness.cells import load_results
 from adasap_det.robustness.metrics import summarise
 from adasap_det.robustness.report.comparison import compare, distinct
+from adasap_det.robustness.results import load_results
 
-from .folders import FULL, make_results, write_cell
+from ...helpers.result_folders import FULL, make_results, write_cell
 
 
 def test_means_by_hand(tmp_path):

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adasap_det.robustness.cells import ShiftedSet
 from adasap_det.robustness.report.comparison import compare
 from adasap_det.robustness.report.facts import facts
+from adasap_det.robustness.results import ShiftedSet
 
 
 def test_other_test_sets_say_config_and_number_of_pictures(model):

@@ -8,7 +8,7 @@ import pytest
 from adasap_det.robustness.report.comparison import compare
 from adasap_det.robustness.report.page import render_page
 
-from .folders import FULL
+from ...helpers.result_folders import FULL
 
 NASTY = ('<script>alert(1)</script>', '" onload=\'x\' a&b"c &lt; $\\frac{1}{0$ {{ 7*7 }}')
 SMALL = [(c, s) for c in ('fog', 'contrast') for s in (1, 2)]

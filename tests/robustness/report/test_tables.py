@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from adasap_det.robustness.cells import ShiftedSet
 from adasap_det.robustness.corruption_error import corruption_error_of
 from adasap_det.robustness.report.comparison import compare
-from adasap_det.robustness.report.files import to_csv, to_json
+from adasap_det.robustness.report.data_export import to_csv, to_json
 from adasap_det.robustness.report.tables import by_class, by_corruption, headline, mean_name
+from adasap_det.robustness.results import ShiftedSet
 
-from .folders import FULL
+from ...helpers.result_folders import FULL
 
 
 def column(table, head):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from adasap_det.robustness.report.channels import ChannelTable
-from adasap_det.robustness.report.figures.palette import mark
+from adasap_det.robustness.report.channel_tables import ChannelTable
 from adasap_det.robustness.report.figures.svg import Drawing, draw
 from adasap_det.robustness.report.text import clean, keep_end
+from adasap_det.utils.plot_style import mark
 
 _WIDTH = 380
 _TOP, _BOTTOM = 24, 4

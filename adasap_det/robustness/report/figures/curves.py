@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from adasap_det.robustness.report.comparison import Comparison
-from adasap_det.robustness.report.figures.palette import mark
 from adasap_det.robustness.report.figures.svg import Drawing, draw
 from adasap_det.robustness.report.text import corruption_name, shorten
+from adasap_det.utils.plot_style import mark
 
 _WIDTH, _HEIGHT = 360, 250
 

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from adasap_det.robustness.report.comparison import Comparison, Key
-from adasap_det.robustness.report.figures.palette import DIVERGING, SEQUENTIAL, ink_on
 from adasap_det.robustness.report.figures.svg import Drawing, draw
 from adasap_det.robustness.report.text import (
     NONE,
@@ -20,6 +19,7 @@ from adasap_det.robustness.report.text import (
     points,
     shorten,
 )
+from adasap_det.utils.plot_style import DIVERGING, SEQUENTIAL, ink_on
 
 _WIDTH = 360
 _ROW = 22

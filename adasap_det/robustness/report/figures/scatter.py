@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from adasap_det.robustness.report.comparison import Comparison
 from adasap_det.robustness.report.figures.labels import place_labels
-from adasap_det.robustness.report.figures.palette import mark
 from adasap_det.robustness.report.figures.svg import FAINT, Drawing, draw
 from adasap_det.robustness.report.text import shorten
+from adasap_det.utils.plot_style import mark
 
 _WIDTH, _HEIGHT = 400, 350
 _LARGEST = 15.0  # radius of the largest mark in pixels

@@ -6,14 +6,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from adasap_det.robustness.report.channels import ChannelTable
+from adasap_det.robustness.report.channel_tables import ChannelTable
 from adasap_det.robustness.report.comparison import compare
 from adasap_det.robustness.report.figures.channel_bars import channel_bars
 from adasap_det.robustness.report.figures.curves import severity_curves
 from adasap_det.robustness.report.figures.heat_maps import difference_maps, heat_maps
 from adasap_det.robustness.report.figures.scatter import scatters
 
-from ..folders import FULL
+from ....helpers.result_folders import FULL
 
 
 def texts(drawing):

@@ -1,0 +1,1 @@
+"""Checkpoints of pruned models: their structure, loading, resuming and atomic writing."""

@@ -1,0 +1,94 @@
+"""Checks of a config's files before anything is built.
+
+MMEngine notices a missing folder minutes later, in the middle of a stack of registries.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from adasap_det.utils.config_tree import type_name
+
+# How to get the data of a type of data set.
+_REMEDIES = {
+    'VOCDataset': "download it with 'python tools/prepare_voc.py' (outside a checkout: "
+    "'python -m adasap_det.datasets.prepare_voc'), or set data_root in the config",
+}
+_REMEDY = 'put the data there, or set data_root in the config'
+
+
+class MissingDataError(FileNotFoundError):
+    """Data that the config names is not there."""
+
+
+def check_data(cfg: Mapping[str, Any], *, stages: Sequence[str] = ('train', 'val', 'test')) -> None:
+    """Check that the folders and annotation files of a config's data sets exist.
+
+    Looks into ``<stage>_dataloader.dataset`` through any wrappers, and at the ``ann_file`` of
+    ``<stage>_evaluator``. What lies on a remote storage is not checked.
+
+    Args:
+        cfg: A whole config.
+        stages: The stages that are going to run.
+
+    Raises:
+        MissingDataError: Naming the first path that is missing, and how to get it.
+    """
+    for stage in stages:
+        loader = cfg.get(f'{stage}_dataloader') or {}
+        for dataset in _datasets(loader.get('dataset')):
+            _check_dataset(dataset, stage)
+        for evaluator in _as_list(cfg.get(f'{stage}_evaluator')):
+            if isinstance(evaluator, Mapping) and isinstance(evaluator.get('ann_file'), str):
+                _require(evaluator['ann_file'], f'{stage} evaluator', 'ann_file', _REMEDY)
+
+
+def _datasets(cfg: Any) -> Iterator[Mapping[str, Any]]:
+    """The data sets inside wrappers (RepeatDataset, ConcatDataset and the like)."""
+    if not isinstance(cfg, Mapping):
+        return
+    inner = [cfg.get('dataset'), *_as_list(cfg.get('datasets'))]
+    if any(isinstance(item, Mapping) for item in inner):
+        for item in inner:
+            yield from _datasets(item)
+    else:
+        yield cfg
+
+
+def _check_dataset(dataset: Mapping[str, Any], stage: str) -> None:
+    if _is_remote(dataset):
+        return
+    name = type_name(dataset) or 'data set'
+    remedy = _REMEDIES.get(name, _REMEDY)
+    what = f'{stage} data ({name})'
+    root = dataset.get('data_root') or ''
+    # Outermost first: a missing data_root says more than a missing file in it.
+    if root:
+        _require(root, what, 'data_root', remedy)
+    prefix = dataset.get('data_prefix') or {}
+    for key, value in prefix.items() if isinstance(prefix, Mapping) else [('data_prefix', prefix)]:
+        if isinstance(value, str) and value:
+            _require(os.path.join(root, value), what, key, remedy)
+    ann_file = dataset.get('ann_file')
+    if isinstance(ann_file, str) and ann_file:
+        _require(os.path.join(root, ann_file), what, 'ann_file', remedy)
+
+
+def _require(path: str, what: str, key: str, remedy: str) -> None:
+    if '://' not in path and not os.path.exists(path):
+        raise MissingDataError(
+            f'{what}: {key} {path!r} does not exist (looked for {os.path.abspath(path)}); {remedy}'
+        )
+
+
+def _is_remote(dataset: Mapping[str, Any]) -> bool:
+    backend = (dataset.get('backend_args') or {}).get('backend', 'local')
+    return backend not in ('local', 'atomic')
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

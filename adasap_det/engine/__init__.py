@@ -1,1 +1,0 @@
-"""Between MMEngine and us: checkpoints, their structure, checks before a run."""

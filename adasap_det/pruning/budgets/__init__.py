@@ -1,0 +1,1 @@
+"""Budgets: parameters, MACs and measured latency, and the channels that meet them."""

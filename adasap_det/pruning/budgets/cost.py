@@ -1,0 +1,119 @@
+"""Parameters and multiply-accumulates (MACs) of a model, now and after a cut not yet made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.pruning.graph.tracing import example_input, trace_forward
+from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.utils.modules import eval_mode
+
+from .tensor_sizes import TensorSizes, size_with
+
+COUNTED = (nn.modules.conv._ConvNd, nn.Linear)
+
+
+class CostModel:
+    """Cost as an exact function of how many channels each group keeps.
+
+    Args:
+        model: The model that ``groups`` were found in.
+        groups: Its channel groups.
+        multipliers: Cost of one element of each tensor by name; 1 a parameter for the number of
+            parameters, output positions for MACs.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        multipliers: Mapping[str, float],
+    ) -> None:
+        sizes = TensorSizes(model, groups)
+        self.full = sizes.full
+        self._terms = {name: (m, sizes.dims(name)) for name, m in multipliers.items()}
+
+    def cost(self, kept: Mapping[str, int] | None = None) -> float:
+        """Cost with ``kept`` channels by group name; of the model as it is where ``None``."""
+        return sum(self.by_layer(kept).values())
+
+    def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
+        """The same by name of the layer."""
+        kept = self.full if kept is None else kept
+        layers: dict[str, float] = {}
+        for name, (multiplier, dims) in self._terms.items():
+            layer = name.rpartition('.')[0]
+            elements = math.prod(size_with(dim, kept) for dim in dims)
+            layers[layer] = layers.get(layer, 0.0) + multiplier * elements
+        return layers
+
+
+def params_cost(model: nn.Module, groups: Sequence[ChannelGroup]) -> CostModel:
+    """Cost model that counts parameters."""
+    return CostModel(model, groups, {name: 1.0 for name, _ in model.named_parameters()})
+
+
+def macs_cost(
+    model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
+) -> CostModel:
+    """Cost model that counts the MACs of one picture, of convolutions and linear layers."""
+    return CostModel(model, groups, weight_uses(model, input_size=input_size))
+
+
+def count_params(model: nn.Module) -> int:
+    """Number of parameters, trainable or not."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def count_macs(model: nn.Module, *, input_size: tuple[int, int]) -> int:
+    """Multiply-accumulates of one picture in convolutions and linear layers.
+
+    Of detection transformers those of backbone and neck.
+
+    Args:
+        model: Detector, classifier or plain module.
+        input_size: Height and width in pixels.
+    """
+    return round(macs_cost(model, [], input_size=input_size).cost())
+
+
+def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, float]:
+    """How often each weight is used for one picture, by name of the weight.
+
+    Output positions for a convolution (input positions where transposed), rows for a linear
+    layer, summed over all calls of a shared layer. Where the model has a second stage, it runs on
+    as many boxes as its test configuration lets through.
+    """
+    shadow = shadow_of(model)
+    uses: dict[str, float] = {}
+
+    def record(name: str, inputs: torch.Tensor, output: torch.Tensor, module: Any) -> None:
+        if isinstance(module, nn.Linear):
+            count = output.numel() / module.out_features
+        elif isinstance(module, nn.modules.conv._ConvTransposeNd):
+            count = inputs.numel() / module.in_channels
+        else:
+            count = output.numel() / module.out_channels
+        uses[f'{name}.weight'] = uses.get(f'{name}.weight', 0.0) + count
+
+    for name, module in shadow.named_modules():
+        if isinstance(module, COUNTED):
+            module.register_forward_hook(
+                lambda m, i, o, name=name: record(name, i[0], o, m)  # type: ignore[misc]
+            )
+    with eval_mode(shadow), torch.no_grad():
+        trace_forward(shadow, example_input(shadow, input_size), num_rois=num_proposals(model))
+    return uses
+
+
+def num_proposals(model: nn.Module) -> int:
+    """Boxes that a two-stage detector's test configuration lets through to the second stage."""
+    test_cfg = getattr(model, 'test_cfg', None) or {}
+    rpn = test_cfg.get('rpn') if hasattr(test_cfg, 'get') else None
+    return int(rpn.get('max_per_img', 1000)) if rpn else 1000

@@ -1,0 +1,193 @@
+"""Predicted latency as a function of how many channels each group keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from adasap_det.pruning.budgets.tensor_sizes import Along, size_with
+
+from .grid import Grid
+
+ASKED_WEIGHT = 3.0
+"""Of the network to be pruned and of those chosen, which are what is asked for."""
+
+MOST_LEARNED = 8
+"""Networks chosen that are remembered."""
+
+FIXED = 'what no channel changes'
+
+
+@dataclass(frozen=True)
+class Rest:
+    """What the layers' own times leave of a whole network.
+
+    Attributes:
+        fixed: Milliseconds in any case.
+        per_element: Milliseconds per element that a layer puts out, for norms, activations and
+            pooling.
+        per_weight: Milliseconds per weight, which a layer alone finds in the cache.
+        scale: Time of a layer in the network through its time alone.
+    """
+
+    fixed: float = 0.0
+    per_element: float = 0.0
+    per_weight: float = 0.0
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The layers of a network by themselves.
+
+    Attributes:
+        ms: Their times, from the table.
+        elements: Elements that they put out.
+        weights: Weights that they read, a shared layer's once a call.
+    """
+
+    ms: float
+    elements: float
+    weights: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A whole network that was timed.
+
+    Attributes:
+        ms: Its time.
+        alone: What its layers are by themselves.
+        weight: How much it counts.
+    """
+
+    ms: float
+    alone: Alone
+    weight: float = 1.0
+
+
+def fit_rest(networks: Sequence[Measured]) -> Rest:
+    """The rest that explains some networks best: least squares of relative errors, then scaled.
+
+    Nothing of it is negative. The first network, the one to be pruned, is explained exactly:
+    budgets are shares of its time.
+    """
+    measured = np.array([network.ms for network in networks])
+    explained = np.array(
+        [
+            [1.0, 1e-6 * a.elements, 1e-6 * a.weights, a.ms]
+            for a in (network.alone for network in networks)
+        ]
+    )
+    weights = np.array([network.weight for network in networks])
+    found, _ = nnls(explained * (weights / measured)[:, None], weights)
+    found = found * measured[0] / (explained[0] @ found)
+    fixed, elements, read, scale = map(float, found)
+    return Rest(fixed, 1e-6 * elements, 1e-6 * read, scale)
+
+
+@dataclass(frozen=True)
+class LatencyTerm:
+    """One call of a layer.
+
+    Attributes:
+        layer: Its name.
+        grid: Its measured times.
+        inputs, outputs: All its channels: what no group touches, and what each group adds.
+        depthwise: Whether it is a depthwise convolution, whose inputs are its outputs.
+        positions: Positions of the output.
+        kernel: Weights for one output channel, and one input channel unless depthwise.
+    """
+
+    layer: str
+    grid: Grid
+    inputs: tuple[float, Along]
+    outputs: tuple[float, Along]
+    depthwise: bool
+    positions: float
+    kernel: float
+
+    def channels(self, kept: Mapping[str, int]) -> tuple[float, float]:
+        """Input and output channels, as the grid counts them."""
+        if self.depthwise:
+            return size_with(self.outputs, kept), 1.0
+        return size_with(self.inputs, kept), size_with(self.outputs, kept)
+
+    def elements(self, kept: Mapping[str, int]) -> float:
+        """Elements of the output."""
+        return self.positions * size_with(self.outputs, kept)
+
+    def weights(self, kept: Mapping[str, int]) -> float:
+        """Weights that the call reads."""
+        inputs, outputs = self.channels(kept)
+        return self.kernel * inputs * outputs
+
+
+class LatencyCost:
+    """Milliseconds of a forward pass: the layers' own, and the rest.
+
+    Args:
+        terms: All calls of layers.
+        full: Channels of each group now.
+        networks: Timed networks, the first of them the one that was to be pruned. What is learned
+            is added to this very list, so that a table that it came from knows it too.
+    """
+
+    def __init__(
+        self,
+        terms: list[LatencyTerm],
+        full: Mapping[str, int],
+        networks: list[Measured] | None = None,
+    ) -> None:
+        self._terms = terms
+        self.full = dict(full)
+        self.networks = [] if networks is None else networks
+        self.rest = fit_rest(networks) if networks else Rest()
+        self._of_group: dict[str, list[LatencyTerm]] = {name: [] for name in full}
+        for term in terms:
+            for name in {n for _, along in (term.inputs, term.outputs) for n, _ in along}:
+                self._of_group[name].append(term)
+
+    def cost(self, kept: Mapping[str, int] | None = None) -> float:
+        """Milliseconds with ``kept`` channels by group name; as it is where ``None``."""
+        return sum(self.by_layer(kept).values())
+
+    def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
+        """The same by layer; what is there in any case under a name of its own."""
+        kept = self.full if kept is None else kept
+        layers = {FIXED: self.rest.fixed}
+        for term in self._terms:
+            layers[term.layer] = layers.get(term.layer, 0.0) + self._term(term, kept)
+        return layers
+
+    def of_group(self, name: str, kept: Mapping[str, int]) -> float:
+        """Milliseconds of the layers that a group's channels go into or come out of."""
+        return sum(self._term(term, kept) for term in self._of_group[name])
+
+    def layers_alone(self, kept: Mapping[str, int] | None = None) -> Alone:
+        """What the layers are by themselves."""
+        kept = self.full if kept is None else kept
+        return Alone(
+            sum(term.grid.at(*term.channels(kept)) for term in self._terms),
+            sum(term.elements(kept) for term in self._terms),
+            sum(term.weights(kept) for term in self._terms),
+        )
+
+    def learn(self, kept: Mapping[str, int], ms: float) -> None:
+        """Correct the rest by the time of a network that was cut to ``kept``."""
+        self.networks.append(Measured(ms, self.layers_alone(kept), ASKED_WEIGHT))
+        chosen = [network for network in self.networks[1:] if network.weight == ASKED_WEIGHT]
+        if len(chosen) > MOST_LEARNED:
+            self.networks.remove(chosen[0])
+        self.rest = fit_rest(self.networks)
+
+    def _term(self, term: LatencyTerm, kept: Mapping[str, int]) -> float:
+        own = self.rest.scale * term.grid.at(*term.channels(kept))
+        return (
+            own
+            + self.rest.per_element * term.elements(kept)
+            + self.rest.per_weight * term.weights(kept)
+        )

@@ -1,0 +1,106 @@
+"""Whole networks timed: the same at several widths, and a cut beside what it was cut from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+import torch
+from torch import Tensor, nn
+
+from adasap_det.pruning.budgets.cost import num_proposals
+from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.pruning.graph.tracing import example_input, trace_forward
+from adasap_det.pruning.surgery import cut_channels
+from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.utils.timing import time_calls
+
+from .grid import VECTOR
+from .latency_cost import ASKED_WEIGHT
+
+WIDTHS = (1.0, 0.75, 0.5, 0.25)
+MIXED = 3
+"""Networks measured whole: of equal widths, and of a width by group drawn at random."""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """How a network is timed.
+
+    Attributes:
+        input_size: Height and width in pixels.
+        batch_size: Pictures at a time.
+        dtype: Of the forward pass.
+        device: Where.
+    """
+
+    input_size: tuple[int, int]
+    batch_size: int
+    dtype: torch.dtype
+    device: torch.device
+
+    def time(self, networks: Sequence[nn.Module], *, seconds: float) -> list[float]:
+        """Median milliseconds of each, in turns: what a user will measure."""
+        picture = example_input(networks[0], self.input_size)
+        picture = picture.to(device=self.device, dtype=self.dtype)
+        picture = picture.expand(self.batch_size, -1, -1, -1).contiguous()
+        calls = {}
+        for index, network in enumerate(networks):
+            network.to(device=self.device, dtype=self.dtype).eval()
+            calls[str(index)] = partial(
+                trace_forward, network, picture, num_rois=num_proposals(network)
+            )
+        times = time_calls(calls, device=self.device, seconds=seconds, most=40)
+        return list(times.values())
+
+
+class WidthSeries:
+    """A network at several widths, to see what the layers' own times leave of a whole.
+
+    Attributes:
+        kept: Channels of each group, network by network, the first of them not cut.
+        weights: How much each counts.
+    """
+
+    def __init__(self, model: nn.Module, groups: Sequence[ChannelGroup]) -> None:
+        self._model, self._groups = model, groups
+        random = Random(0)
+        shares = [{g.name: width for g in groups} for width in WIDTHS]
+        shares += [{g.name: random.choice(WIDTHS) for g in groups} for _ in range(MIXED)]
+        self._channels = [{g.name: _narrow(g, share[g.name]) for g in groups} for share in shares]
+        self.kept = [{n: len(channels) for n, channels in cut.items()} for cut in self._channels]
+        self.weights = [ASKED_WEIGHT] + [1.0] * (len(shares) - 1)
+
+    def time(self, forward: Forward) -> list[float]:
+        """Milliseconds of each network."""
+        networks = [cut_copy(self._model, self._groups, channels) for channels in self._channels]
+        return forward.time(networks, seconds=5.0)
+
+
+def time_left(
+    model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor], forward: Forward
+) -> float:
+    """Time of ``model`` cut to ``kept`` through its time as it is, both timed in turns."""
+    networks = [shadow_of(model), cut_copy(model, groups, kept)]
+    before, after = forward.time(networks, seconds=3.0)
+    return after / before
+
+
+def cut_copy(
+    model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]
+) -> nn.Module:
+    """A copy of a model with fewer channels."""
+    network = shadow_of(model)
+    cut_channels(network, groups, kept)
+    return network
+
+
+def _narrow(group: ChannelGroup, share: float) -> Tensor:
+    """A share of the channels of each part, in numbers that kernels like."""
+    part = group.size // group.parts
+    step = VECTOR if part >= 2 * VECTOR else 1
+    stay = part if share == 1 else max(step, int(part * share) // step * step)
+    channels = torch.arange(group.size)
+    return channels[channels % part < stay]

@@ -1,0 +1,1 @@
+"""Channel groups: traced with Torch-Pruning, coupled, and checked on a pruned copy."""

@@ -1,0 +1,84 @@
+"""One forward pass that shows every layer to a tracer, whatever the kind of model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+TRACED_ROIS = 8
+
+
+def example_input(model: nn.Module, input_size: tuple[int, int]) -> Tensor:
+    """A picture of noise, shape ``(1, 3, H, W)``, of the model's device and dtype.
+
+    Noise and not zeros: a layer that divides by its input's norm must stay finite.
+    """
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(1, 3, *input_size, generator=generator).to(next(model.parameters()))
+
+
+def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_ROIS) -> Any:
+    """Raw outputs of all layers' last operators, before any decoding or NMS.
+
+    One-stage detectors and classifiers have a ``mode='tensor'`` for this. Two-stage detectors
+    would go through NMS there and may be left without proposals, so that the second stage never
+    runs; they get ``num_rois`` fixed boxes of all sizes instead. Of detection transformers (DETR
+    and its kin) backbone and neck are shown.
+
+    Args:
+        model: A detector, a classifier, or any module called with one tensor.
+        inputs: Shape ``(N, 3, H, W)``.
+        num_rois: Boxes per picture handed to the second stage; with None it gets the sum of all
+            maps, pooled. Channels are related as in the real pass, and a tracer sees none of the
+            indexed writes of RoI extractors, which Torch-Pruning takes for a reshape whose groups
+            it never ends collecting (1.6.1).
+    """
+    roi_head = getattr(model, 'roi_head', None)
+    if roi_head is not None and hasattr(model, 'rpn_head'):
+        features = model.extract_feat(inputs)
+        outputs = [model.rpn_head(features)]
+        stages = getattr(roi_head, 'num_stages', None)
+        if num_rois is None:
+            single = stages is None
+            extractors = [roi_head.bbox_roi_extractor] if single else roi_head.bbox_roi_extractor
+            heads = [roi_head.bbox_head] if single else roi_head.bbox_head
+            for extractor, head in zip(extractors, heads, strict=True):
+                size = extractor.roi_layers[0].output_size
+                levels = features[: extractor.num_inputs]
+                pooled = sum(nn.functional.adaptive_avg_pool2d(level, size) for level in levels)
+                if roi_head.with_shared_head:
+                    pooled = roi_head.shared_head(pooled)
+                outputs.append(head(pooled))
+            return outputs
+        rois = spread_rois(inputs, num_rois)
+        if stages is None:
+            outputs.append(_tensors(roi_head._bbox_forward(features, rois)))
+        else:
+            for stage in range(stages):
+                outputs.append(_tensors(roi_head._bbox_forward(stage, features, rois)))
+        return outputs
+    if hasattr(model, 'pre_transformer'):
+        # Detection transformers need annotations for masks; their queries and heads stay whole.
+        return model.extract_feat(inputs)
+    if isinstance(model, BaseModel):
+        return model(inputs, mode='tensor')
+    return model(inputs)
+
+
+def spread_rois(inputs: Tensor, num_rois: int) -> Tensor:
+    """Boxes of sizes from an eighth of the picture to all of it, shape ``(num_rois, 5)``.
+
+    Columns: index of the picture, x1, y1, x2, y2 in pixels.
+    """
+    height, width = inputs.shape[-2:]
+    size = torch.logspace(-3, 0, num_rois, base=2.0, device=inputs.device)
+    zero = torch.zeros_like(size)
+    return torch.stack([zero, zero, zero, size * width, size * height], dim=1)
+
+
+def _tensors(results: dict[str, Any]) -> list[Tensor]:
+    # The pooled features are inputs of the layers shown, not outputs of the model.
+    return [v for k, v in results.items() if isinstance(v, Tensor) and k != 'bbox_feats']

@@ -1,7 +1,0 @@
-"""Measured latency: tables of layers on the device at hand, and the cost that they give."""
-
-from .budget import LatencyBudget
-from .cost import LatencyCost
-from .table import LatencyTable
-
-__all__ = ['LatencyBudget', 'LatencyCost', 'LatencyTable']

@@ -1,0 +1,1 @@
+"""Helpers that every room may use: distribution, files, devices, timing, random numbers."""

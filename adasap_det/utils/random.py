@@ -1,0 +1,51 @@
+"""The state of all random number generators, saved and restored."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass
+class RandomState:
+    """State of every random number generator that a model or a sampler may draw from."""
+
+    python: Any
+    numpy: Any
+    torch_cpu: Tensor
+    torch_device: dict[int, Tensor]
+
+    @classmethod
+    def capture(cls) -> RandomState:
+        """The state now, of the CPU and of the current CUDA device if one is in use."""
+        device = {}
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            index = torch.cuda.current_device()
+            device[index] = torch.cuda.get_rng_state(index)
+        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), device)
+
+    def restore(self) -> None:
+        """Make this the current state again."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.torch_cpu)
+        for index, state in self.torch_device.items():
+            torch.cuda.set_rng_state(state, index)
+
+
+@contextmanager
+def same_randomness(state: RandomState) -> Iterator[None]:
+    """Draw inside from ``state``; afterwards the generators go on as if nothing had been drawn."""
+    outside = RandomState.capture()
+    state.restore()
+    try:
+        yield
+    finally:
+        outside.restore()

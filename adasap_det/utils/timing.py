@@ -1,0 +1,98 @@
+"""Time of a call, on a machine that does other things too."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from adasap_det.utils.modules import eval_mode
+
+
+def time_calls(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    device: torch.device,
+    warm_up: int = 2,
+    rounds: int = 4,
+    seconds: float = 0.02,
+    most: int = 200,
+    quantile: float = 0.5,
+) -> dict[str, float]:
+    """Median time (or another quantile) of each call, in milliseconds.
+
+    The calls take turns, so that whatever else the machine does slows all of them alike.
+
+    Args:
+        calls: What to time, by name.
+        device: Waited for before and after each call where it is a GPU.
+        warm_up: Calls before the first that counts.
+        rounds: Least number of times that each is timed.
+        seconds: Least time to go on for.
+        most: Rounds after which it ends in any case.
+        quantile: Which time is reported; low ones shut out what else the machine does.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    # As inside a network, memory is reused: a layer alone would give it back to the system after
+    # each call and wait for it anew, which takes longer than many a layer.
+    held: deque[object] = deque(maxlen=3)
+    with torch.inference_mode():
+        for call in calls.values():
+            for _ in range(warm_up):
+                held.append(call())
+        begin = time.perf_counter()
+        done = 0
+        while done < rounds or (time.perf_counter() - begin < seconds and done < most):
+            for name, call in calls.items():
+                _wait(device)
+                start = time.perf_counter()
+                result = call()
+                _wait(device)
+                times[name].append(1e3 * (time.perf_counter() - start))
+                held.append(result)
+            done += 1
+    return {name: float(np.quantile(values, quantile)) for name, values in times.items()}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def measure_latency(
+    models: Mapping[str, nn.Module],
+    *,
+    input_size: tuple[int, int],
+    rounds: int = 100,
+    warm_up: int = 5,
+) -> dict[str, float]:
+    """Median time of the network on one picture, without pre- and post-processing.
+
+    The models take turns, so that whatever else the machine does slows all of them alike.
+
+    Args:
+        models: Detectors by name, on the CPU.
+        input_size: Height and width of the picture.
+        rounds: Timed passes of each model.
+        warm_up: Passes of each model before that.
+
+    Returns:
+        Milliseconds by name.
+
+    Raises:
+        ValueError: If ``rounds`` is not positive.
+    """
+    if rounds < 1:
+        raise ValueError(f'rounds is {rounds}; time at least one pass')
+    picture = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0))
+    calls = {name: partial(model, picture, mode='tensor') for name, model in models.items()}
+    with ExitStack() as stack:
+        for model in models.values():
+            stack.enter_context(eval_mode(model))
+        return time_calls(calls, device=picture.device, warm_up=warm_up, rounds=rounds, seconds=0)

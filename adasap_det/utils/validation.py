@@ -1,0 +1,55 @@
+"""Metrics of a model on a config's own data and evaluator, outside MMEngine's loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner
+from torch import nn
+
+from adasap_det.utils.modules import eval_mode
+
+
+def evaluate(model: Any, batches: Iterable[Any], evaluator: Evaluator, size: int) -> dict[str, Any]:
+    """All metrics of the model, without the hooks that save best checkpoints.
+
+    Args:
+        model: With ``val_step``.
+        batches: A data loader.
+        evaluator: Of the same data.
+        size: Number of pictures.
+    """
+    with eval_mode(model), torch.no_grad():
+        for batch in batches:
+            evaluator.process(data_samples=model.val_step(batch), data_batch=batch)
+        return evaluator.evaluate(size)
+
+
+def validation_metric(cfg: Config, name: str) -> Callable[[nn.Module], float]:
+    """What measures one metric on the config's validation data.
+
+    Args:
+        cfg: Whole config, with ``val_dataloader`` and ``val_evaluator``.
+        name: Of the metric as MMEngine logs it, for instance ``'pascal_voc/AP50'``.
+
+    Raises:
+        ValueError: If the config has no validation data; by what is returned, if there is no
+            such metric, with those that there are.
+    """
+    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
+        raise ValueError('the config has no val_dataloader and val_evaluator to measure with')
+    loader = Runner.build_dataloader({**cfg.val_dataloader, 'persistent_workers': False})
+    evaluator = Evaluator(cfg.val_evaluator)
+    evaluator.dataset_meta = loader.dataset.metainfo
+
+    def measure(model: nn.Module) -> float:
+        metrics = evaluate(model, loader, evaluator, len(loader.dataset))
+        if name not in metrics:
+            raise ValueError(f'there is no metric {name!r}; there are {", ".join(metrics)}')
+        return float(metrics[name])
+
+    return measure

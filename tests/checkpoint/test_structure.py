@@ -1,0 +1,164 @@
+import copy
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from adasap_det.checkpoint.structure import cut_dims, refuse_misfit, saved_tensors
+from adasap_det.pruning import cut_channels, describe, find_channel_groups, shrink
+
+from ..helpers.toy import (
+    FlattenNet,
+    GroupedNet,
+    GroupNormNet,
+    SharedHeadNet,
+    ToyDetector,
+    randomize,
+)
+
+SIZE = (6, 6)
+NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet]
+
+
+def pruned(net):
+    model = randomize(net())
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    half = {
+        g.name: torch.arange(g.size // g.parts // 2).repeat(g.parts)
+        + torch.arange(g.parts).repeat_interleave(g.size // g.parts // 2) * (g.size // g.parts)
+        for g in groups
+    }
+    cut_channels(model, groups, half)
+    return model.eval()
+
+
+@pytest.mark.parametrize('net', NETS)
+def test_a_dense_model_shrinks_to_plain_data(net):
+    model = pruned(net)
+    structure = json.loads(json.dumps(describe(model, kept={'a': [1]}, dense_channels={'a': 2})))
+    assert (structure['kept'], structure['dense_channels']) == ({'a': [1]}, {'a': 2})
+    dense = net().eval()
+    parameters = dict(dense.named_parameters())
+    assert shrink(dense, structure['shapes'])
+    dense.load_state_dict(model.state_dict(), strict=True)
+    picture = torch.rand(2, 3, *SIZE)
+    first, second = dense(picture), model(picture)
+    for a, b in zip(
+        first if isinstance(first, list) else [first],
+        second if isinstance(second, list) else [second],
+        strict=True,
+    ):
+        assert torch.equal(a, b)
+    for name, parameter in dense.named_parameters():
+        assert parameter is parameters[name]
+
+
+def shapes_of(model):
+    return {name: tuple(t.shape) for name, t in saved_tensors(model).items()}
+
+
+def test_it_is_noted_which_dimensions_lost_channels():
+    assert cut_dims(SharedHeadNet()) == {}
+    expected = {
+        'first.weight': [0], 'first.bias': [0], 'scale.weight': [0], 'down.weight': [0, 1],
+        'down.bias': [0], 'tower.weight': [0, 1], 'tower.bias': [0], 'out.weight': [1],
+    }  # fmt: skip
+    cut = pruned(SharedHeadNet)
+    dense = SharedHeadNet()
+    shrink(dense, shapes_of(cut))
+    for model in (cut, dense, copy.deepcopy(cut)):
+        assert cut_dims(model) == expected
+        assert describe(model, kept={}, dense_channels={})['cut'] == expected
+
+
+@pytest.mark.parametrize('outputs', [9, 2])
+def test_outputs_of_another_number_stay(outputs):
+    structure = describe(pruned(ToyDetector), kept={}, dense_channels={})
+    model = ToyDetector()
+    model.out = nn.Conv2d(10, outputs, 1)
+    assert shrink(model, structure['shapes'], cut=structure['cut'])
+    assert model.out.weight.shape == (outputs, 5, 1, 1)  # of 5 there; half of 10 are read
+    assert model.out.bias.shape == (outputs,)
+    assert (model.out.in_channels, model.out.out_channels) == (5, outputs)
+    with pytest.raises(ValueError, match=r'out\.weight has shape \(5, 5, 1, 1\)'):
+        refuse_misfit(model, structure['shapes'])
+
+
+@pytest.mark.parametrize('cut', [None, {}])
+@pytest.mark.parametrize('outputs', [9, 2])
+def test_a_dense_network_takes_nothing_from_another_dense_one(outputs, cut):
+    """Also where an older checkpoint does not say that it is dense."""
+    model = ToyDetector()
+    model.out = nn.Conv2d(10, outputs, 1)
+    before = shapes_of(model)
+    assert not shrink(model, shapes_of(ToyDetector()), cut=cut)
+    assert shapes_of(model) == before
+
+
+def test_a_cut_that_only_a_transposed_convolution_reads_is_seen():
+    def net(width):
+        return nn.Sequential(nn.Conv2d(3, width, 1), nn.ConvTranspose2d(width, 2, 2))
+
+    model = net(6)
+    assert shrink(model, shapes_of(net(4)))
+    assert shapes_of(model) == shapes_of(net(4))
+
+
+@pytest.mark.parametrize('net', NETS)
+def test_modules_know_their_channels(net):
+    """Each attribute as a module built anew at this size would have it."""
+    for module in pruned(net).modules():
+        if isinstance(module, nn.Conv2d):
+            assert module.weight.shape[0] == module.out_channels
+            assert module.weight.shape[1] * module.groups == module.in_channels
+            assert module.out_channels % module.groups == 0
+        elif isinstance(module, nn.Linear):
+            assert module.weight.shape == (module.out_features, module.in_features)
+        elif isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean.numel() == module.weight.numel() == module.num_features
+        elif isinstance(module, nn.GroupNorm):
+            assert module.weight.numel() == module.num_channels
+            assert module.num_channels % module.num_groups == 0
+        elif isinstance(module, nn.LayerNorm):
+            assert module.normalized_shape == tuple(module.weight.shape)
+        elif hasattr(module, 'n_dims'):
+            assert module.n_dims == module.weight.numel()
+
+
+def test_depthwise_stays_depthwise():
+    assert pruned(ToyDetector).depth.groups == 4
+
+
+def test_a_batch_norm_without_scale_follows_its_statistics():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 2, 1))
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    cut_channels(model, groups, {groups[0].name: torch.tensor([0, 3])})
+    assert model[1].num_features == 2
+
+
+def test_nothing_to_do_is_said():
+    model = ToyDetector()
+    shapes = {name: tuple(t.shape) for name, t in saved_tensors(model).items()}
+    assert not shrink(model, shapes)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'inner.weight': (9, 8, 3, 3)}, r'inner\.weight has shape \(9, 8, 3, 3\).*\(6, 8, 3, 3\)'),
+        ({'inner.weight': (6, 8)}, r'inner\.weight has shape \(6, 8\)'),
+        ({'inner.weight': (0, 8, 3, 3)}, r'inner\.weight'),
+        ({'inner.weight': None}, r'lacks inner\.weight'),
+        ({'other.weight': (1,)}, r'has the unknown other\.weight'),
+    ],
+)
+def test_a_misfit_names_the_tensor_and_changes_nothing(change, message):
+    model = ToyDetector()
+    shapes = {name: tuple(t.shape) for name, t in saved_tensors(pruned(ToyDetector)).items()}
+    shapes |= change
+    shapes = {name: shape for name, shape in shapes.items() if shape is not None}
+    with pytest.raises(ValueError, match=message):
+        shrink(model, shapes)
+    assert model.inner.weight.shape == (6, 8, 3, 3)
+    assert model.stem.weight.shape == (8, 3, 3, 3)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import nn
+
+from adasap_det.export import DecodedDetector, RawNetwork, make_graph
+from adasap_det.export.graphs import flat
+
+
+def normalised(model, picture):
+    """As the data preprocessor does it."""
+    data = model.data_preprocessor({'inputs': [picture[0]], 'data_samples': []}, False)
+    return data['inputs']
+
+
+def test_the_normalisation_is_part_of_the_network(detector, picture):
+    with torch.no_grad():
+        expected = flat(detector(normalised(detector, picture), mode='tensor'))
+        actual = RawNetwork(detector)(picture)
+    assert len(actual) == len(expected)
+    assert all(torch.allclose(a, e, atol=1e-5) for a, e in zip(actual, expected, strict=True))
+
+
+def test_boxes_are_those_of_the_detectors_own_prediction(detector, picture):
+    from mmdet.structures import DetDataSample
+
+    size = tuple(picture.shape[-2:])
+    meta = dict(img_shape=size, ori_shape=size, scale_factor=(1, 1), batch_input_shape=size)
+    with torch.no_grad():
+        boxes, scores, labels = DecodedDetector(detector)(picture)
+        own = detector.predict(
+            normalised(detector, picture), [DetDataSample(metainfo=meta)], rescale=False
+        )[0].pred_instances
+    assert len(scores) == len(own.scores) > 5
+    assert torch.allclose(scores, own.scores, atol=1e-5)
+    assert torch.allclose(boxes, own.bboxes, atol=1e-3)
+    assert torch.equal(labels, own.labels)
+
+
+def test_a_second_stage_is_refused():
+    class FasterRCNN(nn.Module):
+        roi_head = None
+
+    with pytest.raises(ValueError, match='FasterRCNN has a second stage'):
+        make_graph(FasterRCNN(), nms=False)
+
+
+def test_heads_that_decode_otherwise_are_named(detector):
+    class OwnHead(nn.Module):
+        prior_generator = None
+
+        def predict_by_feat(self):
+            pass
+
+    class Detector(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bbox_head = OwnHead()
+            self.data_preprocessor = nn.Identity()
+
+    with pytest.raises(ValueError, match=r'OwnHead decodes .*predict_by_feat.* without NMS'):
+        make_graph(Detector(), nms=True)
+
+
+def test_other_suppressions_are_refused(detector, monkeypatch):
+    monkeypatch.setitem(detector.test_cfg, 'nms', dict(type='soft_nms', iou_threshold=0.5))
+    with pytest.raises(ValueError, match=r'soft_nms.*without NMS'):
+        DecodedDetector(detector)

@@ -1,0 +1,84 @@
+import copy
+
+import pytest
+import torch
+
+from adasap_det.export import export_onnx, make_graph
+from adasap_det.export.onnx import largest_difference, onnx_outputs, onnx_session
+from adasap_det.pruning import (
+    MagnitudeImportance,
+    ParamsBudget,
+    count_params,
+    find_channel_groups,
+)
+from adasap_det.pruning.one_shot import prune_once
+
+onnx = pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+SIZE = (96, 96)
+
+
+@pytest.fixture(scope='module')
+def pruned(detector):
+    model = copy.deepcopy(detector)
+    analysis = find_channel_groups(model, input_size=SIZE)
+    prune_once(
+        model, analysis, importance=MagnitudeImportance(), budget=ParamsBudget(keep=0.5),
+        input_size=SIZE, round_to=4,
+    )  # fmt: skip
+    assert count_params(model) <= 0.5 * count_params(detector)
+    return model
+
+
+@pytest.mark.parametrize('nms', [False, True])
+def test_the_file_does_what_the_pruned_detector_does(pruned, picture, tmp_path, nms):
+    graph = make_graph(pruned, nms=nms)
+    names = ('boxes', 'scores', 'labels') if nms else None
+    outputs = export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, names=names)
+    with torch.no_grad():
+        expected = graph(picture)
+    actual = onnx_outputs(onnx_session(tmp_path / 'net.onnx'), picture)
+    assert len(actual) == len(outputs)
+    assert largest_difference(expected, actual) < 1e-3
+    if nms:
+        assert len(actual[1]) > 5
+    model = onnx.load(tmp_path / 'net.onnx')
+    onnx.checker.check_model(model)
+    assert [o.version for o in model.opset_import if o.domain == ''] == [17]
+    kinds = {node.op_type for node in model.graph.node}
+    assert ('NonMaxSuppression' in kinds) == nms
+    assert not list(tmp_path.glob('*.tmp'))
+
+
+def test_another_picture_gives_other_detections(pruned, picture, tmp_path):
+    """Nothing of the traced picture stays in the graph."""
+    graph = make_graph(pruned, nms=True)
+    export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, names=('boxes', 'scores', 'labels'))
+    session = onnx_session(tmp_path / 'net.onnx')
+    for images in (picture, picture.flip(-1) * 0.3):
+        with torch.no_grad():
+            expected = graph(images)
+        assert largest_difference(expected, onnx_outputs(session, images)) < 1e-3
+
+
+def test_a_batch_of_any_size(pruned, picture, tmp_path):
+    graph = make_graph(pruned, nms=False)
+    export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, dynamic_batch=True)
+    images = torch.cat([picture, picture.flip(-1), picture.flip(-2)])
+    with torch.no_grad():
+        expected = graph(images)
+    actual = onnx_outputs(onnx_session(tmp_path / 'net.onnx'), images)
+    assert largest_difference(expected, actual) < 1e-3
+
+
+def test_old_operator_sets_are_refused(pruned, tmp_path):
+    with pytest.raises(ValueError, match='opset must be at least 17, got 11'):
+        export_onnx(pruned, tmp_path / 'net.onnx', input_size=SIZE, opset=11)
+
+
+def test_differences_are_relative_above_one():
+    ones = [torch.tensor([0.5, 0.25])]
+    assert largest_difference(ones, [torch.tensor([0.5, 0.3])]) == pytest.approx(0.05)
+    assert largest_difference([torch.tensor([200.0])], [torch.tensor([201.0])]) == 0.005
+    assert largest_difference(ones, [torch.zeros(3)]) == float('inf')
+    assert largest_difference(ones, [torch.tensor([0.5, float('nan')])]) == float('inf')

@@ -1,0 +1,178 @@
+"""Loaded into training processes by ``custom_imports``: they kill themselves when told to.
+
+The environment says when, in ``KILL``; of several ranks the first dies, or that in ``KILL_RANK``:
+
+======================  ===========================================================
+``iter 9``              before iteration 9, after the cut that may precede it
+``iter 9 0.4``          when 40 % of the previous iteration's time has passed in it
+``half epoch_3``        when the file whose name begins so is half-written
+``replace epoch_3``     when it is written, before it takes that name
+``cut 1``               in the second cut, when all tensors are cut
+``cut 1 40``            in the second cut, when 40 tensors are cut
+``worker 5``            before iteration 5, the data loader's workers instead of the process
+======================  ===========================================================
+
+``FULL_DISK=epoch_2`` lets that file be written by half and then finds the disk full.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import hashlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import mmengine.hooks.checkpoint_hook as checkpoint_hook
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+import adasap_det.checkpoint.atomic_backend as atomic_backend
+import adasap_det.hooks.pruning_hook as pruning_hook
+import adasap_det.pruning.surgery as surgery
+from adasap_det.utils.modules import unwrap
+
+WHAT, WHEN, HOW_FAR, *_ = [*os.environ.get('KILL', '').split(), '', '', '']
+FULL_DISK = os.environ.get('FULL_DISK', '')
+if os.environ.get('KILL_RANK', '0') != os.environ.get('RANK', '0'):
+    WHAT = ''
+
+
+def die() -> None:
+    """Like ``kill -9``, after a note in ``KILL_NOTE`` of the iteration and what was being done."""
+    if 'KILL_NOTE' in os.environ:
+        Path(os.environ['KILL_NOTE']).write_text(f'{KillHook.iteration} {place()}')
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def place() -> str:
+    """Innermost function of the main thread that is OpenMMLab's or ours, as ``file:function``."""
+    frame = sys._current_frames()[threading.main_thread().ident or 0]
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        package = {'adasap_det', 'mmengine', 'mmdet', 'mmcv'} & set(path.parts)
+        if package and path != Path(__file__):
+            return f'{path.name}:{frame.f_code.co_name}'
+        frame = frame.f_back
+    return 'elsewhere'
+
+
+@HOOKS.register_module()
+class KillHook(Hook):
+    """Kills at an iteration."""
+
+    iteration = 0
+    begun = 0.0
+    took = 0.0
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        KillHook.iteration = runner.iter
+        self.begun = time.perf_counter()
+        if WHAT not in ('iter', 'worker') or runner.iter != int(WHEN):
+            return
+        if WHAT == 'worker':
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGKILL)
+        elif HOW_FAR:
+            threading.Timer(float(HOW_FAR) * self.took, die).start()
+        else:
+            die()
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self.took = time.perf_counter() - self.begun
+
+
+@HOOKS.register_module()
+class HashHook(Hook):
+    """Leaves a hash of each rank's parameters, with their shapes, in ``hash<rank>.txt``."""
+
+    def after_train(self, runner: Runner) -> None:
+        digest = hashlib.sha256()
+        for name, parameter in unwrap(runner.model).named_parameters():
+            digest.update(f'{name} {tuple(parameter.shape)} '.encode())
+            digest.update(parameter.detach().numpy().tobytes())
+        Path(runner.work_dir, f'hash{runner.rank}.txt').write_text(digest.hexdigest())
+
+
+class Cuts:
+    """Where the cuts are."""
+
+    done = 0
+    tensors: int | None = None  # of the cut under way
+
+
+def open_by_half(path: str | Path, *args: Any, **options: Any) -> Any:
+    """Python's ``open``, but that of the file in question, which is never written whole."""
+    file = builtins.open(path, *args, **options)  # noqa: SIM115
+    name = os.path.basename(path)
+    killed = WHAT == 'half' and name.startswith(WHEN)
+    full = FULL_DISK and name.startswith(FULL_DISK)
+    if killed or full:
+        write = file.write
+
+        def write_by_half(content: Any) -> None:
+            write(content[: len(content) // 2])
+            file.flush()
+            if killed:
+                die()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return _Written(file, write_by_half)
+    return file
+
+
+class _Written:
+    """A file whose ``write`` is another one."""
+
+    def __init__(self, file: Any, write: Any) -> None:
+        self.file = file
+        self.write = write
+
+    def __enter__(self) -> _Written:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def replace_or_die(source: str, target: str, **options: Any) -> None:
+    if WHAT == 'replace' and os.path.basename(target).startswith(WHEN):
+        die()
+    _replace(source, target, **options)
+
+
+def cut_or_die(*args: Any, **options: Any) -> Any:
+    Cuts.tensors = 0
+    groups = _cut_channels(*args, **options)
+    if WHAT == 'cut' and not HOW_FAR and Cuts.done == int(WHEN):
+        die()
+    Cuts.done += 1
+    Cuts.tensors = None
+    return groups
+
+
+def gather_or_die(*args: Any) -> Any:
+    # The search for channel groups cuts copies of the model; they do not count.
+    if Cuts.tensors is not None:
+        if WHAT == 'cut' and f'{Cuts.done} {Cuts.tensors}' == f'{WHEN} {HOW_FAR}':
+            die()
+        Cuts.tensors += 1
+    return _gather(*args)
+
+
+_replace, _cut_channels, _gather = os.replace, pruning_hook.cut_channels, surgery._gather
+os.replace = replace_or_die
+pruning_hook.cut_channels = cut_or_die
+surgery._gather = gather_or_die
+for module in (atomic_backend, checkpoint_hook):
+    module.open = open_by_half

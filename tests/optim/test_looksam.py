@@ -1,0 +1,221 @@
+"""``interval``: the second pass every few steps, its part of the gradient reused in between."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper
+from adasap_det.optim.looksam import DIRECTION, ReusedDirection
+
+from .test_optim_wrapper import (
+    BATCHES,
+    asam_direction,
+    assert_same,
+    sgd,
+    textbook_gradient,
+    total_loss,
+    toy,
+    train,
+)
+
+SIX = [BATCHES[i % 4] for i in (0, 1, 2, 3, 1, 0)]
+RHO, ALPHA = 0.75, 0.6
+
+
+def flat(tensors):
+    return torch.cat([t.flatten() for t in tensors])
+
+
+def plain_gradient(model, batches, *, keep):
+    """Mean gradient of some batches; ``keep`` leaves randomness and statistics as they were."""
+    randomness = torch.get_rng_state()
+    statistics = copy.deepcopy(dict(model.named_buffers()))
+    model.zero_grad()
+    for batch in batches:
+        (total_loss(model, batch) / len(batches)).backward()
+    if keep:
+        torch.set_rng_state(randomness)
+        for name, buffer in model.named_buffers():
+            buffer.copy_(statistics[name])
+    return [p.grad.clone() for p in model.parameters()]
+
+
+def looksam(model, batches, *, interval, accumulate=1, optimizer=None, max_norm=None):
+    """The paper's algorithm, written out."""
+    optimizer = optimizer or sgd(model)
+    parameters = list(model.parameters())
+    torch.manual_seed(7)
+    for step, first in enumerate(range(0, len(batches), accumulate)):
+        some = batches[first : first + accumulate]
+        if step % interval == 0:
+            g = flat(plain_gradient(model, some, keep=True))
+            textbook_gradient(model, some, lambda weights: asam_direction(weights, RHO))
+            g_s = flat([p.grad for p in parameters])
+            g_v = g_s - (g_s @ g / g.norm() ** 2) * g
+        else:
+            g = flat(plain_gradient(model, some, keep=False))
+            mixed = g + ALPHA * g.norm() / g_v.norm() * g_v
+            for p, part in zip(
+                parameters, mixed.split([p.numel() for p in parameters]), strict=True
+            ):
+                p.grad = part.view_as(p).clone()
+        if max_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, max_norm)
+        optimizer.step()
+    return model
+
+
+def wrap(model, **options):
+    options = dict(optimizer=sgd(model), rho=RHO, alpha=ALPHA) | options
+    return AdaSAPOptimWrapper(**options)
+
+
+@pytest.mark.parametrize('interval', [2, 3])
+@pytest.mark.parametrize('max_norm', [None, 0.05])
+def test_equals_the_papers_algorithm(interval, max_norm):
+    actual, expected = toy(), toy()
+    clip = max_norm and dict(max_norm=max_norm)
+    train(actual, wrap(actual, interval=interval, clip_grad=clip), SIX)
+    looksam(expected, SIX, interval=interval, max_norm=max_norm)
+    assert_same(actual, expected, rtol=1e-9)
+
+
+def test_with_accumulation_steps_are_counted_and_not_micro_batches():
+    actual, expected = toy(dropout=0.0), toy(dropout=0.0)
+    train(actual, wrap(actual, interval=2, accumulative_counts=2), SIX)
+    looksam(expected, SIX, interval=2, accumulate=2)
+    # Running statistics differ: the textbook's two passes over a step's batches come in turn.
+    for (name, p), q in zip(actual.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize(
+    'make', [torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.NAdam]
+)
+def test_optimizers_that_take_any_state_for_their_own(make):
+    actual, expected = toy(), toy()
+    train(actual, wrap(actual, optimizer=make(actual.parameters(), lr=0.01), interval=3), SIX)
+    looksam(expected, SIX, interval=3, optimizer=make(expected.parameters(), lr=0.01))
+    # A bias before a batch norm has rounding for a gradient, which these optimizers enlarge.
+    assert_same(actual, expected, rtol=1e-4)
+
+
+def test_forward_passes_are_spared():
+    model = toy()
+    calls = []
+    model.stem.register_forward_hook(lambda *_: calls.append(1))
+    train(model, wrap(model, interval=3), SIX)
+    assert len(calls) == 2 + 1 + 1 + 2 + 1 + 1
+
+
+def test_an_interval_of_one_keeps_nothing():
+    model = toy()
+    wrapper = wrap(model, interval=1)
+    train(model, wrapper)
+    assert all(DIRECTION not in state for state in wrapper.optimizer.state.values())
+
+
+def test_a_resumed_run_goes_on_with_the_same_direction():
+    whole, part = toy(dropout=0.0), toy(dropout=0.0)
+    train(whole, wrap(whole, interval=4), SIX)
+    first = wrap(part, interval=4)
+    train(part, first, SIX[:2])
+    second = wrap(part, interval=4)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.initialize_count_status(part, 2, len(SIX))
+    train(part, second, SIX[2:])
+    assert_same(part, whole)
+
+
+def test_without_a_direction_the_next_step_perturbs():
+    """For instance a run resumed from one without the option."""
+    model = toy()
+    wrapper = wrap(model, interval=4)
+    wrapper.initialize_count_status(model, 2, len(SIX))
+    assert wrapper.two_pass
+    model.train_step(SIX[0], wrapper)
+    assert not wrapper.two_pass
+
+
+def test_excluded_parameters_get_nothing():
+    model = toy()
+    wrapper = wrap(model, interval=2, exclude=['*.bias'])
+    train(model, wrapper, SIX[:1])
+    kept = {n for n, p in model.named_parameters() if DIRECTION in wrapper.optimizer.state[p]}
+    assert kept == {n for n, _ in model.named_parameters() if not n.endswith('bias')}
+
+
+def test_plain_steps_of_the_first_stage_add_nothing():
+    actual, expected = toy(), toy()
+    wrapper = wrap(actual, optimizer=sgd(actual, momentum=0.0), interval=2)
+    train(actual, wrapper, SIX[:1])
+    expected.load_state_dict(actual.state_dict())
+    wrapper.stage = 'plain'
+    train(actual, wrapper, SIX[1:2])
+    train(expected, wrap(expected, optimizer=sgd(expected, momentum=0.0), rho=0.0), SIX[1:2])
+    assert_same(actual, expected)
+
+
+def overflowing(batch):
+    return {**batch, 'targets': batch['targets'] * float('inf')}
+
+
+@pytest.mark.parametrize(
+    ('make', 'fused'),
+    [(torch.optim.AdamW, False), (torch.optim.AdamW, True), (torch.optim.SGD, False)],
+)
+def test_a_first_step_that_overflows_leaves_the_others_as_they_are(on_cpu, make, fused):
+    actual, expected = toy(dropout=0.0), toy(dropout=0.0)
+    optimizer = make(actual.parameters(), lr=0.01, fused=fused)
+    wrapper = AmpAdaSAPOptimWrapper(
+        optimizer=optimizer, rho=RHO, alpha=ALPHA, interval=2, loss_scale=dict(init_scale=2.0**16)
+    )
+    train(actual, wrapper, [overflowing(SIX[0])])
+    assert not any(DIRECTION in state for state in optimizer.state.values())
+    train(actual, wrapper, SIX[1:])
+    reference = wrap(expected, optimizer=make(expected.parameters(), lr=0.01), interval=2)
+    reference.initialize_count_status(expected, 1, len(SIX))
+    train(expected, reference, SIX[1:])
+    # Running statistics have seen the first batch.
+    for (name, p), q in zip(actual.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_later_step_that_overflows_leaves_the_direction(on_cpu, fused):
+    model = toy()
+    wrapper = AmpAdaSAPOptimWrapper(
+        optimizer=sgd(model, fused=fused), rho=RHO, interval=2, loss_scale=dict(init_scale=2.0**16)
+    )
+    state = wrapper.optimizer.state
+    train(model, wrapper, SIX[:2])
+    before = {name: state[p][DIRECTION].clone() for name, p in model.named_parameters()}
+    assert flat(before.values()).norm().item() == pytest.approx(1.0)
+    train(model, wrapper, [overflowing(SIX[2])])
+    for name, p in model.named_parameters():
+        assert torch.equal(state[p][DIRECTION], before[name]), name
+
+
+def test_a_parameter_that_only_the_other_ranks_first_pass_reached(monkeypatch):
+    # Plain gradients (2, -) here and (0, 4) there: g = (1, 2) on average. With g_s = (1, 3),
+    # g_s.g / |g|^2 = 7 / 5 and g_v = (1 - 7/5, 3 - 14/5) = (-2, 1) / 5.
+    first, second, left_out = (nn.Parameter(torch.zeros(1)) for _ in range(3))
+    optimizer = torch.optim.SGD([left_out, second, first], lr=0.1)
+
+    def all_reduce(tensors, op):
+        for tensor, here, there in zip(tensors, [0.0, 2.0], [4.0, 0.0], strict=True):
+            assert tensor.tolist() == [here]  # in the optimizer's order, which all ranks share
+            tensor.fill_((here + there) / 2)
+
+    monkeypatch.setattr('adasap_det.optim.looksam.all_reduce_params', all_reduce)
+    reused = ReusedDirection(alpha=ALPHA, reduced=False)
+    reused.collect([first, second], [torch.tensor([2.0]), None])
+    for weight, grad in [(first, 1.0), (second, 3.0), (left_out, 5.0)]:
+        weight.grad = torch.tensor([grad])
+    with reused.around_step(optimizer):
+        optimizer.step()
+    found = torch.cat([optimizer.state[p][DIRECTION] for p in (first, second)])
+    torch.testing.assert_close(found, torch.tensor([-2.0, 1.0]) / 5**0.5)
+    assert DIRECTION not in optimizer.state[left_out]

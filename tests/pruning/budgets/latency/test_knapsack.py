@@ -1,0 +1,131 @@
+import itertools
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from adasap_det.pruning.budgets.latency.knapsack import select_by_knapsack
+
+
+@dataclass
+class Group:
+    name: str
+    size: int
+    parts: int = 1
+
+
+class Separable:
+    """Each group has its own price list."""
+
+    def __init__(self, prices):
+        self.prices = prices
+
+    def of_group(self, name, kept):
+        return self.prices[name][kept[name]]
+
+    def cost(self, kept):
+        return sum(self.of_group(name, kept) for name in self.prices)
+
+
+class Chain:
+    """Layers between neighbours: the product of their channels."""
+
+    def __init__(self, *names):
+        self.pairs = list(itertools.pairwise(names))
+        self.ends = names[0], names[-1]
+
+    def cost(self, kept):
+        inner = sum(kept[a] * kept[b] for a, b in self.pairs)
+        return 3 * kept[self.ends[0]] + inner + 2 * kept[self.ends[1]]
+
+    def of_group(self, name, kept):
+        without = self.cost({**kept, name: 0})
+        return self.cost(kept) - without
+
+
+def kept_value(kept, groups, scores):
+    return sum(float(s[kept[g.name]].sum()) for g, s in zip(groups, scores, strict=True))
+
+
+def best_by_trying_all(groups, scores, cost, limit):
+    best = 0.0
+    for counts in itertools.product(*(range(1, g.size + 1) for g in groups)):
+        kept = {g.name: c for g, c in zip(groups, counts, strict=True)}
+        if cost.cost(kept) <= limit:
+            value = sum(
+                float(s.sort(descending=True).values[:c].sum())
+                for s, c in zip(scores, counts, strict=True)
+            )
+            best = max(best, value)
+    return best
+
+
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
+def test_the_best_of_all_selections_where_prices_do_not_interact(seed, share):
+    """Prices rise in uneven steps, so that neither by score nor by score per cost is right."""
+    generator = torch.Generator().manual_seed(seed)
+    groups = [Group('a', 6), Group('b', 5), Group('c', 7)]
+    scores = [torch.rand(g.size, generator=generator) for g in groups]
+    prices = {
+        g.name: [0.0, *torch.rand(g.size, generator=generator).cumsum(0).tolist()] for g in groups
+    }
+    cost = Separable(prices)
+    limit = share * cost.cost({g.name: g.size for g in groups})
+    kept = select_by_knapsack(groups, scores, cost, limit=limit)
+    assert cost.cost({n: len(c) for n, c in kept.items()}) <= limit
+    best = best_by_trying_all(groups, scores, cost, limit)
+    assert kept_value(kept, groups, scores) >= best * (1 - 1e-3)  # the solver's gap
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('share', [0.3, 0.5, 0.8])
+def test_near_the_best_where_layers_have_two_sides(seed, share):
+    generator = torch.Generator().manual_seed(seed)
+    groups = [Group('a', 8), Group('b', 6), Group('c', 8)]
+    scores = [torch.rand(g.size, generator=generator) for g in groups]
+    cost = Chain('a', 'b', 'c')
+    limit = share * cost.cost({g.name: g.size for g in groups})
+    kept = select_by_knapsack(groups, scores, cost, limit=limit)
+    assert cost.cost({n: len(c) for n, c in kept.items()}) <= limit
+    best = best_by_trying_all(groups, scores, cost, limit)
+    assert kept_value(kept, groups, scores) >= 0.9 * best
+
+
+def test_the_most_important_channels_of_a_group_stay():
+    score = torch.tensor([0.1, 0.9, 0.5, 0.7])
+    cost = Separable({'a': [0, 1, 2, 3, 4]})
+    kept = select_by_knapsack([Group('a', 4)], [score], cost, limit=2.0)
+    assert kept['a'].tolist() == [1, 3]
+
+
+def test_parts_and_rounding():
+    score = torch.arange(6.0).repeat(4)
+    cost = Separable({'a': list(range(25))})
+    kept = select_by_knapsack([Group('a', 24, parts=4)], [score], cost, limit=15, round_to=6)
+    assert kept['a'].tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17, 21, 22, 23]
+
+
+def test_a_limit_already_met_cuts_nothing():
+    cost = Separable({'a': [0, 1, 2]})
+    kept = select_by_knapsack([Group('a', 2)], [torch.ones(2)], cost, limit=2.0)
+    assert kept['a'].tolist() == [0, 1]
+
+
+def test_an_unreachable_limit_says_the_least():
+    cost = Separable({'a': [1, 5, 6, 7, 8]})
+    with pytest.raises(ValueError, match=r'cost of 4.*it is 6'):
+        select_by_knapsack([Group('a', 4)], [torch.ones(4)], cost, limit=4.0, min_keep=0.5)
+
+
+def test_tiny_scores_count_as_large_ones_do():
+    """Taylor scores are often 1e-9: below a solver's tolerance unless put on its scale."""
+    score = torch.tensor([3.0, 1.0, 2.0])
+    cost = Separable({'a': [0, 1, 2, 3], 'b': [0, 1, 2, 3]})
+    groups = [Group('a', 3), Group('b', 3)]
+    kept = [
+        select_by_knapsack(groups, [score * scale, score * scale / 2], cost, limit=4.0)
+        for scale in (1.0, 1e-12)
+    ]
+    for name in ('a', 'b'):
+        assert kept[0][name].tolist() == kept[1][name].tolist()

@@ -1,0 +1,149 @@
+import pytest
+
+from adasap_det.pruning import LatencyBudget, find_channel_groups
+from adasap_det.pruning.budgets.latency import latency_budget as budget_file
+from adasap_det.pruning.budgets.latency.latency_budget import CHECKS, TOLERANCE
+from adasap_det.pruning.importance import MagnitudeImportance
+from adasap_det.utils import dist as first_rank
+
+from ....helpers.toy import ToyDetector, randomize
+
+SIZE = (6, 6)
+
+
+def test_units_are_milliseconds():
+    assert LatencyBudget(at_most='0.5 s').limit(1e9) == 500.0
+    assert str(LatencyBudget(at_most=8)) == "at_most='8 ms'"
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'batch_size': 0}, r'budget\.batch_size must be at least 1, got 0'),
+        ({'dtype': 'int3'}, r"budget\.dtype .*'int3'"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        LatencyBudget(keep=0.5, **options)
+
+
+def test_the_cut_meets_the_budget_and_the_table_is_kept(known_times, tmp_path):
+    model = randomize(ToyDetector())
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    budget = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'))
+    cost = budget.cost_model(model, groups, input_size=SIZE)
+    kept = budget.select(
+        groups, MagnitudeImportance().scores(groups, model), cost, limit=budget.limit(cost.cost())
+    )
+    found = cost.cost({name: len(channels) for name, channels in kept.items()})
+    assert 0.6 * cost.cost() < found <= 0.7 * cost.cost()
+    measured = len(known_times)
+    again = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'))
+    assert again.cost_model(model, groups, input_size=SIZE).cost() == cost.cost()
+    assert len(known_times) == measured
+
+
+def test_nothing_is_measured_for_another_device(known_times, tmp_path):
+    model = ToyDetector()
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    path = tmp_path / 'table.json'
+    here = LatencyBudget(keep=0.7, table=str(path)).cost_model(model, groups, input_size=SIZE)
+    path.write_text(path.read_text().replace('"threads": "', '"threads": "9'))
+    there = LatencyBudget(keep=0.7, table=str(path), any_device=True)
+    measured = len(known_times)
+    assert there.cost_model(model, groups, input_size=SIZE).cost() == here.cost()
+    assert len(known_times) == measured
+
+
+@pytest.fixture
+def chosen(known_times, tmp_path):
+    """Chooses channels of a toy detector for 70 % of its time."""
+
+    def choose(**options):
+        model = randomize(ToyDetector())
+        groups = find_channel_groups(model, input_size=SIZE).groups
+        budget = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'), **options)
+        cost = budget.cost_model(model, groups, input_size=SIZE)
+        scores = MagnitudeImportance().scores(groups, model)
+        limit = budget.limit(cost.cost())
+        kept = budget.select(groups, scores, cost, limit=limit)
+        return {name: len(channels) for name, channels in kept.items()}, cost, limit
+
+    return choose
+
+
+def test_a_choice_that_is_slower_than_predicted_is_made_again(chosen, monkeypatch):
+    """A device on which every cut takes a tenth more than its layers' times say."""
+    naive, cost, limit = chosen(check=False)
+    predicted = cost.cost
+    monkeypatch.setattr(
+        budget_file,
+        'time_left',
+        lambda model, groups, kept, forward: (
+            1.1 * predicted({n: len(c) for n, c in kept.items()}) / predicted()
+        ),
+    )
+    kept, corrected, _ = chosen()
+    assert 1.1 * predicted(naive) > 1.02 * limit
+    assert 0.9 * limit < 1.1 * predicted(kept) <= 1.02 * limit
+    assert corrected.cost(kept) == pytest.approx(1.1 * predicted(kept), rel=0.02)
+    _, reread, _ = chosen(check=False)  # what was learned is kept
+    assert reread.cost(kept) == pytest.approx(corrected.cost(kept))
+
+
+@pytest.mark.parametrize(
+    ('off', 'times'), [(1 + TOLERANCE / 2, 1), (1.05, CHECKS)], ids=['as predicted', 'never']
+)
+def test_a_choice_is_timed_until_it_is_as_predicted(chosen, monkeypatch, off, times):
+    asked = []
+
+    def time_left(model, groups, kept, forward):
+        asked.append(kept)
+        counts = {n: len(c) for n, c in kept.items()}
+        return off ** len(asked) * cost.cost(counts) / cost.cost()
+
+    _, cost, _ = chosen(check=False)
+    monkeypatch.setattr(budget_file, 'time_left', time_left)
+    chosen()
+    assert len(asked) == times
+
+
+def test_every_choice_is_the_first_ranks(chosen, monkeypatch):
+    """Ranks that time different choices, or leave the loop at different times, wait for ever."""
+    firsts, timed = [], []
+
+    def share(objects):
+        # What the first rank says in the place of this one's: always to keep one channel.
+        found, error = objects[0]
+        if isinstance(found, dict):
+            firsts.append({name: channels[:1] for name, channels in found.items()})
+            objects[0] = firsts[-1], error
+
+    monkeypatch.setattr(first_rank, 'broadcast_object_list', share)
+    monkeypatch.setattr(
+        budget_file, 'time_left', lambda model, groups, kept, forward: timed.append(kept) or 0.62
+    )
+    kept, _, _ = chosen()
+    assert set(kept.values()) == {1}
+    assert len(firsts) > 1 and all(one is other for one, other in zip(timed, firsts, strict=True))
+
+
+def test_what_is_not_cut_is_not_timed(known_times, monkeypatch, tmp_path):
+    monkeypatch.setattr(budget_file, 'time_left', None)
+    model = randomize(ToyDetector())
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    budget = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'))
+    cost = budget.cost_model(model, groups, input_size=SIZE)
+    scores = MagnitudeImportance().scores(groups, model)
+    kept = budget.select(groups, scores, cost, limit=2 * cost.cost())
+    assert {name: len(channels) for name, channels in kept.items()} == cost.full
+
+
+def test_a_budget_that_proves_out_of_reach_ends_no_training(chosen, monkeypatch):
+    said = []
+    monkeypatch.setattr(budget_file, 'time_left', lambda *_: 5.0)
+    monkeypatch.setattr(budget_file, 'print_log', lambda text, **_: said.append(text))
+    kept, cost, _ = chosen()
+    assert kept != cost.full
+    assert said[-1].startswith('As measured, a cost of')

@@ -1,0 +1,72 @@
+import pytest
+import torch
+import torch_pruning as tp
+from torch import nn
+
+from adasap_det.pruning import count_macs, count_params, cut_channels, find_channel_groups
+from adasap_det.pruning.budgets.cost import macs_cost, params_cost, weight_uses
+
+from ...helpers.toy import FlattenNet, GroupedNet, GroupNormNet, SharedHeadNet, ToyDetector
+
+SIZE = (6, 6)
+NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet]
+
+
+@pytest.mark.parametrize('net', NETS)
+@pytest.mark.parametrize('seed', range(3))
+def test_cost_of_a_cut_is_known_before_it_is_made(net, seed):
+    model = net()
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    params, macs = params_cost(model, groups), macs_cost(model, groups, input_size=SIZE)
+    assert params.cost() == count_params(model)
+    generator = torch.Generator().manual_seed(seed)
+    kept = {}
+    for group in groups:
+        per_part = group.size // group.parts
+        stays = torch.rand(per_part, generator=generator) < 0.6
+        stays[0] = True
+        kept[group.name] = stays.repeat(group.parts).nonzero().flatten()
+    counts = {name: channels.numel() for name, channels in kept.items()}
+    told = params.cost(counts), macs.cost(counts)
+    cut_channels(model, groups, kept)
+    assert told[0] == count_params(model)
+    assert told[1] == pytest.approx(count_macs(model, input_size=SIZE))
+
+
+def test_macs_by_hand():
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1, stride=2),  # 3x3 outputs, 4 * 27 weights
+        nn.Conv2d(4, 4, 3, padding=1, groups=4),  # 3x3 outputs, 4 * 9 weights
+        nn.Flatten(),
+        nn.Linear(36, 5),
+    )
+    assert count_macs(model, input_size=SIZE) == 9 * 4 * 27 + 9 * 4 * 9 + 36 * 5
+
+
+def test_macs_equal_torch_prunings():
+    model = ToyDetector().eval()
+    theirs, _ = tp.utils.count_ops_and_params(model, torch.rand(1, 3, *SIZE))
+    # They count batch norm (4 a value: 2 for scale and shift, twice) and biases too.
+    biases = sum(
+        36 * m.out_channels
+        for m in model.modules()
+        if isinstance(m, nn.Conv2d) and m.bias is not None
+    )
+    norms = sum(36 * 2 * m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    ours = count_macs(model, input_size=SIZE)
+    assert ours <= theirs <= ours + biases + 2 * norms
+
+
+def test_a_shared_layer_counts_once_for_every_call():
+    uses = weight_uses(SharedHeadNet(), input_size=SIZE)
+    assert uses['tower.weight'] == 36 + 9
+    assert uses['first.weight'] == 36
+
+
+def test_the_model_is_left_alone():
+    model = ToyDetector().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    count_macs(model, input_size=SIZE)
+    assert model.training
+    assert not model.stem._forward_hooks
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

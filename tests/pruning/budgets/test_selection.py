@@ -1,0 +1,159 @@
+import itertools
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from adasap_det.pruning.budgets.selection import (
+    channel_counts,
+    exponential_target,
+    select_channels,
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    name: str
+    size: int
+    parts: int = 1
+
+
+class Product:
+    """Like a network of layers in a row: sum of products of neighbours' channels."""
+
+    def __init__(self, *names):
+        self.names = names
+
+    def cost(self, kept):
+        counts = [3, *(kept[name] for name in self.names), 2]
+        return float(sum(a * b for a, b in itertools.pairwise(counts)))
+
+
+def test_target_falls_exponentially():
+    shares = [exponential_target(a, initial=1.0, final=0.25) for a in (0.0, 0.5, 1.0)]
+    assert shares == pytest.approx([1.0, 0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    ('options', 'counts'),
+    [
+        (dict(size=5, dense=5, parts=1, round_to=1, min_keep=0.0), [5, 4, 3, 2, 1]),
+        (dict(size=5, dense=5, parts=1, round_to=1, min_keep=0.5), [5, 4, 3]),
+        (dict(size=20, dense=20, parts=1, round_to=8, min_keep=0.0), [20, 16, 8]),
+        (dict(size=16, dense=32, parts=1, round_to=8, min_keep=0.4), [16]),
+        (dict(size=24, dense=24, parts=4, round_to=6, min_keep=0.0), [24, 12]),
+        (dict(size=6, dense=6, parts=1, round_to=8, min_keep=0.0), [6]),
+    ],
+)
+def test_counts_a_group_may_be_left_with(options, counts):
+    assert channel_counts(**options) == counts
+
+
+def test_the_least_important_go_first_over_all_groups():
+    groups = [Group('a', 3), Group('b', 3)]
+    scores = [torch.tensor([0.1, 5.0, 0.4]), torch.tensor([3.0, 0.2, 4.0])]
+    kept = select_channels(groups, scores, Product('a', 'b'), limit=16.0)
+    # 24 whole; without a[0] 19, without b[1] 14.
+    assert {name: channels.tolist() for name, channels in kept.items()} == {
+        'a': [1, 2],
+        'b': [0, 2],
+    }
+
+
+def test_no_better_ranking_reaches_the_limit():
+    """Against brute force: of all prefixes of the global ranking, the shortest that suffices."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        groups = [Group('a', 4), Group('b', 5), Group('c', 3)]
+        scores = [torch.rand(g.size, generator=generator) for g in groups]
+        cost = Product('a', 'b', 'c')
+        limit = 0.6 * cost.cost({g.name: g.size for g in groups})
+        ranked = sorted(
+            (float(s), g.name, i)
+            for g, score in zip(groups, scores, strict=True)
+            for i, s in enumerate(score)
+        )
+        alive = {g.name: set(range(g.size)) for g in groups}
+        for _, name, index in ranked:
+            if cost.cost({n: len(c) for n, c in alive.items()}) <= limit:
+                break
+            if len(alive[name]) > 1:
+                alive[name].remove(index)
+        kept = select_channels(groups, scores, cost, limit=limit)
+        assert {n: set(c.tolist()) for n, c in kept.items()} == alive
+
+
+def test_rounding_keeps_multiples_or_everything():
+    groups = [Group('a', 20), Group('b', 6)]
+    scores = [torch.arange(20.0), torch.arange(6.0)]
+    kept = select_channels(groups, scores, Product('a', 'b'), limit=150.0, round_to=8)
+    assert kept['a'].tolist() == list(range(12, 20))
+    assert kept['b'].tolist() == list(range(6))
+
+
+def test_parts_lose_the_same_channels():
+    scores = [torch.tensor([3.0, 1.0, 2.0, 3.0, 1.0, 2.0])]
+    kept = select_channels([Group('a', 6, parts=2)], scores, Product('a'), limit=20.0)
+    assert kept['a'].tolist() == [0, 2, 3, 5]
+
+
+def test_parts_and_rounding_together():
+    """Four parts in steps of six: the counts left are multiples of twelve."""
+    score = torch.arange(6.0).repeat(4)
+    kept = select_channels(
+        [Group('a', 24, parts=4)], [score], Product('a'), limit=100.0, round_to=6
+    )
+    assert kept['a'].tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17, 21, 22, 23]
+
+
+def test_the_share_that_stays_is_of_the_dense_model():
+    groups = [Group('a', 5)]
+    options = dict(limit=15.0, min_keep=0.4)
+    kept = select_channels(groups, [torch.arange(5.0)], Product('a'), **options)
+    assert kept['a'].tolist() == [2, 3, 4]
+    with pytest.raises(ValueError, match=r'fewest channels allowed it is 20'):
+        select_channels(groups, [torch.arange(5.0)], Product('a'), **options, dense_sizes={'a': 10})
+
+
+def test_a_limit_already_met_cuts_nothing():
+    kept = select_channels([Group('a', 5)], [torch.ones(5)], Product('a'), limit=25.0)
+    assert kept['a'].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_ties_are_broken_the_same_way_every_time():
+    groups = [Group('b', 4), Group('a', 4)]
+    scores = [torch.ones(4), torch.ones(4)]
+    first = select_channels(groups, scores, Product('a', 'b'), limit=20.0)
+    again = select_channels(groups[::-1], scores, Product('a', 'b'), limit=20.0)
+    assert {n: c.tolist() for n, c in first.items()} == {n: c.tolist() for n, c in again.items()}
+
+
+def test_an_unreachable_limit_says_the_least():
+    groups = [Group('a', 4), Group('b', 4)]
+    cost = Product('a', 'b')
+    with pytest.raises(ValueError, match=r'cost of 5.*it is 14'):
+        select_channels(groups, [torch.ones(4)] * 2, cost, limit=5.0, min_keep=0.5)
+
+
+def test_never_empty():
+    groups = [Group('a', 4), Group('b', 4)]
+    scores = [torch.zeros(4), torch.ones(4)]
+    kept = select_channels(groups, scores, Product('a', 'b'), limit=6.0)
+    assert {n: c.numel() for n, c in kept.items()} == {'a': 1, 'b': 1}
+
+
+@dataclass(frozen=True)
+class Segmented(Group):
+    segments: tuple = ()
+
+
+def test_every_segment_keeps_its_best_channel():
+    """Channels 0 to 2 are one layer's, all worth less than the rest: one of them stays."""
+    group = Segmented('a', 6, segments=(torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])))
+    score = torch.tensor([0.1, 0.3, 0.2, 5.0, 6.0, 7.0])
+    kept = select_channels([group], [score], Product('a'), limit=10.0)
+    assert kept['a'].tolist() == [1, 5]
+    kept = select_channels([group], [score], Product('a'), limit=15.0)
+    assert kept['a'].tolist() == [1, 4, 5]
+    with pytest.raises(ValueError, match='fewest channels allowed it is 10'):
+        select_channels([group], [score], Product('a'), limit=9.0)

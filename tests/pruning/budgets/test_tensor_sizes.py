@@ -1,0 +1,32 @@
+import torch
+
+from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning.budgets.tensor_sizes import TensorSizes, size_with
+
+from ...helpers.toy import GroupedNet, ToyDetector, randomize
+
+SIZE = (6, 6)
+
+
+def test_sizes_foretold_are_those_after_the_cut():
+    for kind in (ToyDetector, GroupedNet):
+        model = randomize(kind())
+        groups = find_channel_groups(model, input_size=SIZE).groups
+        sizes = TensorSizes(model, groups)
+        kept = {g.name: torch.arange(g.size).view(g.parts, -1)[:, :2].flatten() for g in groups}
+        counts = {name: len(channels) for name, channels in kept.items()}
+        foretold = {
+            name: tuple(size_with(dim, counts) for dim in sizes.dims(name))
+            for name, _ in model.named_parameters()
+        }
+        cut_channels(model, groups, kept)
+        assert foretold == {name: tuple(p.shape) for name, p in model.named_parameters()}
+
+
+def test_what_no_group_touches_is_constant():
+    model = ToyDetector()
+    groups = find_channel_groups(model, input_size=SIZE).groups
+    (rows, columns, *_) = TensorSizes(model, groups).dims('out.weight')
+    assert rows == (5, ())
+    assert columns[0] == 0
+    assert {per_channel for _, per_channel in columns[1]} == {1.0}

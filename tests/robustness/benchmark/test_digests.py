@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from adasap_det.robustness.benchmark.digests import (
+    TEMPORARY,
+    check_file,
+    check_inside,
+    link,
+    stamp,
+    write_whole,
+)
+from adasap_det.robustness.benchmark.errors import BenchmarkError, from_os_error
+
+
+@pytest.fixture
+def out(tmp_path):
+    (tmp_path / TEMPORARY).mkdir()
+    return tmp_path
+
+
+def test_writes_into_folders_it_makes(out):
+    write_whole(out, 'a/b/c.jpg', b'hello', durable=True)
+    assert (out / 'a/b/c.jpg').read_bytes() == b'hello'
+    assert not list((out / TEMPORARY).iterdir())
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(out, monkeypatch):
+    write_whole(out, 'c.jpg', b'old')
+    write = os.write
+
+    def fills_up(descriptor, data):
+        if len(data) > 3:
+            return write(descriptor, data[:3])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'write', fills_up)
+    with pytest.raises(OSError, match='No space left'):
+        write_whole(out, 'c.jpg', b'newer')
+    assert (out / 'c.jpg').read_bytes() == b'old'
+    assert not list((out / TEMPORARY).iterdir())
+
+
+def test_a_write_in_pieces_is_whole(out, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, 'write', lambda descriptor, data: write(descriptor, data[:2]))
+    write_whole(out, 'c.jpg', b'seven b')
+    assert (out / 'c.jpg').read_bytes() == b'seven b'
+
+
+@pytest.mark.parametrize('name', ['a', 'a/b', 'a/b/c.jpg'])
+def test_what_is_in_the_way_is_named(out, name):
+    if name.endswith('.jpg'):
+        (out / name).mkdir(parents=True)
+        message = 'a folder where a file should be'
+    else:
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text('in the way')
+        message = 'a file where a folder should be'
+    with pytest.raises(OSError) as caught:
+        write_whole(out, 'a/b/c.jpg', b'hello')
+    text = str(from_os_error(caught.value, out))
+    assert text.startswith(f'{out / name}: there is {message}')
+    assert not list((out / TEMPORARY).iterdir())
+
+
+def test_a_link_replaces_a_link(out):
+    link(out, 'x/y', '../first')
+    link(out, 'x/y', '../second')
+    assert os.readlink(out / 'x/y') == '../second'
+
+
+def test_check_file(out):
+    write_whole(out, 'c.jpg', b'hello')
+    assert check_file(out, 'c.jpg', stamp(b'hello')) is None
+    assert check_file(out, 'c.jpg', stamp(b'hellO')) == 'damaged'
+    assert check_file(out, 'c.jpg', stamp(b'hello!')) == 'damaged'
+    assert check_file(out, 'd.jpg', stamp(b'hello')) == 'missing'
+    assert check_file(out, 'c.jpg/d', stamp(b'hello')) == 'missing'
+
+
+@pytest.mark.parametrize('path', ['../x', '/x', 'a/../../x'])
+def test_a_path_out_of_the_benchmark_is_refused(path):
+    with pytest.raises(BenchmarkError, match='leads out of'):
+        check_inside(path)

@@ -1,0 +1,161 @@
+"""Data sets of a benchmark's cells: the same pictures in each, and no clean one among them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mmengine.registry import DATASETS, init_default_scope
+
+from adasap_det.cli import make_voc_c
+from adasap_det.robustness.evaluation.cell_data import Built
+
+from ...helpers.source_trees import make_coco, picture
+
+KEY = ('contrast', 1)
+BUILD = ('--corruptions', 'contrast', '--severities', '1', '--workers', '0', '--quiet')
+
+
+def build(out, *options):
+    assert make_voc_c.main([*BUILD, *map(str, options), '--out', str(out)]) == 0
+    return Built(out)
+
+
+def entries(config):
+    dataset = DATASETS.build({**config, 'pipeline': []})
+    return [dataset.get_data_info(index) for index in range(len(dataset))]
+
+
+# ------------------------------------------------------------------ COCO
+
+
+@pytest.fixture
+def pngs(tmp_path):
+    """Four pictures in COCO's format, PNG."""
+    from PIL import Image
+
+    root = make_coco(tmp_path / 'pngs', 4)
+    path = root / 'annotations/val.json'
+    path.write_text(path.read_text().replace('.jpg', '.png'))
+    for index, file in enumerate(sorted((root / 'val').glob('*.jpg'))):
+        Image.fromarray(picture(index)).save(file.with_suffix('.png'))
+        file.unlink()
+    return root
+
+
+def coco(root, **changes):
+    init_default_scope('mmdet')
+    return dict(
+        type='CocoDataset', data_root=f'{root}/', ann_file='annotations/val.json',
+        data_prefix=dict(img='val/'), metainfo=dict(classes=('person',)), test_mode=True, **changes,
+    )  # fmt: skip
+
+
+def coco_options(root):
+    options = ('--layout', 'coco', '--source', root, '--annotations', 'annotations/val.json')
+    return (*options, '--images', 'val')
+
+
+@pytest.mark.parametrize('subset', [None, 3])
+def test_clean_and_corrupted_pictures_of_coco_are_there_whatever_their_suffix(
+    pngs, tmp_path, subset
+):
+    options = () if subset is None else ('--subset', subset)
+    built = build(tmp_path / 'c', *coco_options(pngs), *options)
+    clean, cell = entries(built.clean(coco(pngs))), entries(built.cell(coco(pngs), KEY))
+    for suffix, infos in (('.png', clean), ('.jpg', cell)):
+        assert len(infos) == (subset or 4)
+        for info in infos:
+            assert Path(info['img_path']).suffix == suffix and Path(info['img_path']).is_file()
+    assert [info['img_id'] for info in clean] == [info['img_id'] for info in cell]
+    assert [info['instances'] for info in clean] == [info['instances'] for info in cell]
+    assert all(str(tmp_path / 'c') in info['img_path'] for info in cell)
+
+
+def test_indices_of_the_config_are_those_of_the_benchmarks_pictures(pngs, tmp_path):
+    built = build(tmp_path / 'c', *coco_options(pngs), '--subset', 3)
+    config = coco(pngs, indices=2)
+    clean, cell = entries(built.clean(config)), entries(built.cell(config, KEY))
+    assert len(clean) == 2
+    assert [info['img_id'] for info in clean] == [info['img_id'] for info in cell]
+
+
+def test_an_absolute_prefix_would_read_the_clean_pictures_and_is_refused(pngs, tmp_path):
+    built = build(tmp_path / 'c', *coco_options(pngs))
+    for folder in (f'{pngs}/val/', 'train/'):
+        config = {**coco(pngs), 'data_prefix': dict(img=folder)}
+        with pytest.raises(ValueError, match=rf"no folder '{folder}'.*data_prefix\['img'\]"):
+            built.cell(config, KEY)
+
+
+def test_a_data_set_that_lacks_pictures_of_the_benchmark(pngs, tmp_path):
+    built = build(tmp_path / 'c', *coco_options(pngs))
+    path = pngs / 'annotations/val.json'
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, 'images': data['images'][1:]}))
+    with pytest.raises(ValueError, match=r"lack 1 of the 4 pictures .* such as '000000000000.png'"):
+        built.clean(coco(pngs))
+
+
+def test_file_names_that_start_at_the_root(pngs, tmp_path):
+    path = pngs / 'annotations/val.json'
+    path.write_text(path.read_text().replace('"file_name": "', '"file_name": "val/'))
+    options = (*coco_options(pngs)[:-1], '.')
+    built = build(tmp_path / 'c', *options)
+    config = {**coco(pngs), 'data_prefix': dict(img='')}
+    for changed in (built.clean(config), built.cell(config, KEY)):
+        found = entries(changed)
+        assert len(found) == 4 and all(Path(info['img_path']).is_file() for info in found)
+
+
+# ------------------------------------------------------------------ image folders
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three classes with two PNG each, and the list of mmpretrain's other layout."""
+    from PIL import Image
+
+    root, lines = tmp_path / 'folders', []
+    for label, name in enumerate(('bar', 'dot', 'ring')):
+        (root / name).mkdir(parents=True)
+        for index in range(2):
+            Image.fromarray(picture(index)).save(root / name / f'{index}.png')
+            # Not in the folders' order: the list counts.
+            lines.append(f'{name}/{index}.png {2 - label}\n')
+    (tmp_path / 'list.txt').write_text(''.join(lines))
+    return root
+
+
+def custom(root, **changes):
+    pytest.importorskip('mmpretrain.datasets')
+    init_default_scope('mmpretrain')
+    return dict(type='CustomDataset', data_root=f'{root}/', **changes)
+
+
+def labels(config):
+    found = {}
+    for info in entries(config):
+        path = Path(info['img_path'])
+        assert path.is_file()
+        found[f'{path.parent.name}/{path.stem}'] = info['gt_label']
+    return found
+
+
+@pytest.mark.parametrize('listed', [False, True])
+def test_labels_of_a_part_of_image_folders_are_those_of_the_whole(folders, tmp_path, listed):
+    (tmp_path / 'part.txt').write_text('ring/1.png\nbar/0.png\n')
+    source = ('--layout', 'folder', '--source', folders, '--subset', tmp_path / 'part.txt')
+    built = build(tmp_path / 'c', *source)
+    config = custom(folders, **(dict(ann_file=str(tmp_path / 'list.txt')) if listed else {}))
+    clean, cell = labels(built.clean(config)), labels(built.cell(config, KEY))
+    # 'dot' has no picture there, and no other class takes its place.
+    assert clean == cell == ({'bar/0': 2, 'ring/1': 0} if listed else {'bar/0': 0, 'ring/1': 2})
+
+
+def test_classes_of_a_part_are_those_of_the_whole(folders, tmp_path):
+    (tmp_path / 'part.txt').write_text('ring/1.png\n')
+    source = ('--layout', 'folder', '--source', folders, '--subset', tmp_path / 'part.txt')
+    built = build(tmp_path / 'c', *source)
+    config = custom(folders)
+    for changed in (built.clean(config), built.cell(config, KEY)):
+        assert DATASETS.build(changed).metainfo['classes'] == ('bar', 'dot', 'ring')

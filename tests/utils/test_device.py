@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from adasap_det.utils.device import usable_device
+
+
+def test_the_cpu_is_always_there():
+    assert usable_device('cpu') == torch.device('cpu')
+
+
+@pytest.mark.parametrize('name', ['cuda', 'cuda:0', 'cuda:1'])
+def test_a_gpu_that_is_there(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    assert usable_device(name) == torch.device(name)
+
+
+@pytest.mark.parametrize(
+    ('name', 'gpus', 'words'),
+    [
+        ('gpu', 0, ["'gpu'", 'cpu, cuda']),
+        ('mps', 0, ["'mps'", 'cpu, cuda']),
+        ('cuda', 0, ["'cuda'", 'finds no GPU', "'cpu'"]),
+        ('cuda:2', 2, ["'cuda:2'", "'cuda:1'"]),
+    ],
+)
+def test_what_is_not_there_is_named(name, gpus, words, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    with pytest.raises(ValueError) as error:
+        usable_device(name)
+    for word in words:
+        assert word in str(error.value)

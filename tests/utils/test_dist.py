@@ -1,0 +1,38 @@
+"""What the first rank finds, on two ranks."""
+
+import pytest
+from mmengine.dist import barrier
+from torch import distributed, multiprocessing
+
+from adasap_det.utils.dist import on_the_first_rank
+
+
+def ask(rank, folder):
+    distributed.init_process_group(
+        'gloo', init_method=f'file://{folder}/meet', rank=rank, world_size=2
+    )
+    asked = []
+
+    def find():
+        asked.append(rank)
+        return {'found by': rank}
+
+    def fail():
+        raise ValueError(f'val.txt is empty, says rank {rank}')
+
+    assert on_the_first_rank(find) == {'found by': 0}
+    assert asked == ([0] if rank == 0 else [])
+    with pytest.raises(ValueError, match=r'val\.txt is empty, says rank 0'):
+        on_the_first_rank(fail)
+    assert on_the_first_rank(lambda: None) is None  # all still in step
+    barrier()
+
+
+def test_one_finds_for_all(tmp_path):
+    multiprocessing.start_processes(ask, (str(tmp_path),), nprocs=2, start_method='fork')
+
+
+def test_alone():
+    assert on_the_first_rank(lambda: 3) == 3
+    with pytest.raises(KeyError, match='lost'):
+        on_the_first_rank(lambda: {}['lost'])
