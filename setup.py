@@ -59,7 +59,7 @@ setup(
         'scipy>=1.10',
         'Jinja2>=3.1',
         'matplotlib>=3.8',
-        # Its pictures of frost; nothing of its code runs.
+        # Its images of frost; nothing of its code runs.
         'imagecorruptions-imaug>=1.1.5',
         'Pillow>=10',
         'rich>=13',

@@ -136,7 +136,7 @@ def try_out(config: str) -> Outcome:
         try:
             prune_once(
                 model, analysis, importance=MagnitudeImportance(),
-                budget=ParamsBudget(keep=KEEP), input_size=size, round_to=8,
+                budget=ParamsBudget(keep_ratio=KEEP), input_size=size, round_to=8,
             )  # fmt: skip
         except ValueError as error:
             return Outcome(seconds, len(analysis.groups), problem=str(error)[:160])
@@ -147,7 +147,7 @@ def try_out(config: str) -> Outcome:
         same_predictions(model, again, scope, size)
         whole = tuple(
             f'{name}, {why}'
-            for name, why in analysis.kept_whole.items()
+            for name, why in analysis.skipped.items()
             if 'is an output of' not in why
         )
         return Outcome(
@@ -183,10 +183,10 @@ def size_of(config: str) -> tuple[int, int]:
 
 
 def train_a_step(model: Any, scope: str, size: tuple[int, int]) -> None:
-    """One step of SGD on pictures of noise."""
+    """One step of SGD on images of noise."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
-    inputs, samples = pictures(scope, size)
+    inputs, samples = images(scope, size)
     losses = model.loss(inputs, samples)
     loss, _ = model.parse_losses(losses)
     loss.backward()
@@ -210,15 +210,15 @@ def same_predictions(model: Any, again: Any, scope: str, size: tuple[int, int]) 
     found = []
     for network in (model, again):
         network.eval()
-        inputs, samples = pictures(scope, size)
+        inputs, samples = images(scope, size)
         with torch.no_grad():
             result = network.predict(inputs, samples)[0]
         found.append(result.pred_score if scope == 'mmpretrain' else result.pred_instances.scores)
     torch.testing.assert_close(*found)
 
 
-def pictures(scope: str, size: tuple[int, int]) -> tuple[torch.Tensor, list[Any]]:
-    """Two pictures of noise with annotations."""
+def images(scope: str, size: tuple[int, int]) -> tuple[torch.Tensor, list[Any]]:
+    """Two images of noise with annotations."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 3, *size, generator=generator)
     samples = []

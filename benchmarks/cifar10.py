@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--networks', nargs='+', default=['resnet18_w8_cifar10'], help='prefixes of the configs'
     )
-    parser.add_argument('--subset', type=int, default=1000, help='test pictures to corrupt')
+    parser.add_argument('--subset', type=int, default=1000, help='test images to corrupt')
     return parser
 
 
@@ -106,7 +106,7 @@ def config(network: str, twin: str) -> str:
 
 
 def build(benchmark: Path, subset: int) -> None:
-    """CIFAR-10-C of a part of the test pictures."""
+    """CIFAR-10-C of a part of the test images."""
     if (benchmark / 'manifest.json').is_file():
         return
     source = os.path.join(os.environ.get('CIFAR10_ROOT', 'data/cifar10'), 'test')
@@ -128,7 +128,7 @@ def one(run: Run, out: Path, benchmark: Path, options: Sequence[str]) -> None:
     own = (
         f'load_from={train_dense(run.network, out, options)}',
         f'randomness.seed={run.seed}',
-        f'{HOOK}.budget.keep={run.keep}',
+        f'{HOOK}.budget.keep_ratio={run.keep}',
         *arm.options,
         *options,
     )
@@ -138,7 +138,7 @@ def one(run: Run, out: Path, benchmark: Path, options: Sequence[str]) -> None:
 
 
 def evaluate(network: str, checkpoint: Path, benchmark: Path) -> None:
-    """Clean and corrupted accuracy on the benchmark's pictures."""
+    """Clean and corrupted accuracy on the benchmark's images."""
     study.evaluate(config(network, 'dense'), checkpoint, benchmark)
 
 

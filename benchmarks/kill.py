@@ -1,9 +1,9 @@
 """Kill -9 a training run at random moments of its three stages, resume it, and compare.
 
 The runs are those of tests/helpers/cli_runs.py, with six epochs of four iterations: the adaptive
-stage up to the first of three cuts, before iterations 8, 11 and 14, and the uniform stage after the last.
-Each run that was killed and resumed has to end in the bits of the run left alone: weights, batch
-norm's statistics, state of optimizer and schedulers, kept channels and importances.
+stage up to the first of three prune steps, before iterations 8, 11 and 14, and the uniform stage
+after the last. Each run that was killed and resumed has to end in the bits of the run left alone:
+weights, batch norm's statistics, state of optimizer and schedulers, kept channels and importances.
 
     python benchmarks/kill.py --kills 20 --seed 0 --out DIR
 """

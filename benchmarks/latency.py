@@ -32,14 +32,14 @@ from adasap_det.pruning import (
     MACsBudget,
     MagnitudeImportance,
     count_params,
-    cut_channels,
     find_channel_groups,
+    prune_channels,
     select_channels,
 )
 from adasap_det.pruning.budgets.cost import num_proposals
 from adasap_det.pruning.budgets.latency import LatencyCost
 from adasap_det.pruning.budgets.latency.latency_budget import TOLERANCE
-from adasap_det.pruning.budgets.latency.network_timing import Forward, cut_copy
+from adasap_det.pruning.budgets.latency.network_timing import Forward, pruned_copy
 from adasap_det.pruning.budgets.selection import ascending_channels
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.graph.tracing import example_input, trace_forward
@@ -82,9 +82,9 @@ def compare(name: str, args: argparse.Namespace) -> Table:
     model = build(config)
     groups = find_channel_groups(model, input_size=size).groups
     scores = MagnitudeImportance().scores(groups, model)
-    budget = LatencyBudget(keep=0.5, table=args.table)
+    budget = LatencyBudget(keep_ratio=0.5, table=args.table)
     cost = budget.cost_model(model, groups, input_size=size)
-    macs = MACsBudget(keep=0.5).cost_model(model, groups, input_size=size)
+    macs = MACsBudget(keep_ratio=0.5).cost_model(model, groups, input_size=size)
     dense = cost.cost()
     forward = Forward(size, 1, torch.float32, CPU)
     rows: dict[str, Kept | None] = {'dense': None}
@@ -109,7 +109,7 @@ def compare(name: str, args: argparse.Namespace) -> Table:
         }
         chosen = budget.select(groups, scores, cost, limit=limit, round_to=args.round_to)
         rows[f'{keep:.0%} knapsack'] = chosen
-        reference = cut_copy(model, groups, chosen)
+        reference = pruned_copy(model, groups, chosen)
         for way, at in ways.items():
             found = hold(at, cost, limit, partial(beside, reference, model, groups, forward))
             if found is not None:
@@ -118,11 +118,11 @@ def compare(name: str, args: argparse.Namespace) -> Table:
     for row, kept in rows.items():
         networks[row] = copy.deepcopy(model)
         if kept is not None:
-            cut_channels(networks[row], groups, kept)
-    picture, rois = example_input(model, size), num_proposals(model)
+            prune_channels(networks[row], groups, kept)
+    image, rois = example_input(model, size), num_proposals(model)
     times = time_calls(
         {
-            row: (lambda net=network: trace_forward(net, picture, num_rois=rois))
+            row: (lambda net=network: trace_forward(net, image, num_rois=rois))
             for row, network in networks.items()
         },
         device=CPU,
@@ -208,7 +208,7 @@ def beside(
     kept: Kept,
 ) -> float:
     """Time of a cut through that of another network, timed in turns."""
-    one, other = forward.time([reference, cut_copy(model, groups, kept)], seconds=3.0)
+    one, other = forward.time([reference, pruned_copy(model, groups, kept)], seconds=3.0)
     return other / one
 
 

@@ -11,7 +11,7 @@ import study
 
 from adasap_det.robustness.metrics import FULL_GRID, summarise
 from adasap_det.robustness.results import load_results
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Record:
         arm: Of the study's, or 'dense'.
         seed: Of the run.
         params: Parameters.
-        macs: Of one picture.
-        clean: On all pictures of the test set.
+        macs: Of one image.
+        clean: On all images of the test set.
         p: On those of them that are corrupted, clean.
         mpc: On them corrupted, the mean over 15 corruptions at 5 severities.
         severities: The mean over the corruptions at each severity.
@@ -114,7 +114,7 @@ def merge(path: Path, records: Iterable[Record]) -> list[Record]:
     known = read(path) if path.is_file() else []
     merged = {record.key: record for record in (*known, *records)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         lines = ',\n'.join(json.dumps(asdict(record)) for record in merged.values())
         temporary.write_text(f'[\n{lines}\n]\n', 'utf-8')
     return list(merged.values())

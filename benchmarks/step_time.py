@@ -76,7 +76,7 @@ class Setting:
 
 
 def boxed(size: tuple[int, int], batch: int) -> dict[str, Any]:
-    """Noise with two boxes a picture: time does not depend on what is shown."""
+    """Noise with two boxes a image: time does not depend on what is shown."""
     from mmdet.structures import DetDataSample
 
     height, width = size
@@ -100,7 +100,7 @@ def boxed(size: tuple[int, int], batch: int) -> dict[str, Any]:
 
 
 def labelled(size: tuple[int, int], batch: int) -> dict[str, Any]:
-    """Noise with a label a picture."""
+    """Noise with a label a image."""
     from mmpretrain.structures import DataSample
 
     samples = [DataSample().set_gt_label(index) for index in range(batch)]
@@ -158,7 +158,7 @@ def our_step(
         model = copy.deepcopy(model)
         analysis = find_channel_groups(model, input_size=size)
         prune_once(
-            model, analysis, importance=importance, budget=ParamsBudget(keep=0.4),
+            model, analysis, importance=importance, budget=ParamsBudget(keep_ratio=0.4),
             input_size=size, round_to=8,
         )  # fmt: skip
     if stage == 'adaptive':
@@ -186,8 +186,8 @@ def ways(interval: int) -> dict[str, tuple[Callable[..., Step], int]]:
         'ours, adaptive': (partial(our_step, stage='adaptive'), 1),
         f'ours, interval={interval}': (partial(our_step, interval=interval), interval),
         "ours, layers='norm'": (partial(our_step, layers='norm'), 1),
-        'ours, adaptive, share=0.5': (
-            partial(our_step, stage='adaptive', share=0.5, ungrouped='none'),
+        'ours, adaptive, perturb_ratio=0.5': (
+            partial(our_step, stage='adaptive', perturb_ratio=0.5, ungrouped='none'),
             1,
         ),
         'ours, uniform, cut to 40 %': (partial(our_step, cut=True), 1),
@@ -280,7 +280,7 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--configs', nargs='+', default=list(CONFIGS))
-    parser.add_argument('--batch', type=int, help='pictures (default: 8, 4 for SSD300)')
+    parser.add_argument('--batch', type=int, help='images (default: 8, 4 for SSD300)')
     parser.add_argument('--interval', type=int, default=5)
     parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument('--no-memory', action='store_true')

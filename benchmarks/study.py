@@ -40,7 +40,10 @@ class Arm:
 
 def stages(hook: str, before: str, after: str, *wrapper: str) -> Arm:
     """AdaSAP with other stages before and after the cut, and options of the optimizer wrapper."""
-    own = (f'{hook}.before_cut={before}', f'{hook}.after_cut={after}')
+    own = (
+        f'{hook}.perturbation_before_pruning={before}',
+        f'{hook}.perturbation_after_pruning={after}',
+    )
     return Arm('adasap', options=own + tuple(f'optim_wrapper.{option}' for option in wrapper))
 
 
@@ -116,7 +119,7 @@ def evaluate(
         return
     call(
         'test_robustness', str(ROOT / config), str(checkpoint), '--benchmark', str(benchmark),
-        '--out', str(folder), '--pictures', '0',
+        '--out', str(folder), '--images', '0',
         *(('--cfg-options', *options) if options else ()),
         log=checkpoint.parent / f'{results}.log',
     )  # fmt: skip

@@ -30,7 +30,7 @@ NETWORKS = ('ssdlite160_voc2012', 'ssdlite128_voc2012_900')
 HOOK = 'custom_hooks.5'
 #: An epoch logs one loss or two.
 METRIC = Metric('AP50', 'pascal_voc/AP50', share=True, last_losses=2)
-# One small picture at a time spends most of its time on calls, which no channel changes.
+# One small image at a time spends most of its time on calls, which no channel changes.
 LATENCY = (f'{HOOK}.budget.type=LatencyBudget', f'{HOOK}.budget.batch_size=8')
 
 ARMS = {
@@ -117,7 +117,7 @@ def one(run: Run, dense: Path, out: Path, benchmark: Path, args: argparse.Namesp
     own = (
         f'load_from={dense}',
         f'randomness.seed={run.seed}',
-        f'{HOOK}.budget.keep={run.keep}',
+        f'{HOOK}.budget.keep_ratio={run.keep}',
         *arm.options,
         *args.options,
     )

@@ -6,7 +6,7 @@ custom_hooks = [
     dict(
         type='PruningHook',
         importance=dict(type='MagnitudeImportance'),  # L2, the paper's default [second-hand]
-        budget=dict(type='ParamsBudget', keep=0.4),  # AdaSAP_P at 40 % of size [second-hand]
+        budget=dict(type='ParamsBudget', keep_ratio=0.4),  # AdaSAP_P at 40 % of size [second-hand]
         # Of 24 epochs of ten rounds: SMCP warms up for 60 of 800 [read], a like share.
         adaptive_begin=0, prune_begin=2,
         prune_steps=30,  # [second-hand]
@@ -14,6 +14,6 @@ custom_hooks = [
         round_to=8,
         exclude=['backbone.features.0'],  # SMCP and HALP never cut the first convolution [read]
         input_size=(300, 300),
-        evaluate_cut=True,
+        evaluate_pruning=True,
     ),
 ]

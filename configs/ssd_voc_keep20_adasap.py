@@ -4,5 +4,5 @@ _base_ = 'ssd_voc_adasap.py'
 # Of the paper's two sizes, beside 40 % [second-hand].
 custom_hooks = [
     *_base_.custom_hooks[:-1],
-    {**_base_.custom_hooks[-1], 'budget': dict(type='ParamsBudget', keep=0.2)},
+    {**_base_.custom_hooks[-1], 'budget': dict(type='ParamsBudget', keep_ratio=0.2)},
 ]

@@ -20,12 +20,12 @@ custom_hooks = [
         # AP50 at 70 % of the parameters than Taylor at 40 %, 15.7 against 23.6 of 31.3 dense
         # (own measurement).
         importance=dict(type='TaylorImportance'),
-        budget=dict(type='ParamsBudget', keep=0.4),  # AdaSAP_P at 40 % of size [second-hand]
+        budget=dict(type='ParamsBudget', keep_ratio=0.4),  # AdaSAP_P at 40 % of size [second-hand]
         # Within the first of 6 epochs (of 106 iterations); the others mend what the cut broke.
         by_epoch=False, adaptive_begin=0, prune_begin=30, prune_steps=10, prune_interval=5,
         round_to=8,  # MobileNetV2's own divisor
         exclude=['backbone.conv1.conv'],  # SMCP and HALP never cut the first convolution [read]
         input_size=(224, 224),
-        evaluate_cut=True,
+        evaluate_pruning=True,
     ),
 ]

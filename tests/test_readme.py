@@ -19,7 +19,7 @@ def test_the_config_of_ten_lines_is_one(tmp_path):
     assert cfg.optim_wrapper.optimizer.type == 'SGD'  # mmdet's own
     options = dict(cfg.custom_hooks[0])
     assert options.pop('type') == 'PruningHook'
-    assert PruningHook(**options).budget.keep == 0.4
+    assert PruningHook(**options).budget.keep_ratio == 0.4
 
 
 def test_configs_inherit_by_the_two_names(tmp_path):

@@ -1,4 +1,4 @@
-"""A pruned detector, trained on pictures, comes back the same through every door."""
+"""A pruned detector, trained on images, comes back the same through every door."""
 
 import copy
 from pathlib import Path
@@ -34,7 +34,7 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
 custom_hooks = [
     dict(type='RandomStateHook'),
-    dict(type='PruningHook', budget=dict(type='ParamsBudget', keep=0.5), prune_begin=1,
+    dict(type='PruningHook', budget=dict(type='ParamsBudget', keep_ratio=0.5), prune_begin=1,
          prune_steps=2, prune_interval=2, round_to=8, input_size=(160, 160)),
 ]
 work_dir = {work!r}
@@ -43,7 +43,7 @@ work_dir = {work!r}
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """A short run: the live model, the config file, the checkpoint and a folder of pictures."""
+    """A short run: the live model, the config file, the checkpoint and a folder of images."""
     folder = tmp_path_factory.mktemp('reload')
     make_shapes_voc(folder / 'data', num_train=16, num_val=6, num_test=2, seed=1)
     config = folder / 'downstream.py'
@@ -60,7 +60,7 @@ def run(tmp_path_factory):
     return runner, str(config), str(folder / 'work' / 'epoch_3.pth'), folder / 'data' / 'VOC2007'
 
 
-def pictures(voc: Path) -> list[str]:
+def images(voc: Path) -> list[str]:
     names = (voc / 'ImageSets/Main/val.txt').read_text().split()
     return [str(voc / 'JPEGImages' / f'{name}.jpg') for name in names[:2]]
 
@@ -89,9 +89,9 @@ def test_init_detector(run):
     live = runner.model
     live.cfg = detector.cfg
     live.dataset_meta = detector.dataset_meta
-    for picture in pictures(voc):
+    for image in images(voc):
         assert same_predictions(
-            inference_detector(detector, picture), inference_detector(live, picture)
+            inference_detector(detector, image), inference_detector(live, image)
         )
 
 
@@ -104,7 +104,7 @@ def test_det_inferencer(run, given):
         model=config if given == 'config' else None, weights=checkpoint, device='cpu'
     )
     assert same_state(inferencer.model, runner.model)
-    results = inferencer(cv2.imread(pictures(voc)[0]), pred_score_thr=0.0)
+    results = inferencer(cv2.imread(images(voc)[0]), pred_score_thr=0.0)
     assert len(results['predictions'][0]['scores']) == 10
 
 

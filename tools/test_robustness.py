@@ -1,4 +1,4 @@
-"""Evaluate a dense or a pruned checkpoint on corrupted pictures; see ``--help``."""
+"""Evaluate a dense or a pruned checkpoint on corrupted images; see ``--help``."""
 
 from __future__ import annotations
 

@@ -12,15 +12,15 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner.checkpoint import _load_checkpoint, load_state_dict
 from torch import nn
 
-from adasap_det.checkpoint.structure import META_KEY, cut_dims, mark_pruned, refuse_misfit, shrink
-from adasap_det.utils.io import whole_file
+from adasap_det.checkpoint.structure import META_KEY, check_shapes, mark_pruned, pruned_dims, shrink
+from adasap_det.utils.io import atomic_write
 
 
 def build_model(cfg: Config) -> nn.Module:
     """Build a config's model as MMEngine's Runner does, weights as initialised.
 
     ``data_preprocessor`` may stand beside the model in the config, as mmpretrain's does: without
-    it a classifier gets pictures that nobody has normalised.
+    it a classifier gets images that nobody has normalised.
     """
     init_default_scope(cfg.get('default_scope') or 'mmengine')
     model = copy.deepcopy(cfg.model)
@@ -50,7 +50,7 @@ def load_model(cfg: Config, checkpoint: str | Path) -> tuple[nn.Module, dict[str
     if META_KEY in meta:
         structure = meta[META_KEY]
         shrink(model, structure['shapes'], cut=structure.get('cut'))
-        refuse_misfit(model, structure['shapes'])
+        check_shapes(model, structure['shapes'])
     missing = sorted(set(model.state_dict()) - set(state))
     if missing:
         raise ValueError(
@@ -76,7 +76,7 @@ def save_pruned(
         structure: See :func:`~adasap_det.pruning.describe`.
     """
     state = model.state_dict()
-    mark_pruned(state, cut=cut_dims(model) or None)
+    mark_pruned(state, cut=pruned_dims(model) or None)
     kept = {key: meta[key] for key in ('dataset_meta', 'cfg', 'mmengine_version') if key in meta}
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save({'state_dict': state, 'meta': {**kept, META_KEY: structure}}, temporary)

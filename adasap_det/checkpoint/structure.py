@@ -30,7 +30,7 @@ def saved_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
 
 
-def cut_dims(model: nn.Module) -> dict[str, list[int]]:
+def pruned_dims(model: nn.Module) -> dict[str, list[int]]:
     """Dimensions that have lost channels since the model was built, by name of the tensor."""
     return {name: list(dims) for name, dims in getattr(model, _CUT, {}).items()}
 
@@ -55,7 +55,7 @@ def describe(
     return {
         'format': FORMAT_VERSION,
         'shapes': {name: list(t.shape) for name, t in saved_tensors(model).items()},
-        'cut': cut_dims(model),
+        'cut': pruned_dims(model),
         'kept': {name: list(channels) for name, channels in kept.items()},
         'dense_channels': dict(dense_channels),
     }
@@ -149,7 +149,7 @@ def _is_whole(model: nn.Module, tensors: Mapping[str, Tensor], shapes: Mapping[s
     )
 
 
-def refuse_misfit(model: nn.Module, shapes: Mapping[str, Shape]) -> None:
+def check_shapes(model: nn.Module, shapes: Mapping[str, Shape]) -> None:
     """Refuse weights that a model can't take all of, where it is not to be trained.
 
     Raises:
@@ -171,7 +171,7 @@ def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
         model: A model some of whose tensors have just shrunk.
         before: Shapes before, by dotted name.
     """
-    _note_cut(model, before)
+    _note_pruned(model, before)
     for prefix, module in model.named_modules():
         own = {
             f'{prefix}.{name}' if prefix else name: tensor
@@ -191,10 +191,10 @@ def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
             _sync_roi_extractors(module)
 
 
-def _note_cut(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
+def _note_pruned(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
     # On the model itself, which copies take along, whoever cuts it or writes its checkpoint.
     old = {id(t): before[name] for name, t in named_tensors(model).items() if name in before}
-    noted = cut_dims(model)
+    noted = pruned_dims(model)
     for name, tensor in saved_tensors(model).items():
         pairs = zip(old.get(id(tensor), tensor.shape), tensor.shape, strict=True)
         dims = {dim for dim, (was, now) in enumerate(pairs) if was != now}
@@ -275,7 +275,7 @@ def mark_pruned(
 
     Args:
         state_dict: Of the pruned model.
-        cut: Its :func:`~adasap_det.checkpoint.structure.cut_dims`; without them every dimension
+        cut: Its :func:`~adasap_det.checkpoint.structure.pruned_dims`; without them every dimension
             counts as one that may have lost channels.
     """
     metadata = getattr(state_dict, '_metadata', None)

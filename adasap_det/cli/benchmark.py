@@ -29,7 +29,7 @@ from adasap_det.export.runtimes import VARIANTS, device_of, runnable
 from adasap_det.pruning import count_macs, count_params
 from adasap_det.utils.device import device_identity, usable_device
 from adasap_det.utils.input_size import config_input_size
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 from adasap_det.utils.timing import time_calls
 
 
@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         help='ways to run them (default: eager onnxruntime)',
     )  # fmt: skip
     parser.add_argument(
-        '--batch-sizes', nargs='+', type=int, default=[1], metavar='N', help='pictures at a time'
+        '--batch-sizes', nargs='+', type=int, default=[1], metavar='N', help='images at a time'
     )
     parser.add_argument(
         '--input-size', nargs=2, type=int, metavar=('H', 'W'), help="pixels (default: the config's)"
@@ -98,7 +98,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     Console(width=120).print(_table(rows, size, devices))
     if args.out:
         content = {'input_size': size, **device_identity(device), 'devices': devices, 'rows': rows}
-        with whole_file(Path(args.out)) as temporary:
+        with atomic_write(Path(args.out)) as temporary:
             temporary.write_text(json.dumps(content, indent=1), 'utf-8')
 
 
@@ -114,7 +114,7 @@ def measure(
     """Median time of each network, all of them run in one way, in turns.
 
     Returns:
-        A row a network: ``device`` that it ran on, ``ms`` a batch, ``pictures_per_second``,
+        A row a network: ``device`` that it ran on, ``ms`` a batch, ``images_per_second``,
         ``speedup`` over the first; or ``problem``, where this way of running does not work.
     """
     where = device_of(variant, device)
@@ -136,7 +136,7 @@ def measure(
             'checkpoint': name,
             **common,
             'ms': ms,
-            'pictures_per_second': 1e3 * batch_size / ms,
+            'images_per_second': 1e3 * batch_size / ms,
             'speedup': first / ms,
         }
         for name, ms in times.items()
@@ -151,7 +151,7 @@ def _table(
     )
     table = Table(title=f'{size[0]} x {size[1]} pixels, {named}')
     left = ('checkpoint', 'run', 'device')
-    for head in (*left, 'batch', 'parameters', 'MACs', 'ms', 'pictures/s', 'speed-up'):
+    for head in (*left, 'batch', 'parameters', 'MACs', 'ms', 'images/s', 'speed-up'):
         table.add_column(head, justify='left' if head in left else 'right', overflow='fold')
     for row in rows:
         start = [str(row[key]) for key in ('checkpoint', 'variant', 'device', 'batch_size')]
@@ -163,7 +163,7 @@ def _table(
             *start,
             *counts,
             f'{row["ms"]:.1f}',
-            f'{row["pictures_per_second"]:.1f}',
+            f'{row["images_per_second"]:.1f}',
             f'{row["speedup"]:.2f} x',
         )
     return table

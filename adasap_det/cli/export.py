@@ -32,7 +32,7 @@ from adasap_det.export.onnx import (
     sample,
 )
 from adasap_det.utils.input_size import config_input_size
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 
 TOLERANCE = 1e-3
 DETECTIONS = ('boxes', 'scores', 'labels')
@@ -64,9 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--opset', type=int, default=OPSET, help=f'operator set ({OPSET})')
     parser.add_argument(
-        '--dynamic-batch', action='store_true', help='leave the number of pictures open'
+        '--dynamic-batch', action='store_true', help='leave the number of images open'
     )
-    parser.add_argument('--image', metavar='FILE', help='picture to check with (default: noise)')
+    parser.add_argument('--image', metavar='FILE', help='image to check with (default: noise)')
     add_common_options(parser)
     parser.set_defaults(work_dir='')
     return parser
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _export(args: argparse.Namespace) -> None:
     if args.nms and args.dynamic_batch:
-        raise UsageError('--nms is for one picture at a time; leave out --dynamic-batch')
+        raise UsageError('--nms is for one image at a time; leave out --dynamic-batch')
     if args.opset < OPSET:
         raise UsageError(f'--opset must be at least {OPSET}, got {args.opset}')
     for package in ('onnx', 'onnxruntime'):
@@ -97,11 +97,11 @@ def _export(args: argparse.Namespace) -> None:
         dynamic_batch=args.dynamic_batch,
         names=DETECTIONS if args.nms else None,
     )
-    picture = sample(size) if args.image is None else read_picture(args.image, size)
-    batches = [picture]
+    image = sample(size) if args.image is None else read_image(args.image, size)
+    batches = [image]
     if args.dynamic_batch:
-        # Different pictures: the same one three times would look right in any order of values.
-        batches.append(torch.cat([picture, sample(size, 3)[1:]]))
+        # Different images: the same one three times would look right in any order of values.
+        batches.append(torch.cat([image, sample(size, 3)[1:]]))
     describe(path, cfg, meta, size, names, dynamic_batch=args.dynamic_batch)
     for images in batches:
         on = f' on a batch of {len(images)}' if len(images) > 1 else ''
@@ -130,25 +130,25 @@ def check(graph: nn.Module, path: Path, images: Tensor) -> tuple[float, str]:
     if isinstance(graph, DecodedDetector):
         found = f', {len(theirs[1])} detections compared'
         if not len(theirs[1]):
-            found += ': give --image a picture with objects for a check of boxes'
+            found += ': give --image a image with objects for a check of boxes'
         return detections_difference(graph, images, theirs), found
     with torch.no_grad():
         return largest_difference(graph(images), theirs), ''
 
 
-def read_picture(file: str, size: tuple[int, int]) -> Tensor:
-    """Pixels of a picture, resized to height and width, shape ``(1, 3, H, W)``, BGR.
+def read_image(file: str, size: tuple[int, int]) -> Tensor:
+    """Pixels of a image, resized to height and width, shape ``(1, 3, H, W)``, BGR.
 
     Raises:
         UsageError: If it cannot be read.
     """
     import cv2
 
-    picture = cv2.imread(file)
-    if picture is None:
-        raise UsageError(f'--image {file!r} cannot be read as a picture')
-    picture = cv2.resize(picture, size[::-1])
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+    image = cv2.imread(file)
+    if image is None:
+        raise UsageError(f'--image {file!r} cannot be read as a image')
+    image = cv2.resize(image, size[::-1])
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float()
 
 
 def describe(
@@ -170,7 +170,7 @@ def describe(
         'outputs': list(names),
         'classes': list((meta.get('dataset_meta') or {}).get('classes') or []),
     }
-    with whole_file(path.with_suffix('.json')) as temporary:
+    with atomic_write(path.with_suffix('.json')) as temporary:
         temporary.write_text(json.dumps(content, indent=1), 'utf-8')
 
 

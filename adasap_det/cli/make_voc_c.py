@@ -36,7 +36,7 @@ is the same to the byte. Started again on a finished benchmark, it checks every 
 what is missing or damaged.
 
 Each OUT/<corruption>/<severity> is a data set in the layout of the source: MMDetection reads it
-with data_root='OUT/fog/3/'. Pictures are decoded as MMDetection's LoadImageFromFile does, corrupted
+with data_root='OUT/fog/3/'. Images are decoded as MMDetection's LoadImageFromFile does, corrupted
 in RGB and stored as JPEG of quality 95, 4:2:0 (ImageNet-C: 85), unless told otherwise. PNG stores
 exactly what on-the-fly corruption gives. In VOC's layout a PNG is called <id>.jpg as well: that is
 the name that VOC's loaders ask for, and they decode what they find.
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description='Build a corrupted benchmark: VOC-C, COCO-C, or of any folder of pictures.',
+        description='Build a corrupted benchmark: VOC-C, COCO-C, or of any folder of images.',
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -91,11 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         '--subset',
         metavar='N|FILE',
-        help='only N pictures, drawn by --seed, or those whose ids FILE lists, one a line',
+        help='only N images, drawn by --seed, or those whose ids FILE lists, one a line',
     )
     what = parser.add_argument_group('benchmark')
     what.add_argument(
-        '--out', metavar='DIR', help='its folder (default: data/<folder of the pictures>-C)'
+        '--out', metavar='DIR', help='its folder (default: data/<folder of the images>-C)'
     )
     what.add_argument(
         '--corruptions',
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         '--crop',
         type=int,
         metavar='SIDE',
-        help='corrupt the centre crop, as ImageNet-C of 224 pixels does (default: whole pictures)',
+        help='corrupt the centre crop, as ImageNet-C of 224 pixels does (default: whole images)',
     )
     what.add_argument('--seed', type=int, default=0, help='default: %(default)s')
     what.add_argument(
@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         '--on-error',
         choices=ON_ERROR,
         default='stop',
-        help='at a picture that cannot be used (default: %(default)s)',
+        help='at a image that cannot be used (default: %(default)s)',
     )
     how.add_argument(
         '--overwrite', action='store_true', help='delete the benchmark that is in --out first'
@@ -236,11 +236,11 @@ def _build(args: argparse.Namespace) -> int:
 
 def _summarise(report: BuildReport) -> None:
     print(
-        f'{report.out}: {report.cells} cells of {report.images} pictures, {human(report.size)}; '
-        f'{report.built} pictures built in {clock(report.seconds)}'
+        f'{report.out}: {report.cells} cells of {report.images} images, {human(report.size)}; '
+        f'{report.built} images built in {clock(report.seconds)}'
     )
     if report.skipped:
-        print(f'{len(report.skipped)} pictures left out, listed in manifest.json:', file=sys.stderr)
+        print(f'{len(report.skipped)} images left out, listed in manifest.json:', file=sys.stderr)
         _print_some([f'{name}: {text}' for name, text in report.skipped.items()])
     print('evaluate with')
     print(f'  python tools/test_robustness.py CONFIG CHECKPOINT --benchmark {report.out}')

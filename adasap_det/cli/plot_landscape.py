@@ -39,7 +39,7 @@ from adasap_det.sharpness import (
     trained_parameters,
 )
 from adasap_det.sharpness.plot import plot_lines, plot_planes
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
 from adasap_det.utils.random import RandomState, same_randomness
 
@@ -155,7 +155,7 @@ def _plot(args: argparse.Namespace) -> None:
         raise UsageError(error) from None
     offsets = sorted({max(1, round(share * half)) for share in _RISES})
     out = Path(cfg.work_dir)
-    with whole_file(out / 'landscape.json') as temporary:
+    with atomic_write(out / 'landscape.json') as temporary:
         content = _content(args, found, steps, offsets, len(batches))
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False), 'utf-8')
     plot_lines({each.name: each.line for each in found}, steps, out / 'landscape.svg')

@@ -40,7 +40,7 @@ from adasap_det.registry import BUDGETS, IMPORTANCES
 from adasap_det.utils.config_tree import type_name
 from adasap_det.utils.device import usable_device
 from adasap_det.utils.input_size import config_input_size
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
 from adasap_det.utils.random import RandomState, same_randomness
 from adasap_det.utils.validation import validation_metric
@@ -63,10 +63,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
     parser.add_argument('checkpoint', help='trained checkpoint, dense or pruned before')
     amount = parser.add_mutually_exclusive_group()
-    amount.add_argument('--keep', type=float, metavar='SHARE', help='share that remains, as 0.4')
-    amount.add_argument('--at-most', metavar='AMOUNT', help="amount that remains, as '8 ms', '3 M'")
+    amount.add_argument(
+        '--keep-ratio', type=float, metavar='SHARE', help='share that remains, as 0.4'
+    )
+    amount.add_argument(
+        '--max-cost', metavar='AMOUNT', help="amount that remains, as '8 ms', '3 M'"
+    )
     parser.add_argument(
-        '--by', choices=list(_BUDGETS), default='params', help='what is limited (default: params)'
+        '--budget',
+        choices=list(_BUDGETS),
+        default='params',
+        help='what is limited (default: params)',
     )
     parser.add_argument(
         '--importance',
@@ -76,7 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--round-to', type=int, default=8, help='channels are multiples of (8)')
     parser.add_argument(
-        '--min-keep', type=float, default=0.1, help='share of each group that always stays (0.1)'
+        '--min-keep-ratio',
+        type=float,
+        default=0.1,
+        help='share of each group that always stays (0.1)',
     )
     parser.add_argument(
         '--exclude', nargs='+', default=[], metavar='PATTERN', help='layers that stay whole'
@@ -95,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         help='training batches for a criterion of gradients and for the sensitivity (8)',
     )
     parser.add_argument(
-        '--batch-size', type=int, default=1, help='pictures at a time that latency refers to (1)'
+        '--batch-size', type=int, default=1, help='images at a time that latency refers to (1)'
     )
     parser.add_argument('--table', metavar='JSON', help='latency table (default: in ~/.cache)')
     parser.add_argument(
@@ -110,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
         '--metric',
         metavar='NAME',
         help="measure this metric on the validation data instead, as 'pascal_voc/AP50' (fewer "
-        'pictures: --cfg-options val_dataloader.dataset.indices=200)',
+        'images: --cfg-options val_dataloader.dataset.indices=200)',
     )
     parser.add_argument(
         '--out',
@@ -130,14 +140,16 @@ def _names() -> list[str]:
 
 def _prune(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
-    if args.keep is None and args.at_most is None and not args.sensitivity:
-        raise UsageError('say what remains with --keep or --at-most, or ask for --sensitivity')
+    if args.keep_ratio is None and args.max_cost is None and not args.sensitivity:
+        raise UsageError(
+            'say what remains with --keep-ratio or --max-cost, or ask for --sensitivity'
+        )
     if args.metric is not None and not args.sensitivity:
         raise UsageError('--metric says what --sensitivity measures; give both')
     if args.round_to < 1 or args.batches < 1:
         raise UsageError('--round-to and --batches must be at least 1')
-    if not 0 <= args.min_keep < 1:
-        raise UsageError(f'--min-keep must lie in [0, 1), got {args.min_keep}')
+    if not 0 <= args.min_keep_ratio < 1:
+        raise UsageError(f'--min-keep-ratio must lie in [0, 1), got {args.min_keep_ratio}')
     importance = _importance(args.importance)
     budget = _budget(args)
     device = _device(args)
@@ -173,7 +185,7 @@ def _prune(args: argparse.Namespace) -> None:
             budget=budget,
             input_size=size,
             round_to=args.round_to,
-            min_keep=args.min_keep,
+            min_keep_ratio=args.min_keep_ratio,
             before=meta.get(META_KEY),
         )
     except ValueError as error:
@@ -194,9 +206,9 @@ def _importance(kind: str) -> Importance:
 
 
 def _budget(args: argparse.Namespace) -> Any:
-    if args.keep is None and args.at_most is None:
+    if args.keep_ratio is None and args.max_cost is None:
         return None
-    options = {'keep': args.keep, 'at_most': args.at_most}
+    options = {'keep': args.keep_ratio, 'max_cost': args.max_cost}
     if args.by == 'latency':
         options |= {'batch_size': args.batch_size, 'table': args.table}
     try:
@@ -261,7 +273,7 @@ def _write_sensitivity(
         )
     )
     content = {name: whole, 'groups': [dataclasses.asdict(row) for row in found]}
-    with whole_file(out / 'sensitivity.json') as temporary:
+    with atomic_write(out / 'sensitivity.json') as temporary:
         temporary.write_text(json.dumps(content, indent=1), 'utf-8')
     plot_sensitivity(found, out / 'sensitivity.svg', whole=whole, label=name)
     print(f'{out / "sensitivity.json"}\n{out / "sensitivity.svg"}')

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         help='folder for painted images, inside <work dir>/<time stamp>; of a classifier as given',
     )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='seconds to show each picture (default: 2)'
+        '--wait-time', type=float, default=2, help='seconds to show each image (default: 2)'
     )
     parser.add_argument(
         '--tta', action='store_true', help="test-time augmentation; the config's, or flips"

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description='Evaluate a dense or a pruned checkpoint on clean and on corrupted pictures: '
+        description='Evaluate a dense or a pruned checkpoint on clean and on corrupted images: '
         'P, mPC and rPC of Michaelis et al. 2019. An interrupted run goes on where it stopped.',
     )
     parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
@@ -79,11 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         '--metric', help='in the table: AP50 (default) or AP; of classifiers top1 (default) or top5'
     )
     parser.add_argument(
-        '--pictures',
+        '--images',
         type=int,
         default=1,
         metavar='N',
-        help='pictures to paint detections on, of each corruption (default: 1)',
+        help='images to paint detections on, of each corruption (default: 1)',
     )
     parser.add_argument(
         '--report',
@@ -201,7 +201,7 @@ def _sweep(
     sweep.record(model)
     if others:
         evaluate_shifted(sweep, others, num_classes=len(model.dataset.classes))
-    sweep.paint(args.pictures)
+    sweep.paint(args.images)
     return cells
 
 

@@ -66,7 +66,7 @@ def _train(args: argparse.Namespace) -> None:
         scale_lr(cfg)
     set_resume(cfg, args.resume)
     add_structure_hook(cfg)
-    refuse_endless_epochs(cfg)
+    check_finite_epochs(cfg)
     warn_of_a_single_checkpoint(cfg)
     check_data(cfg, stages=('train', 'val'))
     build_runner(cfg).train()
@@ -106,7 +106,7 @@ def scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def refuse_endless_epochs(cfg: Config) -> None:
+def check_finite_epochs(cfg: Config) -> None:
     """Refuse epochs over an infinite sampler: the first would never end, without a word.
 
     Easily had by switching an iteration-based config to epochs.

@@ -27,14 +27,14 @@ class MappedFolder(BaseDataset):
         mapping: ``'number'``: folders are called by their class number. ``'objectnet'``: as the
             files in ``../mappings`` say, which ObjectNet brings. Otherwise a JSON file, or a
             dictionary, from folder to one class number or several, as ObjectNet's objects are
-            several classes of ImageNet; a picture is right if it is found to be any of them.
+            several classes of ImageNet; a image is right if it is found to be any of them.
             Folders that are not in it are left out.
         metainfo: With ``classes``.
         pipeline: As in MMEngine.
 
     Raises:
         ValueError: If the folder or the mapping does not exist, a number is none of the classes,
-            the mapping names a folder that is not there, or no picture is left.
+            the mapping names a folder that is not there, or no image is left.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class MappedFolder(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Pictures in the order of their folders' classes, then of their names."""
+        """Images in the order of their folders' classes, then of their names."""
         root = Path(self.data_root)
         if not root.is_dir():
             raise ValueError(
@@ -66,7 +66,7 @@ class MappedFolder(BaseDataset):
                     label = several[0] if len(several) == 1 else several
                     found.append({'img_path': str(path), 'gt_label': label})
         if not found:
-            raise ValueError(f'{root} holds no picture of a mapped folder ({", ".join(SUFFIXES)})')
+            raise ValueError(f'{root} holds no image of a mapped folder ({", ".join(SUFFIXES)})')
         return found
 
     def _labels(self, root: Path) -> dict[str, list[int]]:

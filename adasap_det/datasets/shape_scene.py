@@ -34,7 +34,7 @@ class SceneObject:
     Attributes:
         name: Its class.
         mask: The pixels where it can be seen (covered by half or more), shape ``(H, W)``.
-        truncated: Whether part of it lies outside the picture.
+        truncated: Whether part of it lies outside the image.
     """
 
     name: str
@@ -50,18 +50,18 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, RGB uint8 of shape ``(H, W, 3)``, and the shapes in it."""
+    """A image, RGB uint8 of shape ``(H, W, 3)``, and the shapes in it."""
 
     image: npt.NDArray[np.uint8]
     objects: tuple[SceneObject, ...]
 
 
 def coverage(contours: list[Points], size: int) -> Pixels:
-    """How much of each pixel of a square picture lies inside the contours.
+    """How much of each pixel of a square image lies inside the contours.
 
     Args:
         contours: Polygons in pixels; of nested ones the inner is a hole.
-        size: Side of the picture.
+        size: Side of the image.
 
     Returns:
         Shape ``(size, size)``, values 0 to 1.
@@ -79,10 +79,10 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
 
     Args:
         rng: Source of every random choice: the same state gives the same scene.
-        size: Side of the square picture in pixels.
+        size: Side of the square image in pixels.
 
     Returns:
-        The picture and its shapes; of each shape at least 60 % is in sight.
+        The image and its shapes; of each shape at least 60 % is in sight.
     """
     image = _background(rng, size)
     for _ in range(rng.integers(0, 4)):
@@ -130,7 +130,7 @@ def _visible(alphas: list[Pixels]) -> list[Mask]:
 
 
 def _in_sight(alphas: list[Pixels], areas: list[float]) -> bool:
-    """Whether enough of every layer shows; ``areas`` are whole areas, also outside the picture."""
+    """Whether enough of every layer shows; ``areas`` are whole areas, also outside the image."""
     visible = _visible(alphas)
     return all(
         mask.sum() >= _MIN_VISIBLE * full and mask.any()
@@ -148,11 +148,11 @@ def _background(rng: np.random.Generator, size: int) -> Pixels:
 def _paint(
     rng: np.random.Generator, image: Pixels, alpha: Pixels, *, hue: float | None = None
 ) -> None:
-    """Blend a random texture into the picture, in a colour that differs from what is there."""
+    """Blend a random texture into the image, in a colour that differs from what is there."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if not len(rows):
         return
-    # Only the patch that changes: most things are far smaller than the picture.
+    # Only the patch that changes: most things are far smaller than the image.
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     patch, share = image[window], alpha[window][..., None]
     colour = vivid_colour(rng, far_from=(patch * share).sum(axis=(0, 1)) / share.sum(), hue=hue)

@@ -20,11 +20,11 @@ __all__ = ['SHAPE_CLASSES', 'make_shapes_voc']
 
 _logger = logging.getLogger(__name__)
 
-# Raise it whenever the same options would give other pictures.
+# Raise it whenever the same options would give other images.
 _VERSION = 1
 _MANIFEST = 'shapes.json'
 _SPLITS = ('train', 'val', 'test')
-# Pictures between two lines of the log: a few seconds.
+# Images between two lines of the log: a few seconds.
 _LOG_EVERY = 500
 
 
@@ -39,15 +39,15 @@ def make_shapes_voc(
 ) -> Path:
     """Draw the shapes data set below ``root``, in the layout of Pascal VOC 2007.
 
-    The picture of a given split and number depends on ``seed`` and ``image_size`` alone, so a
-    larger data set begins with the pictures of a smaller one; no two splits share a picture.
+    The image of a given split and number depends on ``seed`` and ``image_size`` alone, so a
+    larger data set begins with the images of a smaller one; no two splits share a image.
     The folder appears in one step once it is complete. Called again with the same options it
     does nothing.
 
     Args:
         root: Folder that gets the folder ``VOC2007``; mmdet's ``data_root``.
-        num_train, num_val, num_test: Number of pictures per split.
-        image_size: Side of the square pictures in pixels, at least 32.
+        num_train, num_val, num_test: Number of images per split.
+        image_size: Side of the square images in pixels, at least 32.
         seed: Seed of every random choice, not negative.
 
     Returns:
@@ -68,7 +68,7 @@ def make_shapes_voc(
         if options[name] < least:
             raise ValueError(f'{name} is {options[name]}; give at least {least}')
     if image_size < 32:
-        raise ValueError(f'image_size is {image_size}; shapes need pictures of 32 pixels or more')
+        raise ValueError(f'image_size is {image_size}; shapes need images of 32 pixels or more')
 
     root = Path(root)
     folder = root / 'VOC2007'
@@ -124,7 +124,7 @@ def _write(folder: Path, options: dict[str, int]) -> None:
             scene = draw_scene(rng, size=options['image_size'])
             _write_scene(folder, name, scene)
             if (i + 1) % _LOG_EVERY == 0:
-                _logger.info('%s: %d of %d pictures drawn', split, i + 1, len(names[split]))
+                _logger.info('%s: %d of %d images drawn', split, i + 1, len(names[split]))
     names['trainval'] = names['train'] + names['val']
     for split, members in names.items():
         text = ''.join(f'{name}\n' for name in members)

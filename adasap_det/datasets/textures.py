@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.float32]
-"""An RGB picture, shape ``(H, W, 3)``, values 0 to 255."""
+"""An RGB image, shape ``(H, W, 3)``, values 0 to 255."""
 
 
 def muted_colour(rng: np.random.Generator) -> Pixels:
@@ -54,7 +54,7 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, *, cells: in
 
 
 def _ramp(rng: np.random.Generator, height: int, width: int) -> Pixels:
-    """A plane wave's phase over the picture, 0 to 1 across it in a random direction."""
+    """A plane wave's phase over the image, 0 to 1 across it in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     phase = np.cos(angle) * x / width + np.sin(angle) * y / height
@@ -98,7 +98,7 @@ def fill(
         contrast: How far the second colour may lie from the first, in grey levels per channel.
 
     Returns:
-        RGB picture, shape ``(height, width, 3)``.
+        RGB image, shape ``(height, width, 3)``.
     """
     kind = kinds[int(rng.integers(len(kinds)))]
     second = np.clip(colour + rng.uniform(-contrast, contrast, 3), 0, 255).astype(np.float32)

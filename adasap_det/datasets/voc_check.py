@@ -111,7 +111,7 @@ def check_voc_layout(
 
     Images have their header read, which takes seconds for a few thousand; a JPEG that does not
     end as one should is decoded too. Annotations must parse; their boxes must lie inside the
-    picture and, unless marked difficult, must not be empty.
+    image and, unless marked difficult, must not be empty.
 
     Args:
         source: MMDetection's data set config (see :func:`voc_splits`), or the folder that holds
@@ -241,7 +241,7 @@ def _check_image(path: Path, *, decode: bool, quick: bool) -> tuple[int, int]:
         with Image.open(path) as image:
             size = image.size
             if decode or (quick and image.format == 'JPEG' and not _ends_as_jpeg(path)):
-                # OpenCV would train on a half grey picture without a word; Pillow refuses.
+                # OpenCV would train on a half grey image without a word; Pillow refuses.
                 image.load()
     except FileNotFoundError:
         raise _BrokenFile('no such image') from None

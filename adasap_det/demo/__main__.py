@@ -40,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog='python -m adasap_det.demo',
         description='Train a detector on drawn shapes, prune it plainly and with AdaSAP to half of '
-        'its parameters, and compare all three on clean and on corrupted pictures, on a CPU. An '
+        'its parameters, and compare all three on clean and on corrupted images, on a CPU. An '
         'interrupted run goes on where it stopped.',
     )
     parser.add_argument('--work-dir', type=Path, help='folder for everything (demo_out)')
-    parser.add_argument('--seed', type=int, default=0, help='of the pictures and the training (0)')
+    parser.add_argument('--seed', type=int, default=0, help='of the images and the training (0)')
     parser.add_argument(
         '--fast',
         action='store_true',
@@ -75,7 +75,7 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
 
     step(1, 'Draw the data set of shapes')
     data = _draw(work_dir, settings, seed=seed)
-    say(f'{data}: {settings.num_train} pictures to train on, {settings.num_test} to test on')
+    say(f'{data}: {settings.num_train} images to train on, {settings.num_test} to test on')
 
     checkpoints: dict[str, Path] = {}
     for number, (name, config, title) in enumerate(MODELS, 2):
@@ -88,9 +88,9 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
     step(5, 'Reload the checkpoints; evaluate, count and time them, paint detections')
     dense_cfg = load_config('dense', settings, work_dir=work_dir, seed=seed)
     ap50 = {name: evaluate(dense_cfg, path, name=name) for name, path in checkpoints.items()}
-    counted, pictures = _inspect(dense_cfg, checkpoints, data, work_dir, settings)
+    counted, images = _inspect(dense_cfg, checkpoints, data, work_dir, settings)
 
-    step(6, 'Corrupt test pictures and evaluate the models on them')
+    step(6, 'Corrupt test images and evaluate the models on them')
     benchmark, results_dir = work_dir / 'corrupted', work_dir / 'robustness'
     robustness.build(data, benchmark, settings, say=say)
     results = {}
@@ -120,7 +120,7 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
     threads = torch.get_num_threads()
     data_of_all = as_data(
         results,
-        pictures=[str(path) for path in pictures],
+        images=[str(path) for path in images],
         report=str(page),
         threads=threads,
         seconds=time.perf_counter() - began,
@@ -131,7 +131,7 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
     mean = robustness.mean_name(settings)
     console.print(summary_table(results, threads=threads, corrupted=mean))
     say(f'Report, to open in a browser:  {page}')
-    say(f'Detections side by side:       {work_dir / "pictures"}')
+    say(f'Detections side by side:       {work_dir / "images"}')
     for name, path in checkpoints.items():
         say(f'{f"Checkpoint, {name}:":30s} {path}')
     say(f'These numbers:                 {work_dir / "results.json"}')
@@ -176,9 +176,9 @@ def _inspect(
         name: init_detector(cfg.copy(), str(path), device='cpu')
         for name, path in checkpoints.items()
     }
-    stems = (data / 'ImageSets' / 'Main' / 'test.txt').read_text().split()[: settings.pictures]
-    pictures = save_side_by_side(
-        models, [data / 'JPEGImages' / f'{stem}.jpg' for stem in stems], work_dir / 'pictures'
+    stems = (data / 'ImageSets' / 'Main' / 'test.txt').read_text().split()[: settings.images]
+    images = save_side_by_side(
+        models, [data / 'JPEGImages' / f'{stem}.jpg' for stem in stems], work_dir / 'images'
     )
     size = (IMAGE_SIZE, IMAGE_SIZE)
     latency = measure_latency(models, input_size=size, rounds=settings.timing_rounds)
@@ -190,7 +190,7 @@ def _inspect(
         )
         for name, model in models.items()
     }
-    return counted, pictures
+    return counted, images
 
 
 def _next_commands(work_dir: Path, pruned: Path) -> list[str]:
@@ -204,7 +204,7 @@ def _next_commands(work_dir: Path, pruned: Path) -> list[str]:
         for tool in ('test', 'train')
     )
     config = str(work_dir / 'adasap' / 'shapes_adasap.py')
-    further = ['--cfg-options', 'custom_hooks.1.budget.keep=0.3']
+    further = ['--cfg-options', 'custom_hooks.1.budget.keep_ratio=0.3']
     return [
         shlex.join([*test, config, str(pruned)]),
         shlex.join([*training, config, '--work-dir', str(work_dir / 'keep30'), *further]),

@@ -18,7 +18,7 @@ from adasap_det.robustness.results import CellKey
 
 
 def build(data: Path, out: Path, settings: Settings, *, say: Callable[[str], None]) -> None:
-    """Corrupt the first test pictures; nothing is done twice.
+    """Corrupt the first test images; nothing is done twice.
 
     Args:
         data: ``VOC2007`` of the demo's data set.

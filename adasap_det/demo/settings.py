@@ -10,7 +10,7 @@ from mmengine.config import Config
 from adasap_det.compat import config_path
 
 IMAGE_SIZE = 128
-"""Side of the pictures in pixels: the input size of ``configs/demo``."""
+"""Side of the images in pixels: the input size of ``configs/demo``."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class Settings:
     """One size of the demo.
 
     Attributes:
-        num_train, num_val, num_test: Pictures per split.
+        num_train, num_val, num_test: Images per split.
         overrides: Per config, settings that differ from the file.
         timing_rounds: Forward passes of each model that are timed.
-        pictures: Test pictures that detections are painted on.
-        corrupted: Test pictures of the corrupted benchmark.
+        images: Test images that detections are painted on.
+        corrupted: Test images of the corrupted benchmark.
         corruptions: Of the benchmark, by name or set.
         severities: Of the benchmark.
         workers: Processes that build it; None for one a processor, 0 for none.
@@ -33,7 +33,7 @@ class Settings:
     num_test: int
     overrides: dict[str, dict[str, object]]
     timing_rounds: int
-    pictures: int
+    images: int
     corrupted: int
     corruptions: tuple[str, ...] = ('benchmark',)
     severities: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -46,7 +46,7 @@ FULL = Settings(
     num_test=400,
     overrides={},
     timing_rounds=100,
-    pictures=8,
+    images=8,
     corrupted=100,
 )
 _BRIEF: dict[str, object] = {'train_dataloader.batch_size': 4, 'default_hooks.logger.interval': 1}
@@ -74,7 +74,7 @@ FAST = Settings(
         'adasap': _SCHEDULE,
     },
     timing_rounds=5,
-    pictures=2,
+    images=2,
     corrupted=3,
     corruptions=('fog', 'contrast'),
     severities=(1, 3),

@@ -16,7 +16,7 @@ _SCALE = 4
 _BAR = 28
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
-Picture = npt.NDArray[Any]
+Image = npt.NDArray[Any]
 """BGR, uint8, shape ``(H, W, 3)``: what OpenCV reads."""
 
 
@@ -31,7 +31,7 @@ def save_side_by_side(
 
     Args:
         models: Detectors made by ``mmdet.apis.init_detector``, by what is written above them.
-        images: Pictures to detect in.
+        images: Images to detect in.
         folder: Gets the files, named as the images.
         score: Detections below it are not painted.
 
@@ -69,13 +69,13 @@ def save_side_by_side(
 
 
 def _panel(
-    pixels: Picture,
+    pixels: Image,
     title: str,
     boxes: npt.NDArray[np.float32],
     texts: Sequence[str],
     colours: Sequence[tuple[int, int, int]],
-) -> Picture:
-    """An enlarged BGR picture with boxes, under a bar with the title; colours are RGB."""
+) -> Image:
+    """An enlarged BGR image with boxes, under a bar with the title; colours are RGB."""
     panel = cv2.resize(pixels, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_CUBIC)
     for box, text, rgb in zip(boxes, texts, colours, strict=True):
         x0, y0, x1, y1 = (int(v) for v in np.rint(box * _SCALE))

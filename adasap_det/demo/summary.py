@@ -16,12 +16,12 @@ class ModelResult:
 
     Attributes:
         ap50: On the test split, 0 to 1.
-        p: AP50 on the clean pictures of the benchmark, 0 to 1.
+        p: AP50 on the clean images of the benchmark, 0 to 1.
         mpc: Mean AP50 over its corruptions and severities.
         rpc: ``mpc / p``; None where nothing is found.
         params: Number of parameters.
-        macs: Multiply-accumulate operations of one picture.
-        latency_ms: Median time of a forward pass of one picture on this machine's CPU.
+        macs: Multiply-accumulate operations of one image.
+        latency_ms: Median time of a forward pass of one image on this machine's CPU.
         checkpoint: File.
     """
 
@@ -48,7 +48,7 @@ def summary_table(
     Args:
         results: By the heading of the column; the first is the one that shares refer to.
         threads: That the forward passes ran on.
-        corrupted: What the mean over the corrupted pictures is called.
+        corrupted: What the mean over the corrupted images is called.
     """
     table = Table(title='Dense, plainly pruned and pruned with AdaSAP')
     table.add_column('')
@@ -56,11 +56,11 @@ def summary_table(
         table.add_column(name, justify='right')
     rows: list[tuple[str, str, Callable[[float], str], bool]] = [
         ('AP50 on the test split', 'ap50', percent, False),
-        ('AP50 on clean pictures of it (P)', 'p', percent, False),
+        ('AP50 on clean images of it (P)', 'p', percent, False),
         (f'AP50 on corrupted ones ({corrupted})', 'mpc', percent, False),
         ('corrupted / clean (rPC)', 'rpc', percent, False),
         ('parameters', 'params', lambda v: f'{v:,}', True),
-        ('MACs of one picture', 'macs', lambda v: f'{v / 1e6:.1f} M', True),
+        ('MACs of one image', 'macs', lambda v: f'{v / 1e6:.1f} M', True),
         (f'forward pass, {threads} threads', 'latency_ms', lambda v: f'{v:.2f} ms', True),
     ]
     first = next(iter(results.values()))

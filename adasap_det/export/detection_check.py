@@ -28,11 +28,11 @@ def detections_difference(
 
     Args:
         graph: In PyTorch.
-        images: One picture, shape ``(1, 3, H, W)``.
+        images: One image, shape ``(1, 3, H, W)``.
         detections: Boxes ``(K, 4)``, scores ``(K,)`` and labels ``(K,)`` of the file.
 
     Returns:
-        Of scores, and of boxes relative to the side of the picture; infinite if there are more
+        Of scores, and of boxes relative to the side of the image; infinite if there are more
         or fewer detections than in PyTorch, or two overlap.
     """
     boxes, scores, labels = detections

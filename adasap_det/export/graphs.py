@@ -60,7 +60,7 @@ class RawNetwork(nn.Module):
 class DecodedDetector(nn.Module):
     """Pixels in, boxes after non-maximum suppression out.
 
-    Input as of :class:`RawNetwork`, one picture. Outputs: boxes ``(K, 4)`` in pixels of the
+    Input as of :class:`RawNetwork`, one image. Outputs: boxes ``(K, 4)`` in pixels of the
     input, scores ``(K,)`` descending, labels ``(K,)``. The same as the detector's own prediction,
     except that candidates are not limited to ``nms_pre`` of a level before the suppression.
 
@@ -143,7 +143,7 @@ def flat(outputs: Any) -> list[Tensor]:
 
 
 def _rows(level: Tensor, columns: int) -> Tensor:
-    """Predictions of one picture's level, shape ``(positions x priors, columns)``."""
+    """Predictions of one image's level, shape ``(positions x priors, columns)``."""
     return level[0].permute(1, 2, 0).reshape(-1, columns)
 
 

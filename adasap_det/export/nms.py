@@ -23,7 +23,7 @@ class NonMaxSuppression(torch.autograd.Function):
             most: Boxes that may be left of a class.
 
         Returns:
-            Shape ``(K, 3)``: picture, class, box.
+            Shape ``(K, 3)``: image, class, box.
         """
         labels, places = (scores[0] > 0).nonzero(as_tuple=True)
         found = scores[0][labels, places]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 
 OPSET = 17
 
@@ -35,7 +35,7 @@ def export_onnx(
         path: File.
         input_size: Height and width in pixels.
         opset: Operator set, 17 or later.
-        batch_size: Pictures that it takes.
+        batch_size: Images that it takes.
         dynamic_batch: Whether their number is left open. A network that computes with it outside
             of tensors (Swin's ``window_reverse``) keeps ``batch_size`` in its graph, and is wrong
             for others without an error: compare the file on a batch of several.
@@ -49,22 +49,22 @@ def export_onnx(
     """
     if opset < OPSET:
         raise ValueError(f'opset must be at least {OPSET}, got {opset}')
-    pictures = sample(input_size, batch_size)
+    images = sample(input_size, batch_size)
     with torch.no_grad():
-        count = len(graph(pictures))
+        count = len(graph(images))
     outputs = list(names) if names is not None else [f'output{i}' for i in range(count)]
     axes: dict[str, dict[int, str]] = {}
     if dynamic_batch:
         axes = {name: {0: 'batch'} for name in ('images', *outputs)}
     elif names is not None:
         axes = {name: {0: 'detections'} for name in names}
-    with whole_file(path) as temporary, warnings.catch_warnings():
+    with atomic_write(path) as temporary, warnings.catch_warnings():
         # Shapes are meant to be constants, and the exporter of traces is meant.
         warnings.simplefilter('ignore')
         options: dict[str, Any] = {'dynamo': False} if _has_dynamo() else {}
         torch.onnx.export(
             graph,
-            (pictures,),
+            (images,),
             str(temporary),
             input_names=['images'],
             output_names=outputs,

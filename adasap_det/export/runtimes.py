@@ -72,7 +72,7 @@ def _quantize(network: nn.Module) -> None:
     if not any(isinstance(module, nn.Linear) for module in network.modules()):
         raise RuntimeError(
             "torchao's dynamic int8 is for linear layers, and this network has none; quantize "
-            'convolutions with onnxruntime and calibration pictures'
+            'convolutions with onnxruntime and calibration images'
         )
     try:
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_

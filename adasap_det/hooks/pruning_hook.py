@@ -21,14 +21,14 @@ from adasap_det.pruning.budgets.cost import macs_cost, params_cost
 from adasap_det.pruning.graph.analysis import find_channel_groups
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.importance import Importance
-from adasap_det.pruning.surgery import cut_channels
+from adasap_det.pruning.surgery import prune_channels
 from adasap_det.registry import BUDGETS, IMPORTANCES
-from adasap_det.utils.dist import on_the_first_rank
+from adasap_det.utils.dist import broadcast_from_rank0
 from adasap_det.utils.input_size import pipeline_input_size
 from adasap_det.utils.validation import evaluate
 
 from .channel_rows import channel_rows
-from .run_checks import refuse_blind_cut, refuse_missed_cuts, refuse_several_wrappers
+from .run_checks import check_gradients_come_first, check_no_missed_steps, check_single_wrapper
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
 from .structure_hook import StructureHook, averaged_models, bare_model, rewrap
@@ -36,7 +36,7 @@ from .structure_hook import StructureHook, averaged_models, bare_model, rewrap
 STATE_KEY = 'adasap_det'
 """Where a checkpoint keeps what a resumed run needs beside the structure."""
 
-AFTER_CUT = ('uniform', 'plain')
+AFTER_PRUNING = ('uniform', 'plain')
 """Perturbations that need no importance, which is not observed after the last cut."""
 
 
@@ -50,8 +50,8 @@ class PruningHook(StructureHook):
     really removed; the optimizer's state, EMA copies and DDP follow.
 
     Args:
-        budget (dict): What remains, ``dict(type='ParamsBudget', keep=0.4)`` for 40 % of the
-            dense model's parameters, ``'MACsBudget'`` or ``'LatencyBudget'``; ``at_most='3 M'``
+        budget (dict): What remains, ``dict(type='ParamsBudget', keep_ratio=0.4)`` for 40 % of the
+            dense model's parameters, ``'MACsBudget'`` or ``'LatencyBudget'``; ``max_cost='3 M'``
             or ``'8 ms'`` in place of ``keep`` for an amount.
         importance (dict): Score that sets the radii and chooses the cut:
             ``dict(type='MagnitudeImportance')`` (default), ``'TaylorImportance'``,
@@ -64,23 +64,24 @@ class PruningHook(StructureHook):
         prune_steps (int): Number of cuts; the cost falls exponentially. Default 30.
         prune_interval (int): Iterations between cuts. Default 30.
         round_to (int): Channels left are multiples of this. Default 1.
-        min_keep (float): Share of each group's channels that always stays. Default 0.1; at least
-            one channel (one multiple of ``round_to``) stays in any case.
+        min_keep_ratio (float): Share of each group's channels that always stays. Default 0.1; at
+            least one channel (one multiple of ``round_to``) stays in any case.
         exclude (Sequence[str]): Name patterns of layers whose output channels all stay. Output
             layers of the model need not be named.
         input_size (tuple[int, int], optional): Height and width that MACs are counted at; by
             default the size that the training pipeline resizes to.
-        evaluate_cut (bool): Run the validation set right before the first and right after the
+        evaluate_pruning (bool): Run the validation set right before the first and right after the
             last cut. Default False.
-        measure_latency (bool): Time the network on one picture at the start and after every cut,
+        measure_latency (bool): Time the network on one image at the start and after every cut,
             on the device that trains; logged as ``train/latency_measured_ms``. Takes a second or
             two each time. Default False.
         score_interval (int): Iterations between two looks at the importance for the radii.
             Default 1.
-        before_cut (str): Perturbation from ``adaptive_begin`` to the last cut: ``'adaptive'``
-            (default), and for ablations ``'uniform'``, ``'plain'`` (none) or ``'inverse'``, which
-            perturbs the important channels more.
-        after_cut (str): Perturbation from there on: ``'uniform'`` (default) or ``'plain'``.
+        perturbation_before_pruning (str): Perturbation from ``adaptive_begin`` to the last prune
+            step: ``'adaptive'`` (default), and for ablations ``'uniform'``, ``'plain'`` (none) or
+            ``'inverse'``, which perturbs the important channels more.
+        perturbation_after_pruning (str): Perturbation from there on: ``'uniform'`` (default) or
+            ``'plain'``.
 
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last cut comes
@@ -103,14 +104,14 @@ class PruningHook(StructureHook):
         prune_steps: int = 30,
         prune_interval: int = 30,
         round_to: int = 1,
-        min_keep: float = 0.1,
+        min_keep_ratio: float = 0.1,
         exclude: Sequence[str] = (),
         input_size: Sequence[int] | None = None,
-        evaluate_cut: bool = False,
+        evaluate_pruning: bool = False,
         measure_latency: bool = False,
         score_interval: int = 1,
-        before_cut: str = 'adaptive',
-        after_cut: str = 'uniform',
+        perturbation_before_pruning: str = 'adaptive',
+        perturbation_after_pruning: str = 'uniform',
     ) -> None:
         super().__init__()
         self.budget: Budget = _build(BUDGETS, budget, 'budget')
@@ -119,27 +120,31 @@ class PruningHook(StructureHook):
         )
         if round_to < 1:
             raise ValueError(f'PruningHook.round_to must be at least 1, got {round_to}')
-        if not 0 <= min_keep < 1:
-            raise ValueError(f'PruningHook.min_keep must lie in [0, 1), got {min_keep}')
+        if not 0 <= min_keep_ratio < 1:
+            raise ValueError(f'PruningHook.min_keep_ratio must lie in [0, 1), got {min_keep_ratio}')
         if score_interval < 1:
             raise ValueError(f'PruningHook.score_interval must be at least 1, got {score_interval}')
         for name, stage, known in (
-            ('before_cut', before_cut, STAGES),
-            ('after_cut', after_cut, AFTER_CUT),
+            ('perturbation_before_pruning', perturbation_before_pruning, STAGES),
+            ('perturbation_after_pruning', perturbation_after_pruning, AFTER_PRUNING),
         ):
             if stage not in known:
                 raise ValueError(f'PruningHook.{name} must be one of {known}, got {stage!r}')
-        self._perturbation = {'plain': 'plain', 'adaptive': before_cut, 'uniform': after_cut}
+        self._perturbation = {
+            'plain': 'plain',
+            'adaptive': perturbation_before_pruning,
+            'uniform': perturbation_after_pruning,
+        }
         self.by_epoch = by_epoch
         self.adaptive_begin = adaptive_begin
         self.prune_begin = prune_begin
         self.prune_steps = prune_steps
         self.prune_interval = prune_interval
         self.round_to = round_to
-        self.min_keep = min_keep
+        self.min_keep_ratio = min_keep_ratio
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self._input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
-        self.evaluate_cut = evaluate_cut
+        self.evaluate_pruning = evaluate_pruning
         self.measure_latency = measure_latency
         self.score_interval = score_interval
 
@@ -152,7 +157,7 @@ class PruningHook(StructureHook):
         self._observed = False  # any gradient since the last cut
         self._scores: list[Tensor] | None = None
         self._resumed: dict[str, Any] | None = None
-        self._stage_told = False
+        self._stage_logged = False
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -174,10 +179,10 @@ class PruningHook(StructureHook):
         if not isinstance(runner._train_loop, BaseLoop):  # validation or test only
             return
         # Said now, before weights are fetched and data is read: a run that can't end well.
-        refuse_several_wrappers(runner.optim_wrapper)
+        check_single_wrapper(runner.optim_wrapper)
         self._schedule = self._make_schedule(runner)
         if not runner._resume:  # or it may be past that
-            refuse_blind_cut(self.importance, self.schedule)
+            check_gradients_come_first(self.importance, self.schedule)
         self._analyse(runner)
         # FlexibleRunner has loaded a checkpoint by now: no budget is a share of a pruned model.
         if self._resumed is None:
@@ -197,8 +202,8 @@ class PruningHook(StructureHook):
         else:
             self._dense = {name: cost.cost() for name, cost in costs.items()}
             self._sizes = {g.name: g.size for g in self.groups}
-        refuse_missed_cuts(self.schedule, made=self._cuts, iteration=runner.iter)
-        self._tell_wrapper(runner)
+        check_no_missed_steps(self.schedule, made=self._cuts, iteration=runner.iter)
+        self._update_wrapper(runner)
         if self.importance.needs_gradients:
             for optimizer in _optimizers(runner):
                 optimizer.register_step_pre_hook(self._observer(runner))
@@ -227,7 +232,7 @@ class PruningHook(StructureHook):
             bare_model(runner), input_size=self.input_size, exclude=self.exclude
         )
         self.groups = analysis.groups
-        self._kept_whole = analysis.kept_whole
+        self._kept_whole = analysis.skipped
 
     def _check_reachable(self, model: nn.Module) -> None:
         try:
@@ -236,8 +241,8 @@ class PruningHook(StructureHook):
                 self.budget.cost_model(model, self.groups, input_size=self.input_size),
                 self.groups,
                 round_to=self.round_to,
-                min_keep=self.min_keep,
-                kept_whole=self._kept_whole,
+                min_keep_ratio=self.min_keep_ratio,
+                skipped=self._kept_whole,
             )
         except ValueError as error:
             raise ValueError(f'PruningHook.{error}') from None
@@ -247,7 +252,7 @@ class PruningHook(StructureHook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
-        cut = self.schedule.cut_before(runner.iter)
+        cut = self.schedule.prune_step_before(runner.iter)
         if cut is not None:
             if self._may_choose(cut):
                 self._cut(runner, cut)
@@ -257,8 +262,8 @@ class PruningHook(StructureHook):
 
     def _set_stage(self, runner: Runner, wrapper: SharpnessAwareMixin) -> None:
         stage = self._perturbation[self.schedule.stage(runner.iter)]
-        if stage != wrapper.stage or not self._stage_told:
-            self._stage_told = True
+        if stage != wrapper.stage or not self._stage_logged:
+            self._stage_logged = True
             print_log(f'AdaSAP stage {stage!r} from iteration {runner.iter}', logger='current')
         wrapper.stage = stage
         runner.message_hub.update_scalar('train/stage', STAGES.index(stage))
@@ -288,7 +293,7 @@ class PruningHook(StructureHook):
         return False
 
     def _cut(self, runner: Runner, cut: int) -> None:
-        if self.evaluate_cut and all(g.size == self._sizes[g.name] for g in self.groups):
+        if self.evaluate_pruning and all(g.size == self._sizes[g.name] for g in self.groups):
             self._evaluate(runner, 'before the cut')
         model = bare_model(runner)
         final = self.budget.limit(self._dense['cost'])
@@ -298,15 +303,15 @@ class PruningHook(StructureHook):
             self.budget.cost_model(model, self.groups, input_size=self.input_size),
             limit=self.schedule.limit_after(cut, dense=self._dense['cost'], final=final),
             round_to=self.round_to,
-            min_keep=self.min_keep,
+            min_keep_ratio=self.min_keep_ratio,
             dense_sizes=self._sizes,
         )
         # Ranks that chose otherwise would have other weights to average.
-        kept = on_the_first_rank(lambda: chosen)
+        kept = broadcast_from_rank0(lambda: chosen)
         for group in self.groups:
             self.importance.keep(group, kept[group.name])
             self.kept[group.name] = [self.kept[group.name][i] for i in kept[group.name].tolist()]
-        self.groups = cut_channels(
+        self.groups = prune_channels(
             model,
             self.groups,
             kept,
@@ -316,7 +321,7 @@ class PruningHook(StructureHook):
         self._scores = None
         self._observed = False
         rewrap(runner)
-        self._tell_wrapper(runner)
+        self._update_wrapper(runner)
         costs = self._costs(model)
         self._log_size(runner, costs, f'Cut {cut + 1}/{self.prune_steps}')
         if cut == self.prune_steps - 1:
@@ -325,16 +330,16 @@ class PruningHook(StructureHook):
                 f'reached {self.budget.written(costs["cost"].cost())}',
                 logger='current',
             )
-        if self.evaluate_cut and cut == self.prune_steps - 1:
+        if self.evaluate_pruning and cut == self.prune_steps - 1:
             self._evaluate(runner, 'after the cut')
 
-    def _tell_wrapper(self, runner: Runner) -> None:
+    def _update_wrapper(self, runner: Runner) -> None:
         if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
             runner.optim_wrapper.set_channels(channel_rows(bare_model(runner), self.groups))
 
     def _observer(self, runner: Runner) -> Any:
         def observe(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if runner.iter < self.schedule.last_cut and is_taken(optimizer):
+            if runner.iter < self.schedule.last_prune_step and is_taken(optimizer):
                 with unscaled_gradients(optimizer):
                     self.importance.observe(self.groups, bare_model(runner))
                 self._observed = True
@@ -368,7 +373,7 @@ class PruningHook(StructureHook):
         sizes = state.get('sizes', self.dense_channels)
         self._sizes = {g.name: sizes.get(g.name, g.size) for g in self.groups}
         whole = all(g.size == self._sizes[g.name] for g in self.groups)
-        due = 0 if whole else self.schedule.cuts_done(runner.iter)
+        due = 0 if whole else self.schedule.prune_steps_done(runner.iter)
         self._cuts = int(state.get('cuts', due))
         self._observed = bool(state.get('observed', True))
 

@@ -10,7 +10,7 @@ from adasap_det.pruning.importance import Importance
 from .schedule import PruningSchedule
 
 
-def refuse_several_wrappers(wrapper: OptimWrapper) -> None:
+def check_single_wrapper(wrapper: OptimWrapper) -> None:
     """Refuse sharpness-aware wrappers whose stages nobody would set.
 
     Raises:
@@ -27,7 +27,7 @@ def refuse_several_wrappers(wrapper: OptimWrapper) -> None:
             )
 
 
-def refuse_blind_cut(importance: Importance, schedule: PruningSchedule) -> None:
+def check_gradients_come_first(importance: Importance, schedule: PruningSchedule) -> None:
     """Refuse a first cut before the first step, by an importance that averages over steps.
 
     Raises:
@@ -40,7 +40,7 @@ def refuse_blind_cut(importance: Importance, schedule: PruningSchedule) -> None:
         )
 
 
-def refuse_missed_cuts(schedule: PruningSchedule, *, made: int, iteration: int) -> None:
+def check_no_missed_steps(schedule: PruningSchedule, *, made: int, iteration: int) -> None:
     """Refuse to resume where cuts should have been made that were not.
 
     Args:
@@ -51,7 +51,7 @@ def refuse_missed_cuts(schedule: PruningSchedule, *, made: int, iteration: int) 
     Raises:
         ValueError: If more are due by then; says how many.
     """
-    due = schedule.cuts_done(iteration)
+    due = schedule.prune_steps_done(iteration)
     if made < due:
         raise ValueError(
             f'the checkpoint has made {made or "none"} of the {due} cuts due by iteration '

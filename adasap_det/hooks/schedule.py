@@ -25,7 +25,7 @@ class PruningSchedule:
     prune_interval: int
 
     @property
-    def last_cut(self) -> int:
+    def last_prune_step(self) -> int:
         """Iteration before which the last cut is made."""
         return self.prune_begin + (self.prune_steps - 1) * self.prune_interval
 
@@ -33,14 +33,14 @@ class PruningSchedule:
         """Stage of an iteration, after the cut that may precede it."""
         if iteration < self.adaptive_begin:
             return 'plain'
-        return 'adaptive' if iteration < self.last_cut else 'uniform'
+        return 'adaptive' if iteration < self.last_prune_step else 'uniform'
 
-    def cut_before(self, iteration: int) -> int | None:
+    def prune_step_before(self, iteration: int) -> int | None:
         """Which cut (0, 1, ...) is made right before ``iteration``, if any."""
         step, rest = divmod(iteration - self.prune_begin, self.prune_interval)
         return step if rest == 0 and 0 <= step < self.prune_steps else None
 
-    def cuts_done(self, iteration: int) -> int:
+    def prune_steps_done(self, iteration: int) -> int:
         """Cuts made before ``iteration`` begins, its own not counted."""
         steps = math.ceil((iteration - self.prune_begin) / self.prune_interval)
         return min(max(steps, 0), self.prune_steps)
@@ -95,10 +95,10 @@ def make_schedule(
         prune_steps=prune_steps,
         prune_interval=_round_up(prune_interval, accumulative_counts),
     )
-    if schedule.last_cut >= max_iters:
+    if schedule.last_prune_step >= max_iters:
         raise ValueError(
             f'the last of PruningHook.prune_steps={prune_steps} cuts falls on iteration '
-            f'{schedule.last_cut}, but training ends after {max_iters}; begin earlier '
+            f'{schedule.last_prune_step}, but training ends after {max_iters}; begin earlier '
             f'(prune_begin), cut fewer times (prune_steps) or more often (prune_interval), '
             f'or train longer'
         )

@@ -12,7 +12,7 @@ from adasap_det.pruning.budgets.base import Budget, LayeredCost
 from adasap_det.pruning.budgets.latency import LatencyBudget
 from adasap_det.pruning.budgets.latency.network_timing import Forward
 from adasap_det.pruning.graph.channel_group import ChannelGroup
-from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 
 
 def report_size(
@@ -59,7 +59,7 @@ def report_size(
 
 
 def measured_latency(model: nn.Module, input_size: tuple[int, int]) -> float:
-    """Milliseconds of a forward pass on one picture, without decoding and NMS."""
+    """Milliseconds of a forward pass on one image, without decoding and NMS."""
     device = next(model.parameters()).device
     forward = Forward(input_size, 1, torch.float32, device)
-    return forward.time([shadow_of(model)], seconds=1.0)[0]
+    return forward.time([copy_unwrapped(model)], seconds=1.0)[0]

@@ -17,10 +17,10 @@ from torch import nn
 from adasap_det.checkpoint.log_history import restore_history, to_plain_history
 from adasap_det.checkpoint.structure import (
     META_KEY,
-    cut_dims,
+    check_shapes,
     describe,
     mark_pruned,
-    refuse_misfit,
+    pruned_dims,
     shrink,
 )
 from adasap_det.utils.modules import unwrap
@@ -49,7 +49,7 @@ class StructureHook(Hook):
         checkpoint['meta'][META_KEY] = describe(
             model, kept=self.kept, dense_channels=self.dense_channels
         )
-        cut = cut_dims(model)
+        cut = pruned_dims(model)
         if cut:
             mark_pruned(checkpoint['state_dict'], cut=cut)
         checkpoint['message_hub'] = to_plain_history(checkpoint['message_hub'])
@@ -64,7 +64,7 @@ class StructureHook(Hook):
         self.dense_channels = dict(structure['dense_channels'])
         self.shrink_all(runner, structure)
         if _evaluates(runner):
-            refuse_misfit(bare_model(runner), structure['shapes'])
+            check_shapes(bare_model(runner), structure['shapes'])
 
     def shrink_all(self, runner: Runner, structure: Mapping[str, Any]) -> None:
         """Shrink the model and its averaged copies, and put DDP around it anew."""

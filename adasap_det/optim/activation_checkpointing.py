@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def may_recompute(model: nn.Module) -> bool:
+def uses_activation_checkpointing(model: nn.Module) -> bool:
     """Whether a module may recompute its activations in a backward pass of its own.
 
     OpenMMLab's backbones do so by ``with_cp``; MMEngine's ``activation_checkpointing`` puts another

@@ -17,7 +17,7 @@ DIRECTION = 'adasap_direction'
 """Key of the direction in the optimizer's state: saved, resumed and cut like momentum."""
 
 
-class ReusedDirection:
+class LookSAMDirection:
     """The direction of LookSAM (arXiv 2203.02714), kept in the optimizer's state.
 
     Args:

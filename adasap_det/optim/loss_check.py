@@ -41,6 +41,6 @@ def describe(loss: Tensor, losses: Any, *, iteration: int, perturbed: bool) -> s
     remedy = (
         'lower rho and rho_max, or set clip_grad'
         if perturbed
-        else 'lower the learning rate, set clip_grad, or look at the pictures of this iteration'
+        else 'lower the learning rate, set clip_grad, or look at the images of this iteration'
     )
     return f'the loss is not finite{where} in iteration {iteration}: {components}; {remedy}'

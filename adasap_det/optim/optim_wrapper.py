@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from adasap_det.utils.modules import unwrap
 
-from .activation_checkpointing import may_recompute
-from .looksam import ReusedDirection
+from .activation_checkpointing import uses_activation_checkpointing
+from .looksam import LookSAMDirection
 from .loss_check import MOST_SKIPPED, NonFiniteLossError, describe
 from .param_selection import LAYERS, candidates, check_exclude, least_important
 from .perturbation import (
@@ -29,7 +29,7 @@ from .perturbation import (
 )
 from .radii import ChannelRadii
 from .second_pass import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
-from .sharding import refuse_sharded
+from .sharding import check_not_sharded
 
 STAGES = ('plain', 'adaptive', 'uniform', 'inverse')
 BY_CHANNEL = ('adaptive', 'inverse')
@@ -59,7 +59,7 @@ class SharpnessAwareMixin(OptimWrapper):
         ungrouped: str = 'uniform',
         exclude: Sequence[str] = (),
         layers: str = 'all',
-        share: float = 1.0,
+        perturb_ratio: float = 1.0,
         interval: int = 1,
         alpha: float = 0.7,
         sync_perturbation: bool = False,
@@ -78,8 +78,8 @@ class SharpnessAwareMixin(OptimWrapper):
             )
         if layers not in LAYERS:
             raise ValueError(f'optim_wrapper.layers must be one of {LAYERS}, got {layers!r}')
-        if not 0 < share <= 1:
-            raise ValueError(f'optim_wrapper.share must lie in (0, 1], got {share}')
+        if not 0 < perturb_ratio <= 1:
+            raise ValueError(f'optim_wrapper.perturb_ratio must lie in (0, 1], got {perturb_ratio}')
         if not isinstance(interval, int) or interval < 1:
             raise ValueError(f'optim_wrapper.interval must be an integer >= 1, got {interval!r}')
         if not 0 <= alpha < math.inf:
@@ -98,7 +98,7 @@ class SharpnessAwareMixin(OptimWrapper):
         self.ungrouped = ungrouped
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.layers = layers
-        self.share = share
+        self.perturb_ratio = perturb_ratio
         self.interval = interval
         self.sync_perturbation = sync_perturbation
         self.foreach = foreach
@@ -108,7 +108,7 @@ class SharpnessAwareMixin(OptimWrapper):
         self._channels = ChannelRadii()
         self._call: ModelCall | None = None
         self._ascending = False
-        self._reused = ReusedDirection(alpha=alpha, reduced=sync_perturbation)
+        self._reused = LookSAMDirection(alpha=alpha, reduced=sync_perturbation)
         self._finite = True  # every loss of the step so far, in both passes
         self._skipped = 0  # steps in a row with one that was not
 
@@ -179,7 +179,7 @@ class SharpnessAwareMixin(OptimWrapper):
             ValueError: If a pattern of ``exclude`` matches no parameter of the model.
         """
         self._call = None
-        refuse_sharded(model)
+        check_not_sharded(model)
         if not self._exclude_checked:
             check_exclude(unwrap(model), self.exclude)
             self._exclude_checked = True
@@ -309,7 +309,9 @@ class SharpnessAwareMixin(OptimWrapper):
         # What is not perturbed needs no gradient, unless DDP counts on it or activations are
         # recomputed in a backward pass of their own, which wants all.
         partial = (
-            len(wanted) < len(every) and not self.sync_perturbation and not may_recompute(bare)
+            len(wanted) < len(every)
+            and not self.sync_perturbation
+            and not uses_activation_checkpointing(bare)
         )
         accumulated = [p.grad for p in every]
         for p in every:
@@ -328,8 +330,10 @@ class SharpnessAwareMixin(OptimWrapper):
         if self._stage in BY_CHANNEL and self._rest_radius() == 0:
             wanted = [p for p in wanted if id(p) in self._channels.rows]
         scores = self._channels.scores
-        if self._stage in BY_CHANNEL and self.share < 1 and scores is not None:
-            wanted = least_important(wanted, self._channels.rows, scores, share=self.share)
+        if self._stage in BY_CHANNEL and self.perturb_ratio < 1 and scores is not None:
+            wanted = least_important(
+                wanted, self._channels.rows, scores, perturb_ratio=self.perturb_ratio
+            )
         return wanted
 
     @torch.compiler.disable
@@ -389,7 +393,7 @@ _OPTIONS = """
         layers (str): ``'all'``, or ``'norm'`` to perturb normalisation layers alone (SAM-ON, arXiv
             2306.04226): no copy of the other weights, and no gradient of theirs in the first
             pass. Default 'all'.
-        share (float): In the adaptive stage, perturb only this share of the channel groups'
+        perturb_ratio (float): In the adaptive stage, perturb only this share of the channel groups'
             parameters, those whose channels matter least on average. Default 1.
         interval (int): Perturb every so many steps; in between the part of the gradient that
             perturbing added is used again (LookSAM, arXiv 2203.02714). Default 1.

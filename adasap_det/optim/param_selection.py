@@ -80,7 +80,11 @@ def check_exclude(model: nn.Module, exclude: Sequence[str]) -> None:
 
 
 def least_important(
-    weights: Sequence[nn.Parameter], rows: Mapping[int, Rows], scores: Tensor, *, share: float
+    weights: Sequence[nn.Parameter],
+    rows: Mapping[int, Rows],
+    scores: Tensor,
+    *,
+    perturb_ratio: float,
 ) -> list[nn.Parameter]:
     """The share of the grouped parameters whose channels matter least on average.
 
@@ -88,7 +92,7 @@ def least_important(
         weights: Parameters to choose from; those of no channel group are all kept.
         rows: Ball of each row by id of the parameter, ball 0 being that of no channel.
         scores: Importance of each channel, shape ``(C,)``; channel ``c`` is ball ``c + 1``.
-        share: Of the parameters that belong to channel groups, rounded up.
+        perturb_ratio: Of the parameters that belong to channel groups, rounded up.
     """
     padded = torch.cat([scores.new_zeros(1), scores])
     grouped, means = [], []
@@ -101,5 +105,5 @@ def least_important(
     if not grouped:
         return list(weights)
     order = torch.stack(means).argsort(stable=True).tolist()
-    gone = {grouped[i] for i in order[math.ceil(share * len(grouped)) :]}
+    gone = {grouped[i] for i in order[math.ceil(perturb_ratio * len(grouped)) :]}
     return [weight for weight in weights if id(weight) not in gone]

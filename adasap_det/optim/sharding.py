@@ -12,7 +12,7 @@ _SHARDED = {
 }
 
 
-def refuse_sharded(model: nn.Module) -> None:
+def check_not_sharded(model: nn.Module) -> None:
     """Raise where parameters are split over the ranks.
 
     Raises:

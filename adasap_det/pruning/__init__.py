@@ -17,7 +17,7 @@ from .importance import (
     RandomImportance,
     TaylorImportance,
 )
-from .surgery import cut_channels
+from .surgery import prune_channels
 
 __all__ = [
     'ChannelGroup',
@@ -33,10 +33,10 @@ __all__ = [
     'TaylorImportance',
     'count_macs',
     'count_params',
-    'cut_channels',
     'describe',
     'exponential_target',
     'find_channel_groups',
+    'prune_channels',
     'select_channels',
     'shrink',
 ]

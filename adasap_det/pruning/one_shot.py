@@ -14,7 +14,7 @@ from adasap_det.checkpoint.structure import describe
 from .budgets.base import Budget, check_reachable
 from .graph.channel_group import ChannelAnalysis
 from .importance import Importance
-from .surgery import cut_channels
+from .surgery import prune_channels
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def prune_once(
     budget: Budget,
     input_size: tuple[int, int],
     round_to: int = 1,
-    min_keep: float = 0.1,
+    min_keep_ratio: float = 0.1,
     before: dict[str, Any] | None = None,
 ) -> Pruned:
     """Cut a model down to a budget, in place.
@@ -51,7 +51,7 @@ def prune_once(
         importance: Criterion; one that needs gradients must have observed them.
         budget: What may remain, of the model as it is.
         input_size: Height and width in pixels that MACs and latency refer to.
-        round_to, min_keep: See :func:`~adasap_det.pruning.select_channels`.
+        round_to, min_keep_ratio: See :func:`~adasap_det.pruning.select_channels`.
         before: Structure of the model, if it was pruned before.
 
     Raises:
@@ -61,7 +61,12 @@ def prune_once(
     cost = budget.cost_model(model, groups, input_size=input_size)
     dense = cost.cost()
     check_reachable(
-        budget, cost, groups, round_to=round_to, min_keep=min_keep, kept_whole=analysis.kept_whole
+        budget,
+        cost,
+        groups,
+        round_to=round_to,
+        min_keep_ratio=min_keep_ratio,
+        skipped=analysis.skipped,
     )
     kept = budget.select(
         groups,
@@ -69,7 +74,7 @@ def prune_once(
         cost,
         limit=budget.limit(dense),
         round_to=round_to,
-        min_keep=min_keep,
+        min_keep_ratio=min_keep_ratio,
     )
     reached = cost.cost({name: len(channels) for name, channels in kept.items()})
     earlier = (before or {}).get('kept', {})
@@ -77,7 +82,7 @@ def prune_once(
     original = {
         name: _compose(earlier.get(name), channels.tolist()) for name, channels in kept.items()
     }
-    cut_channels(model, groups, kept)
+    prune_channels(model, groups, kept)
     structure = describe(model, kept=original, dense_channels=dense_channels)
     return Pruned(budget.limit(dense), reached, dense, structure)
 

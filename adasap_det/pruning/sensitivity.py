@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 
 from .budgets.selection import ascending_channels, possible_counts
 from .graph.channel_group import ChannelGroup
 from .importance import Importance
-from .surgery import cut_channels
+from .surgery import prune_channels
 
 SHARES = (0.75, 0.5, 0.25)
 
@@ -55,11 +55,11 @@ def sensitivity(
     """
     scores = importance.scores(groups, model)
     for group, score in zip(groups, scores, strict=True):
-        counts = possible_counts(group, round_to=round_to, min_keep=0.0)
+        counts = possible_counts(group, round_to=round_to, min_keep_ratio=0.0)
         order = ascending_channels(group, score)
         for count in dict.fromkeys(_nearest(counts, share * group.size) for share in shares):
-            narrow = shadow_of(model)
-            cut_channels(narrow, groups, {group.name: order[group.size - count :].sort().values})
+            narrow = copy_unwrapped(model)
+            prune_channels(narrow, groups, {group.name: order[group.size - count :].sort().values})
             yield Sensitivity(group.name, count, group.size, measure(narrow))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 
 from .sensitivity import Sensitivity
 
@@ -48,5 +48,5 @@ def plot_sensitivity(
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     figure.colorbar(points, ax=axes, label='share of channels left', fraction=0.04)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lstrip('.'))

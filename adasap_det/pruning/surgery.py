@@ -17,7 +17,7 @@ from adasap_det.checkpoint.structure import named_tensors, sync_modules
 from .graph.channel_group import ChannelGroup, without_channels
 
 
-def cut_channels(
+def prune_channels(
     model: nn.Module,
     groups: Sequence[ChannelGroup],
     kept: Mapping[str, Tensor],

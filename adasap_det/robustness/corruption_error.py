@@ -63,7 +63,7 @@ def corruption_error(
 
     Args:
         error: Top-1 error, mean over the five severities, by corruption: all of ``baseline``.
-        clean_error: Top-1 error on clean pictures.
+        clean_error: Top-1 error on clean images.
         baseline, baseline_clean_error: Of the network that errors are divided by.
 
     Raises:

@@ -17,7 +17,7 @@ class Performance:
     """Clean and corrupted performance in one metric, fractions; None where undefined.
 
     Attributes:
-        p: P, on clean pictures.
+        p: P, on clean images.
         mpc: mPC, the mean over corruptions of the mean over severities.
         rpc: rPC = mPC / P.
     """

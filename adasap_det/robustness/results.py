@@ -1,13 +1,13 @@
 """Results of an evaluation on disk: one file for the model, one for each cell of the sweep.
 
-A cell is one corruption at one severity; the clean pictures are a cell too, of corruption None and
+A cell is one corruption at one severity; the clean images are a cell too, of corruption None and
 severity 0. All is plain JSON, so that other tools can read it::
 
     RESULTS/model.json                 the model: ModelInfo
     RESULTS/cells/clean.json           Cell
     RESULTS/cells/fog-3.json           Cell
     RESULTS/shifted.json               list of ShiftedSet: the model on other test sets
-    RESULTS/pictures/pictures.json     list of ExamplePicture, files beside it
+    RESULTS/images/images.json     list of ExampleImage, files beside it
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class ModelInfo:
         name: As reports call it.
         config, checkpoint: Paths as given.
         checkpoint_sha256: Of the file.
-        params: Parameters; ``macs``: multiply-accumulate operations of one picture of
+        params: Parameters; ``macs``: multiply-accumulate operations of one image of
             ``input_size``, height and width. None where they could not be counted.
         latency_ms: Median time of one forward pass on ``device``, batch 1; None if not measured.
         dataset: What it was evaluated on.
         channels: Layers in the model's order.
         conditions: Digest of all that every cell's values depend on: checkpoint, config, test data
-            and benchmark. Cells and pictures of other conditions are left-overs.
+            and benchmark. Cells and images of other conditions are left-overs.
     """
 
     name: str
@@ -91,9 +91,9 @@ class Cell:
     """Metrics of one cell.
 
     Attributes:
-        corruption: None for the clean pictures.
-        severity: 1 to 5; 0 for the clean pictures.
-        source: Where the pictures came from.
+        corruption: None for the clean images.
+        severity: 1 to 5; 0 for the clean images.
+        source: Where the images came from.
         images: How many.
         metrics: By name, fractions in [0, 1]; None where undefined.
         per_class: By metric and class; None for a class without objects.
@@ -140,8 +140,8 @@ class ShiftedSet:
 
 
 @dataclass(frozen=True)
-class ExamplePicture:
-    """A picture with detections painted on; ``file`` lies in the folder ``pictures``.
+class ExampleImage:
+    """A image with detections painted on; ``file`` lies in the folder ``images``.
     ``conditions`` as :class:`ModelInfo` has them."""
 
     file: str
@@ -157,7 +157,7 @@ class ModelResults:
 
     model: ModelInfo
     cells: dict[CellKey, Cell]
-    pictures: tuple[ExamplePicture, ...]
+    images: tuple[ExampleImage, ...]
     folder: Path
     shifted: tuple[ShiftedSet, ...] = ()
 
@@ -179,12 +179,10 @@ def save_cell(folder: str | os.PathLike[str], cell: Cell) -> Path:
     return _save(path, {'schema': SCHEMA, **dataclasses.asdict(cell)})
 
 
-def save_pictures(
-    folder: str | os.PathLike[str], pictures: typing.Sequence[ExamplePicture]
-) -> Path:
-    """Write the list of example pictures in one step."""
-    path = Path(folder) / 'pictures' / 'pictures.json'
-    return _save(path, [dataclasses.asdict(picture) for picture in pictures])
+def save_images(folder: str | os.PathLike[str], images: typing.Sequence[ExampleImage]) -> Path:
+    """Write the list of example images in one step."""
+    path = Path(folder) / 'images' / 'images.json'
+    return _save(path, [dataclasses.asdict(image) for image in images])
 
 
 def save_shifted(folder: str | os.PathLike[str], sets: typing.Sequence[ShiftedSet]) -> Path:
@@ -207,7 +205,7 @@ def load_shifted(
 def load_results(folder: str | os.PathLike[str]) -> ModelResults:
     """Read a folder of results.
 
-    Cells and pictures that an earlier run has left there for another checkpoint, config, data set
+    Cells and images that an earlier run has left there for another checkpoint, config, data set
     or benchmark are none of them.
 
     Raises:
@@ -220,11 +218,11 @@ def load_results(folder: str | os.PathLike[str]) -> ModelResults:
             f'tools/test_robustness.py wrote'
         )
     model = _build(ModelInfo, _load(root / 'model.json'), root / 'model.json', schema=True)
-    cells, pictures = load_cells(root), load_pictures(root)
+    cells, images = load_cells(root), load_images(root)
     return ModelResults(
         model=model,
         cells={key: cell for key, cell in cells.items() if cell.conditions == model.conditions},
-        pictures=tuple(one for one in pictures if one.conditions == model.conditions),
+        images=tuple(one for one in images if one.conditions == model.conditions),
         folder=root,
         shifted=load_shifted(root, checkpoint_sha256=model.checkpoint_sha256),
     )
@@ -247,13 +245,13 @@ def load_cells(folder: str | os.PathLike[str]) -> dict[CellKey, Cell]:
     return dict(sorted(cells.items(), key=lambda item: (item[0][0] or '', item[0][1])))
 
 
-def load_pictures(folder: str | os.PathLike[str]) -> tuple[ExamplePicture, ...]:
-    """The example pictures of a folder of results; none where there is no list.
+def load_images(folder: str | os.PathLike[str]) -> tuple[ExampleImage, ...]:
+    """The example images of a folder of results; none where there is no list.
 
     Raises:
         ValueError: If the file does not hold what it should.
     """
-    return _load_list(Path(folder) / 'pictures' / 'pictures.json', ExamplePicture)
+    return _load_list(Path(folder) / 'images' / 'images.json', ExampleImage)
 
 
 def _save(path: Path, data: Any) -> Path:

@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 from adasap_det.utils.plot_style import SEQUENTIAL, mark
 
 _LEVELS = 13
@@ -111,5 +111,5 @@ def _needs_log(least: float, most: float) -> bool:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lstrip('.'))

@@ -10,7 +10,7 @@ from torch import nn
 ModuleT = TypeVar('ModuleT', bound=nn.Module)
 
 
-def shadow_of(model: ModuleT) -> ModuleT:
+def copy_unwrapped(model: ModuleT) -> ModuleT:
     """A deep copy that runs its own layers, whatever was wrapped around ``model``'s methods.
 
     MMEngine's ``activation_checkpointing`` and its ``compile`` put a function around a method of

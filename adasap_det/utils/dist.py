@@ -10,7 +10,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 T = TypeVar('T')
 
 
-def on_the_first_rank(find: Callable[[], T]) -> T:
+def broadcast_from_rank0(find: Callable[[], T]) -> T:
     """What ``find`` returns on the first rank, the only one that calls it, pickled on the way.
 
     Every rank has to ask.

@@ -1,4 +1,4 @@
-"""The size of pictures that a config trains with."""
+"""The size of images that a config trains with."""
 
 from __future__ import annotations
 
@@ -91,5 +91,5 @@ def config_input_size(
         return pipeline_input_size(cfg)
     except ValueError:
         raise ValueError(
-            'the config does not tell the size of its pictures; give --input-size H W'
+            'the config does not tell the size of its images; give --input-size H W'
         ) from None

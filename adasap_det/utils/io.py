@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary name to write to, which takes the place of ``path`` when all went well.
 
     Folders that are missing are made. After an error ``path`` is as before, and no part is left.

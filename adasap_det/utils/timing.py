@@ -72,13 +72,13 @@ def measure_latency(
     rounds: int = 100,
     warm_up: int = 5,
 ) -> dict[str, float]:
-    """Median time of the network on one picture, without pre- and post-processing.
+    """Median time of the network on one image, without pre- and post-processing.
 
     The models take turns, so that whatever else the machine does slows all of them alike.
 
     Args:
         models: Detectors by name, on the CPU.
-        input_size: Height and width of the picture.
+        input_size: Height and width of the image.
         rounds: Timed passes of each model.
         warm_up: Passes of each model before that.
 
@@ -90,9 +90,9 @@ def measure_latency(
     """
     if rounds < 1:
         raise ValueError(f'rounds is {rounds}; time at least one pass')
-    picture = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0))
-    calls = {name: partial(model, picture, mode='tensor') for name, model in models.items()}
+    image = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0))
+    calls = {name: partial(model, image, mode='tensor') for name, model in models.items()}
     with ExitStack() as stack:
         for model in models.values():
             stack.enter_context(eval_mode(model))
-        return time_calls(calls, device=picture.device, warm_up=warm_up, rounds=rounds, seconds=0)
+        return time_calls(calls, device=image.device, warm_up=warm_up, rounds=rounds, seconds=0)

@@ -21,7 +21,7 @@ def evaluate(model: Any, batches: Iterable[Any], evaluator: Evaluator, size: int
         model: With ``val_step``.
         batches: A data loader.
         evaluator: Of the same data.
-        size: Number of pictures.
+        size: Number of images.
     """
     with eval_mode(model), torch.no_grad():
         for batch in batches:

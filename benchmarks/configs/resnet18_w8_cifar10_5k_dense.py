@@ -1,8 +1,8 @@
-# The narrow ResNet-18 on every fourth training picture of CIFAR-10, 500 a class: few enough for
+# The narrow ResNet-18 on every fourth training image of CIFAR-10, 500 a class: few enough for
 # training to converge, within what two CPU cores can do, before and after the cut.
 _base_ = '../../configs/cifar10/resnet18_w8_cifar10_dense.py'
 
-# A quarter of the pictures in batches half as large: 78 steps an epoch.
+# A quarter of the images in batches half as large: 78 steps an epoch.
 train_dataloader = dict(
     batch_size=64, num_workers=0, dataset=dict(indices=list(range(0, 20000, 4))))
 val_dataloader = dict(num_workers=0)

@@ -14,7 +14,7 @@ custom_hooks = [
     dict(
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
-        budget=dict(type='ParamsBudget', keep=0.5),
+        budget=dict(type='ParamsBudget', keep_ratio=0.5),
         # Two epochs before the cut, one of cutting, thirteen after it (of 78 iterations each);
         # the paper has 10, 1 and 79.
         by_epoch=False, adaptive_begin=0, prune_begin=156, prune_steps=10, prune_interval=8,

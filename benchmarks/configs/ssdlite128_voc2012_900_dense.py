@@ -1,4 +1,4 @@
-# SSDLite-MobileNetV2 at 128x128 on 900 pictures of Pascal VOC 2012, six classes, turned over and
+# SSDLite-MobileNetV2 at 128x128 on 900 images of Pascal VOC 2012, six classes, turned over and
 # nothing more: few enough and plain enough for training to converge on two CPU cores, before and
 # after the cut. SSD's crops, expansion and colours make that a matter of hundreds of epochs.
 _base_ = 'ssdlite160_voc2012_dense.py'

@@ -14,7 +14,7 @@ custom_hooks = [
     dict(
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
-        budget=dict(type='ParamsBudget', keep=0.4),
+        budget=dict(type='ParamsBudget', keep_ratio=0.4),
         # Two epochs before the cut, one of cutting, thirteen after it (of 56 iterations each);
         # the paper has 10, 1 and 79.
         by_epoch=False, adaptive_begin=0, prune_begin=112, prune_steps=14, prune_interval=4,

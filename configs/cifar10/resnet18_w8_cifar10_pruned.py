@@ -17,11 +17,11 @@ custom_hooks = [
     dict(
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
-        budget=dict(type='ParamsBudget', keep=0.5),
+        budget=dict(type='ParamsBudget', keep_ratio=0.5),
         # Warm-up in the first epoch (of 156 iterations), ten cuts in the second, the rest mends.
         by_epoch=False, adaptive_begin=0, prune_begin=156, prune_steps=10, prune_interval=15,
         round_to=2,
         input_size=(32, 32),
-        evaluate_cut=True,
+        evaluate_pruning=True,
     ),
 ]

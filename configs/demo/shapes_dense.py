@@ -21,7 +21,7 @@ metainfo = dict(
 )
 
 # As mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py, but for half the width, three levels
-# instead of six (no shape is larger than 60 % of the picture) and batch norm's statistics, which
+# instead of six (no shape is larger than 60 % of the image) and batch norm's statistics, which
 # have to settle within some hundred iterations instead of a hundred thousand.
 norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)
 levels = (48, 1280, 256)

@@ -24,7 +24,7 @@ custom_hooks = [
     dict(
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
-        budget=dict(type='ParamsBudget', keep=0.5),
+        budget=dict(type='ParamsBudget', keep_ratio=0.5),
         # Iterations: 100 of the adaptive stage, then eight cuts in 70 more.
         by_epoch=False,
         adaptive_begin=0,
@@ -33,6 +33,6 @@ custom_hooks = [
         prune_interval=10,
         round_to=8,  # MobileNetV2's own divisor
         input_size=_base_.input_size,
-        evaluate_cut=True,
+        evaluate_pruning=True,
     ),
 ]

@@ -5,6 +5,6 @@ _base_ = 'mobilenetv2_imagenet_pruned.py'
 # another. Taylor as in HALP [read].
 custom_hooks = [
     {**_base_.custom_hooks[-1],
-     'budget': dict(type='LatencyBudget', keep=0.5, batch_size=256),
+     'budget': dict(type='LatencyBudget', keep_ratio=0.5, batch_size=256),
      'importance': dict(type='TaylorImportance')},
 ]

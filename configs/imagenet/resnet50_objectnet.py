@@ -2,7 +2,7 @@
 # The other networks by exchanging _base_. OBJECTNET_ROOT moves the data.
 _base_ = 'resnet50_imagenet_v2.py'
 
-# The red border of ObjectNet's pictures falls outside the centre crop.
+# The red border of ObjectNet's images falls outside the centre crop.
 test_dataloader = dict(
     dataset=dict(
         mapping='objectnet', data_root='{{$OBJECTNET_ROOT:data/objectnet-1.0}}/images'))

@@ -1,4 +1,4 @@
-"""What the guide's pictures share: a plain look, and the data inside the file."""
+"""What the guide's images share: a plain look, and the data inside the file."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def data() -> Data:
     )
     share, shares, begins = 1.0, [], {}
     for iteration in range(ITERATIONS):
-        cut = schedule.cut_before(iteration)
+        cut = schedule.prune_step_before(iteration)
         if cut is not None:
             share = schedule.limit_after(cut, dense=1.0, final=KEEP)
         shares.append(share)
@@ -38,12 +38,12 @@ def data() -> Data:
     return {
         'share': rounded(shares),
         'begins': begins,
-        'cuts': [i for i in range(ITERATIONS) if schedule.cut_before(i) is not None],
+        'cuts': [i for i in range(ITERATIONS) if schedule.prune_step_before(i) is not None],
     }
 
 
 def draw(found: Data, path: Path) -> None:
-    """Write the picture."""
+    """Write the image."""
     figure, axes = blank()
     look = mark(2)
     ends = [*list(found['begins'].values())[1:], ITERATIONS]

@@ -30,7 +30,7 @@ def data() -> Data:
 
 
 def draw(found: Data, path: Path) -> None:
-    """Write the picture."""
+    """Write the image."""
     figure, axes = blank()
     for index, stage in enumerate(('adaptive', 'inverse'), 1):
         look = mark(index)

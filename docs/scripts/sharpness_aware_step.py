@@ -55,7 +55,7 @@ def data() -> Data:
 
 
 def draw(found: Data, path: Path) -> None:
-    """Write the picture."""
+    """Write the image."""
     figure, axes = blank(7, 4)
     axes.plot(found['w'], found['loss'], color=GREY, linewidth=1.2)
     for index, name in enumerate(WEIGHTS, 1):

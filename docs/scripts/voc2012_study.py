@@ -18,16 +18,16 @@ from adasap_det.utils.plot_style import mark
 RESULTS = Path(__file__).parents[2] / 'benchmarks/results'
 #: What each study is: the file of its results, and the prefix of its configs.
 STUDIES = {
-    '900 pictures, flips, 128 pixels: plain training has converged': (
+    '900 images, flips, 128 pixels: plain training has converged': (
         'voc2012.json', 'ssdlite128_voc2012_900',
     ),
-    'the same networks on 220 other pictures': (
+    'the same networks on 220 other images': (
         'voc2012_second_set.json', 'ssdlite128_voc2012_900',
     ),
     'as the first, from another dense detector': (
         'voc2012_second_dense.json', 'ssdlite128_voc2012_900',
     ),
-    "1,697 pictures, SSD's augmentation, 160 pixels: not converged": (
+    "1,697 images, SSD's augmentation, 160 pixels: not converged": (
         'voc2012.json', 'ssdlite160_voc2012',
     ),
 }  # fmt: skip
@@ -68,7 +68,7 @@ def _corrupted(arm: tuple[str, Data]) -> float:
 
 
 def draw(found: Data, path: Path) -> None:
-    """Write the picture."""
+    """Write the image."""
     figure, panels = stacked([0.9 + 0.26 * len(arms) for arms in found.values()])
     for axes, (title, arms) in zip(panels, found.items(), strict=True):
         _draw_study(axes, title, arms)

@@ -19,7 +19,7 @@ def test_the_hook_that_the_arms_change_is_the_pruning_hook_of_every_network(voc2
             assert config[key][int(index)].type == 'PruningHook'
 
 
-def test_the_study_to_convergence_turns_pictures_over_and_nothing_more(voc2012):
+def test_the_study_to_convergence_turns_images_over_and_nothing_more(voc2012):
     path = voc2012.CONFIG.format('ssdlite128_voc2012_900', 'adasap')
     config = Config.fromfile(voc2012.study.ROOT / path)
     steps = config.train_dataloader.dataset.pipeline

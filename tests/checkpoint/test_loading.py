@@ -30,7 +30,7 @@ def test_dense_and_pruned_checkpoints(cfg, tmp_path):
     assert all(torch.equal(t, trained.state_dict()[n]) for n, t in model.state_dict().items())
     result = prune_once(
         model, find_channel_groups(model, input_size=SIZE), importance=MagnitudeImportance(),
-        budget=ParamsBudget(keep=0.5), input_size=SIZE,
+        budget=ParamsBudget(keep_ratio=0.5), input_size=SIZE,
     )  # fmt: skip
     save_pruned(tmp_path / 'pruned.pth', model, meta=meta, structure=result.structure)
     again, meta = load_model(cfg, tmp_path / 'pruned.pth')

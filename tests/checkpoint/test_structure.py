@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from adasap_det.checkpoint.structure import cut_dims, refuse_misfit, saved_tensors
-from adasap_det.pruning import cut_channels, describe, find_channel_groups, shrink
+from adasap_det.checkpoint.structure import check_shapes, pruned_dims, saved_tensors
+from adasap_det.pruning import describe, find_channel_groups, prune_channels, shrink
 
 from ..helpers.toy import (
     FlattenNet,
@@ -29,7 +29,7 @@ def pruned(net):
         + torch.arange(g.parts).repeat_interleave(g.size // g.parts // 2) * (g.size // g.parts)
         for g in groups
     }
-    cut_channels(model, groups, half)
+    prune_channels(model, groups, half)
     return model.eval()
 
 
@@ -42,8 +42,8 @@ def test_a_dense_model_shrinks_to_plain_data(net):
     parameters = dict(dense.named_parameters())
     assert shrink(dense, structure['shapes'])
     dense.load_state_dict(model.state_dict(), strict=True)
-    picture = torch.rand(2, 3, *SIZE)
-    first, second = dense(picture), model(picture)
+    image = torch.rand(2, 3, *SIZE)
+    first, second = dense(image), model(image)
     for a, b in zip(
         first if isinstance(first, list) else [first],
         second if isinstance(second, list) else [second],
@@ -59,7 +59,7 @@ def shapes_of(model):
 
 
 def test_it_is_noted_which_dimensions_lost_channels():
-    assert cut_dims(SharedHeadNet()) == {}
+    assert pruned_dims(SharedHeadNet()) == {}
     expected = {
         'first.weight': [0], 'first.bias': [0], 'scale.weight': [0], 'down.weight': [0, 1],
         'down.bias': [0], 'tower.weight': [0, 1], 'tower.bias': [0], 'out.weight': [1],
@@ -68,7 +68,7 @@ def test_it_is_noted_which_dimensions_lost_channels():
     dense = SharedHeadNet()
     shrink(dense, shapes_of(cut))
     for model in (cut, dense, copy.deepcopy(cut)):
-        assert cut_dims(model) == expected
+        assert pruned_dims(model) == expected
         assert describe(model, kept={}, dense_channels={})['cut'] == expected
 
 
@@ -82,7 +82,7 @@ def test_outputs_of_another_number_stay(outputs):
     assert model.out.bias.shape == (outputs,)
     assert (model.out.in_channels, model.out.out_channels) == (5, outputs)
     with pytest.raises(ValueError, match=r'out\.weight has shape \(5, 5, 1, 1\)'):
-        refuse_misfit(model, structure['shapes'])
+        check_shapes(model, structure['shapes'])
 
 
 @pytest.mark.parametrize('cut', [None, {}])
@@ -133,7 +133,7 @@ def test_depthwise_stays_depthwise():
 def test_a_batch_norm_without_scale_follows_its_statistics():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 2, 1))
     groups = find_channel_groups(model, input_size=SIZE).groups
-    cut_channels(model, groups, {groups[0].name: torch.tensor([0, 3])})
+    prune_channels(model, groups, {groups[0].name: torch.tensor([0, 3])})
     assert model[1].num_features == 2
 
 

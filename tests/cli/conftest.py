@@ -13,7 +13,7 @@ PARTS = ('train', 'val', 'test')
 
 @pytest.fixture(scope='session')
 def shapes(tmp_path_factory) -> Path:
-    """Eight pictures of 96 pixels to train on, four each to validate and test."""
+    """Eight images of 96 pixels to train on, four each to validate and test."""
     root = tmp_path_factory.mktemp('shapes')
     make_shapes_voc(root, num_train=8, num_val=4, num_test=4, image_size=96, seed=0)
     return root

@@ -32,7 +32,7 @@ def test_rows_relate_to_the_first_checkpoint(config, checkpoint, tmp_path, capsy
     assert [(row['batch_size'], row['variant']) for row in rows] == [(1, 'eager'), (2, 'eager')]
     for row in rows:
         assert row['speedup'] == 1.0
-        assert row['pictures_per_second'] == pytest.approx(1000 * row['batch_size'] / row['ms'])
+        assert row['images_per_second'] == pytest.approx(1000 * row['batch_size'] / row['ms'])
         assert row['params'] > 0 and row['macs'] > 0
     assert found['threads'] == str(torch.get_num_threads())
     assert 'speed-up' in capsys.readouterr().out

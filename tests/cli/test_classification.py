@@ -66,7 +66,7 @@ custom_hooks = [
     dict(type='RandomStateHook'),
     dict(
         type='PruningHook', importance=dict(type='TaylorImportance'),
-        budget=dict(type='ParamsBudget', keep=0.5), by_epoch=False, adaptive_begin=0,
+        budget=dict(type='ParamsBudget', keep_ratio=0.5), by_epoch=False, adaptive_begin=0,
         prune_begin=2, prune_steps=2, prune_interval=1, round_to=2, input_size=(32, 32)),
 ]
 """)
@@ -113,7 +113,7 @@ def test_built_and_on_the_fly_are_the_same_and_the_report_serves(
     assert make_voc_c.main(build) == 0
     fly = evaluate(config, checkpoint, tmp_path / 'fly', '--report')
     built = evaluate(
-        config, checkpoint, tmp_path / 'built', '--benchmark', str(benchmark), '--pictures', '0'
+        config, checkpoint, tmp_path / 'built', '--benchmark', str(benchmark), '--images', '0'
     )
     assert len(fly.cells) == 7
     for key, cell in fly.cells.items():
@@ -126,7 +126,7 @@ def test_built_and_on_the_fly_are_the_same_and_the_report_serves(
     assert 'top1 in %' in capsys.readouterr().out
     report = json.loads((tmp_path / 'fly' / 'report.json').read_text())
     assert report['metric'] == 'top1'
-    assert len(list((tmp_path / 'fly' / 'pictures').glob('*.jpg'))) == 4
+    assert len(list((tmp_path / 'fly' / 'images').glob('*.jpg'))) == 4
 
 
 def test_a_benchmark_without_manifest(config, checkpoint, folders, tmp_path):
@@ -134,7 +134,7 @@ def test_a_benchmark_without_manifest(config, checkpoint, folders, tmp_path):
     benchmark = tmp_path / 'c'
     source = ['--layout', 'folder', '--source', str(folders / 'test'), '--out', str(benchmark)]
     assert make_voc_c.main([*source, '--format', 'png', '--workers', '0', *GRID]) == 0
-    options = ('--benchmark', str(benchmark), '--pictures', '0')
+    options = ('--benchmark', str(benchmark), '--images', '0')
     built = evaluate(config, checkpoint, tmp_path / 'built', *options)
     (benchmark / 'manifest.json').unlink()
     (benchmark / 'progress.jsonl').unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def test_a_metric_of_the_other_task_is_refused(config, checkpoint, capsys):
 
 
 def test_a_benchmark_of_crops_is_not_resized_again(config, checkpoint, folders, tmp_path):
-    """On the fly the crop is corrupted too; clean pictures are cropped by the pipeline."""
+    """On the fly the crop is corrupted too; clean images are cropped by the pipeline."""
     benchmark = tmp_path / 'c'
     source = ['--layout', 'folder', '--source', str(folders / 'test'), '--out', str(benchmark)]
     build = [*source, '--crop', '40', '--format', 'png', '--workers', '0', *GRID]
@@ -167,16 +167,16 @@ def test_a_benchmark_of_crops_is_not_resized_again(config, checkpoint, folders, 
         f'_base_ = {str(config)!r}\ntest_dataloader = dict(dataset=dict(pipeline={steps}))\n'
     )
     built = evaluate(
-        sized, checkpoint, tmp_path / 'built', '--benchmark', str(benchmark), '--pictures', '0'
+        sized, checkpoint, tmp_path / 'built', '--benchmark', str(benchmark), '--images', '0'
     )
-    fly = evaluate(sized, checkpoint, tmp_path / 'fly', '--pictures', '0')
+    fly = evaluate(sized, checkpoint, tmp_path / 'fly', '--images', '0')
     assert built.cells[None, 0].metrics == fly.cells[None, 0].metrics
-    # Resized by PIL there and by OpenCV here: nearly the same pictures.
+    # Resized by PIL there and by OpenCV here: nearly the same images.
     for key, cell in fly.cells.items():
         assert abs(cell.metrics['top1'] - built.cells[key].metrics['top1']) <= 2 / 12
 
 
-def test_a_crop_of_pictures_with_boxes_is_refused(shapes, tmp_path, capsys):
+def test_a_crop_of_images_with_boxes_is_refused(shapes, tmp_path, capsys):
     source = ['--source', str(shapes), '--year', '2007', '--out', str(tmp_path / 'c')]
     assert make_voc_c.main([*source, '--crop', '64', '--workers', '0']) == 2
     assert "does not go with the layout 'voc'" in capsys.readouterr().err
@@ -185,7 +185,7 @@ def test_a_crop_of_pictures_with_boxes_is_refused(shapes, tmp_path, capsys):
 
 @pytest.fixture
 def shifted(config, folders, tmp_path) -> Path:
-    """The test pictures in folders called by number, turned by one: a model that is right about
+    """The test images in folders called by number, turned by one: a model that is right about
     the first is wrong here."""
     for label, kind in enumerate(CLASSES):
         target = tmp_path / 'numbered' / str((label + 1) % 3)
@@ -205,12 +205,12 @@ def test_other_test_sets_and_their_share_of_the_clean_accuracy(
     config, checkpoint, shifted, tmp_path, capsys
 ):
     same = ('--shifted', f'same={config}', f'turned={shifted}')
-    options = ('--pictures', '0', '--report')
+    options = ('--images', '0', '--report')
     found = evaluate(config, checkpoint, tmp_path / 'out', *options, *same)
     clean = found.cells[None, 0]
     by_name = {one.name: one for one in found.shifted}
     assert by_name['same'].metrics == clean.metrics and by_name['same'].images == 12
-    # Three classes of four pictures: what is taken for its neighbour is right in the turned set.
+    # Three classes of four images: what is taken for its neighbour is right in the turned set.
     assert by_name['turned'].metrics['top1'] <= 1 - clean.metrics['top1']
     share = by_name['turned'].metrics['top1'] / clean.metrics['top1']
     out = capsys.readouterr().out
@@ -227,7 +227,7 @@ def test_other_test_sets_are_evaluated_again_for_another_model_of_the_same_weigh
     config, checkpoint, shifted, tmp_path, capsys
 ):
     own, option = (str(config), str(checkpoint)), ('--shifted', f'turned={shifted}')
-    out = ('--out', str(tmp_path / 'out'), '--metric', 'top1', '--pictures', '0', *GRID)
+    out = ('--out', str(tmp_path / 'out'), '--metric', 'top1', '--images', '0', *GRID)
     assert test_robustness.main([*own, *out, *option]) == 0
     first = capsys.readouterr().out
     # mmpretrain's configs have it beside the model, not in it.

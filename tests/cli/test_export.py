@@ -53,7 +53,7 @@ def test_the_file_and_what_its_user_must_know(config, checkpoint, tmp_path, caps
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (['--nms', '--dynamic-batch'], ['--nms is for one picture']),
+        (['--nms', '--dynamic-batch'], ['--nms is for one image']),
         (['--opset', '11'], ['--opset must be at least 17']),
         ([], ['give --input-size H W']),
         (['--input-size', '96', '96', '--image', 'none.jpg'], ["'none.jpg' cannot be read"]),
@@ -94,7 +94,7 @@ def test_detections_of_equal_scores_and_none(config, untrained, tmp_path, capsys
     assert words in capsys.readouterr().out
 
 
-# With -1 the values of all pictures land in the channels; with 3 they do not fit.
+# With -1 the values of all images land in the channels; with 3 they do not fit.
 @pytest.mark.parametrize('channels', [-1, 3])
 def test_a_batch_frozen_in_the_graph_is_found(
     config, checkpoint, tmp_path, capsys, monkeypatch, channels

@@ -1,4 +1,4 @@
-"""Runs of ``adasap-train`` ended by SIGKILL and resumed, on pictures.
+"""Runs of ``adasap-train`` ended by SIGKILL and resumed, on images.
 
 Twenty moments, drawn at random, are in ``benchmarks/kill.py``.
 """

@@ -33,11 +33,11 @@ def fails(capsys, command):
 def test_the_default_is_voc2007_test_where_the_configs_look(voc, tmp_path, capsys):
     assert main(SMALL) == 0
     text = capsys.readouterr()
-    assert '5 pictures x 2 corruptions x 2 severities = 20 files' in text.out
+    assert '5 images x 2 corruptions x 2 severities = 20 files' in text.out
     assert 'disk: about' in text.out
-    assert f'{tmp_path}/data/VOC2007-C: 4 cells of 5 pictures' in text.out
+    assert f'{tmp_path}/data/VOC2007-C: 4 cells of 5 images' in text.out
     assert f'test_robustness.py CONFIG CHECKPOINT --benchmark {tmp_path}/data/VOC2007-C' in text.out
-    assert '5 of 5 pictures' in text.err and 'left' in text.err
+    assert '5 of 5 images' in text.err and 'left' in text.err
     assert (tmp_path / 'data/VOC2007-C/contrast/5/VOC2007/JPEGImages/000005.jpg').is_file()
 
 
@@ -91,9 +91,9 @@ def test_skips_are_listed_and_the_status_is_not_zero(voc, capsys):
     assert '000002.jpg: the JPEG is cut off; mend it, or leave it out with --on-error skip' in text
     assert main([*SMALL, '--on-error', 'skip']) == 1
     text = capsys.readouterr()
-    assert '1 pictures left out' in text.err
+    assert '1 images left out' in text.err
     assert '000002: JPEGImages/000002.jpg: the JPEG is cut off' in text.err
-    assert '4 cells of 4 pictures' in text.out
+    assert '4 cells of 4 images' in text.out
 
 
 def test_verify_and_mend(voc, tmp_path, capsys):

@@ -64,7 +64,7 @@ def test_names_are_the_files_unless_they_are_alike():
 
 @pytest.mark.slow
 def test_compares_a_dense_and_a_pruned_checkpoint(config, untrained, tmp_path, capsys):
-    cut = ['--keep', '0.5', '--round-to', '8', '--input-size', '96', '96']
+    cut = ['--keep-ratio', '0.5', '--round-to', '8', '--input-size', '96', '96']
     assert prune.main([str(config), str(untrained), *cut, '--out', str(tmp_path)]) == 0
     pruned = tmp_path / 'dense_pruned.pth'
     out = tmp_path / 'seen'

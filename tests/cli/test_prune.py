@@ -30,15 +30,15 @@ def trained(config, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        ([], ['--keep or --at-most', '--sensitivity']),
-        (['--keep', '1.5'], ['budget.keep', '1.5']),
-        (['--at-most', '3 ells'], ['budget.at_most', '3 ells']),
-        (['--keep', '0.5', '--importance', 'Magic'], ['Magic', 'TaylorImportance']),
-        (['--keep', '0.5', '--round-to', '0'], ['--round-to']),
-        (['--keep', '0.5', '--metric', 'pascal_voc/AP50'], ['--metric', '--sensitivity']),
-        (['--keep', '0.5', '--min-keep', '1'], ['--min-keep', '1.0']),
-        (['--keep', '0.5', '--device', 'gpu'], ["device 'gpu'", 'cpu, cuda']),
-        (['--keep', '0.5'], ["checkpoint 'none.pth' does not exist"]),
+        ([], ['--keep-ratio or --max-cost', '--sensitivity']),
+        (['--keep-ratio', '1.5'], ['budget.keep_ratio', '1.5']),
+        (['--max-cost', '3 ells'], ['budget.max_cost', '3 ells']),
+        (['--keep-ratio', '0.5', '--importance', 'Magic'], ['Magic', 'TaylorImportance']),
+        (['--keep-ratio', '0.5', '--round-to', '0'], ['--round-to']),
+        (['--keep-ratio', '0.5', '--metric', 'pascal_voc/AP50'], ['--metric', '--sensitivity']),
+        (['--keep-ratio', '0.5', '--min-keep-ratio', '1'], ['--min-keep-ratio', '1.0']),
+        (['--keep-ratio', '0.5', '--device', 'gpu'], ["device 'gpu'", 'cpu, cuda']),
+        (['--keep-ratio', '0.5'], ["checkpoint 'none.pth' does not exist"]),
     ],
 )
 def test_usage_errors_are_one_line(config, capsys, options, words):
@@ -53,7 +53,7 @@ def test_usage_errors_are_one_line(config, capsys, options, words):
 def test_prunes_tests_and_fine_tunes(trained, tmp_path, capsys):
     config, checkpoint = trained
     out = tmp_path / 'pruned'
-    options = ['--keep', '0.6', '--by', 'macs', '--importance', 'TaylorImportance', *SIZE]
+    options = ['--keep-ratio', '0.6', '--budget', 'macs', '--importance', 'TaylorImportance', *SIZE]
     assert prune.main([str(config), str(checkpoint), *options, '--batches', '2', '--round-to', '2',
                        '--out', str(out)]) == 0  # fmt: skip
     written = capsys.readouterr().out.split()
@@ -105,18 +105,18 @@ def test_the_model_is_where_the_device_is_and_the_checkpoint_on_the_cpu(
     monkeypatch.setattr(prune, 'prune_once', prune_once)
     monkeypatch.setattr(prune, 'usable_device', torch.device)
     monkeypatch.setattr(prune, 'save_pruned', save_pruned)
-    options = ['--keep', '0.6', *SIZE, '--device', 'cuda', '--out', str(tmp_path / 'pruned')]
+    options = ['--keep-ratio', '0.6', *SIZE, '--device', 'cuda', '--out', str(tmp_path / 'pruned')]
     assert prune.main([str(config), str(checkpoint), *options]) == 0
     assert steps[:4] == ['cuda', 'cut', 'cpu', 'saved']
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
-@pytest.mark.parametrize('more', [['--by', 'latency'], ['--importance', 'TaylorImportance']])
+@pytest.mark.parametrize('more', [['--budget', 'latency'], ['--importance', 'TaylorImportance']])
 def test_prunes_on_a_gpu(trained, tmp_path, more):
     config, checkpoint = trained
     out, table = tmp_path / 'pruned', tmp_path / 'table.json'
-    options = ['--keep', '0.7', *SIZE, *more, '--batches', '1', '--table', str(table)]
+    options = ['--keep-ratio', '0.7', *SIZE, *more, '--batches', '1', '--table', str(table)]
     assert prune.main([str(config), str(checkpoint), *options, '--device', 'cuda', '--out',
                        str(out)]) == 0  # fmt: skip
     state = torch.load(out / 'iter_2_pruned.pth', weights_only=True)['state_dict']
@@ -131,7 +131,10 @@ def test_an_unreachable_budget_names_layers_and_writes_nothing(trained, tmp_path
     config, checkpoint = trained
     out = tmp_path / 'pruned'
     assert (
-        prune.main([str(config), str(checkpoint), '--keep', '0.001', '--out', str(out), *SIZE]) == 2
+        prune.main(
+            [str(config), str(checkpoint), '--keep-ratio', '0.001', '--out', str(out), *SIZE]
+        )
+        == 2
     )
     assert 'cannot be reached' in capsys.readouterr().err
     assert not out.exists()
@@ -140,7 +143,7 @@ def test_an_unreachable_budget_names_layers_and_writes_nothing(trained, tmp_path
 @pytest.mark.slow
 def test_a_config_without_a_size_needs_the_option(trained, capsys):
     config, checkpoint = trained
-    assert prune.main([str(config), str(checkpoint), '--keep', '0.5']) == 2
+    assert prune.main([str(config), str(checkpoint), '--keep-ratio', '0.5']) == 2
     assert 'give --input-size H W' in capsys.readouterr().err
 
 

@@ -76,7 +76,7 @@ def test_tta_wraps_the_loaded_model_and_flips():
 
 
 def predictions(path: Path) -> list[torch.Tensor]:
-    """Boxes with scores and labels of each picture."""
+    """Boxes with scores and labels of each image."""
     results = [result['pred_instances'] for result in pickle.loads(path.read_bytes())]
     return [
         torch.cat([r['bboxes'], r['scores'][:, None], r['labels'][:, None]], 1) for r in results
@@ -97,7 +97,8 @@ def test_a_pruned_checkpoint_needs_no_pruning_in_the_config(config, tmp_path):
     pruning = tmp_path / 'pruning.py'
     pruning.write_text(
         "_base_ = 'mine.py'\n"
-        "custom_hooks = [dict(type='PruningHook', budget=dict(type='ParamsBudget', keep=0.5),\n"
+        "custom_hooks = [dict(type='PruningHook',\n"
+        "    budget=dict(type='ParamsBudget', keep_ratio=0.5),\n"
         '    by_epoch=False, adaptive_begin=0, prune_begin=1, prune_steps=1, prune_interval=1,\n'
         '    input_size=(96, 96))]\n'
     )

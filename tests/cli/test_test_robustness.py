@@ -1,4 +1,4 @@
-"""adasap-test-robustness: from pictures to P, mPC and rPC, resumed, compared, refused."""
+"""adasap-test-robustness: from images to P, mPC and rPC, resumed, compared, refused."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import make_voc_c, test_robustness
-from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning import find_channel_groups, prune_channels
 from adasap_det.robustness.evaluation import sweep
 from adasap_det.robustness.results import load_cells, load_results
 from adasap_det.utils.device import cpu_name
@@ -52,7 +52,7 @@ def benchmark(shapes, tmp_path_factory):
 
 def run(config, checkpoint, out, *options):
     return test_robustness.main(
-        [str(config), checkpoint, '--out', str(out), '--pictures', '0', *options]
+        [str(config), checkpoint, '--out', str(out), '--images', '0', *options]
     )
 
 
@@ -62,7 +62,7 @@ GRID = ('--corruptions', 'fog', 'contrast', '--severities', '1', '3')
 def test_a_built_benchmark_gives_what_on_the_fly_gives(
     config, checkpoint, benchmark, tmp_path, capsys
 ):
-    """PNG keeps every byte, so both see the same pictures."""
+    """PNG keeps every byte, so both see the same images."""
     assert run(config, checkpoint, tmp_path / 'fly', *GRID) == 0
     assert run(config, checkpoint, tmp_path / 'built', *GRID, '--benchmark', str(benchmark)) == 0
     fly, built = load_results(tmp_path / 'fly'), load_results(tmp_path / 'built')
@@ -141,12 +141,12 @@ def test_a_report_has_no_cells_of_the_checkpoint_that_was_there_before(
     assert set(load_results(out).cells) == {(None, 0), ('fog', 1), ('contrast', 1)}
 
 
-def test_pictures_of_runs_that_share_a_folder_are_put_together(config, checkpoint, tmp_path):
+def test_images_of_runs_that_share_a_folder_are_put_together(config, checkpoint, tmp_path):
     """As the tasks of an array job, each with its corruptions."""
     for corruption in ('fog', 'contrast', 'fog'):
-        options = ('--corruptions', corruption, '--severities', '1', '--pictures', '1')
+        options = ('--corruptions', corruption, '--severities', '1', '--images', '1')
         assert run(config, checkpoint, tmp_path, *options) == 0
-    found = load_results(tmp_path).pictures
+    found = load_results(tmp_path).images
     assert sorted(one.file for one in found) == ['clean.jpg', 'contrast-1.jpg', 'fog-1.jpg']
 
 
@@ -186,7 +186,7 @@ def test_a_pruned_checkpoint_and_a_report(config, checkpoint, tmp_path, capsys):
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(str(config)).model)
     groups = find_channel_groups(model, input_size=(128, 128)).groups
-    cut_channels(model, groups, {groups[1].name: torch.arange(groups[1].size - 8)})
+    prune_channels(model, groups, {groups[1].name: torch.arange(groups[1].size - 8)})
     from adasap_det.checkpoint.structure import mark_pruned
 
     state = model.state_dict()
@@ -207,8 +207,8 @@ def test_a_pruned_checkpoint_and_a_report(config, checkpoint, tmp_path, capsys):
     assert found.model.params < 991_140
     cut = [c for c in found.model.channels if c.channels < c.dense_channels]
     assert cut and all(c.dense_channels - c.channels == 8 for c in cut)
-    assert {(p.corruption, p.severity) for p in found.pictures} == {(None, 0), ('fog', 1)}
-    assert all((tmp_path / 'pruned/pictures' / p.file).stat().st_size for p in found.pictures)
+    assert {(p.corruption, p.severity) for p in found.images} == {(None, 0), ('fog', 1)}
+    assert all((tmp_path / 'pruned/images' / p.file).stat().st_size for p in found.images)
     page = (tmp_path / 'pruned' / 'report.html').read_text()
     assert 'dense' in page and 'pruned' in page
 
@@ -260,7 +260,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(config, checkpoint, tmp_path, one_thread):
-    options = ['--corruptions', 'fog', '--severities', '1', '--pictures', '0']
+    options = ['--corruptions', 'fog', '--severities', '1', '--images', '0']
     assert (
         test_robustness.main([str(config), checkpoint, '--out', str(tmp_path / 'one'), *options])
         == 0

@@ -45,7 +45,7 @@ def test_three_ranks_stay_in_step_and_go_on_after_one_died(tmp_path):
     prepare(
         tmp_path,
         *CHANGES,
-        # 6, 5 and 5 pictures a rank in batches of four: the last batch has two, one and one.
+        # 6, 5 and 5 images a rank in batches of four: the last batch has two, one and one.
         "train_dataloader['sampler'].update(round_up=False)",
         # Else DDP sums three ranks in another order in the first iteration of the resumed run.
         'find_unused_parameters = True',
@@ -73,7 +73,7 @@ def test_two_ranks_that_ascend_together(tmp_path):
     prepare(
         tmp_path,
         *CHANGES,
-        'train_dataloader.update(batch_size=3)',  # 3, 3 and 2 pictures of each rank's eight
+        'train_dataloader.update(batch_size=3)',  # 3, 3 and 2 images of each rank's eight
         'optim_wrapper.update(sync_perturbation=True)',
     )
     done = train_ranks(2, tmp_path, tmp_path / 'alone')

@@ -112,10 +112,10 @@ def test_epochs_that_never_end_are_refused(sampler):
     loop = dict(type='EpochBasedTrainLoop', max_epochs=2)
     cfg = Config(dict(train_cfg=loop, train_dataloader=dict(sampler=dict(type=sampler))))
     with pytest.raises(UsageError, match=r'never end.*DefaultSampler.*IterBasedTrainLoop'):
-        train.refuse_endless_epochs(cfg)
+        train.check_finite_epochs(cfg)
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
     with pytest.raises(UsageError, match='never end'):
-        train.refuse_endless_epochs(cfg)
+        train.check_finite_epochs(cfg)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_epochs_that_never_end_are_refused(sampler):
     [('EpochBasedTrainLoop', 'DefaultSampler'), ('IterBasedTrainLoop', 'InfiniteSampler')],
 )
 def test_loops_that_end_are_let_through(loop, sampler):
-    train.refuse_endless_epochs(
+    train.check_finite_epochs(
         Config(dict(train_cfg=dict(type=loop), train_dataloader=dict(sampler=dict(type=sampler))))
     )
 

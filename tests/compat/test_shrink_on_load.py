@@ -6,8 +6,8 @@ import torch
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
-from adasap_det.checkpoint.structure import META_KEY, cut_dims, mark_pruned
-from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.checkpoint.structure import META_KEY, mark_pruned, pruned_dims
+from adasap_det.pruning import find_channel_groups, prune_channels
 from tests.helpers.training_runs import TinyNet
 
 
@@ -15,14 +15,14 @@ from tests.helpers.training_runs import TinyNet
 def pruned():
     model = TinyNet().eval()
     groups = find_channel_groups(model, input_size=(6, 6)).groups
-    cut_channels(model, groups, {g.name: torch.arange(3, g.size - 2) for g in groups})
+    prune_channels(model, groups, {g.name: torch.arange(3, g.size - 2) for g in groups})
     return model
 
 
 def saved(model, mark='with what was cut'):
     state = model.state_dict()
     if mark == 'with what was cut':
-        mark_pruned(state, cut=cut_dims(model))
+        mark_pruned(state, cut=pruned_dims(model))
     elif mark == 'alone':
         mark_pruned(state)
     elif mark == 'of an older version':
@@ -35,7 +35,7 @@ def saved(model, mark='with what was cut'):
 
 @pytest.mark.parametrize('mark', ['with what was cut', 'alone', 'of an older version'])
 def test_dense_model_takes_the_structure(pruned, mark):
-    picture = torch.rand(2, 3, 6, 6)
+    image = torch.rand(2, 3, 6, 6)
     for load in (
         lambda model, checkpoint: model.load_state_dict(checkpoint['state_dict']),
         lambda model, checkpoint: _load_checkpoint_to_model(model, checkpoint, strict=True),
@@ -44,7 +44,7 @@ def test_dense_model_takes_the_structure(pruned, mark):
         parameters = dict(dense.named_parameters())
         load(dense, saved(pruned, mark))
         assert dense.inner.out_channels == dense.inner_bn.num_features == 11
-        assert torch.equal(dense(picture), pruned(picture))
+        assert torch.equal(dense(image), pruned(image))
         for name, parameter in dense.named_parameters():
             assert parameter is parameters[name]
 

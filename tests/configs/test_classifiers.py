@@ -17,8 +17,8 @@ from adasap_det.hooks import PruningHook
 from adasap_det.pruning import (
     ParamsBudget,
     count_params,
-    cut_channels,
     find_channel_groups,
+    prune_channels,
     select_channels,
 )
 
@@ -91,7 +91,7 @@ def test_at_another_size_differs_in_the_budget(name):
     assert differing(usual, other) == {'custom_hooks'}
     (before,), (after,) = usual['custom_hooks'], other['custom_hooks']
     assert differing(before, after) == {'budget'}
-    assert after['budget'] == {'type': 'ParamsBudget', 'keep': int(size[1]) / 100}
+    assert after['budget'] == {'type': 'ParamsBudget', 'keep_ratio': int(size[1]) / 100}
 
 
 @pytest.mark.parametrize('name', sorted(BY_LATENCY))
@@ -101,7 +101,7 @@ def test_by_latency_differs_in_budget_and_importance(name):
     (before,), (after,) = by_params['custom_hooks'], by_latency['custom_hooks']
     assert differing(before, after) - {'importance'} == {'budget'}
     assert after['importance'] == {'type': 'TaylorImportance'}
-    assert after['budget'] == {'type': 'LatencyBudget', 'keep': 0.5, 'batch_size': 256}
+    assert after['budget'] == {'type': 'LatencyBudget', 'keep_ratio': 0.5, 'batch_size': 256}
     PruningHook(**{key: value for key, value in after.items() if key != 'type'})
 
 
@@ -149,18 +149,20 @@ def test_pruned_and_reloaded(family):
     groups = find_channel_groups(
         model, input_size=hook.input_size, exclude=list(hook.exclude)
     ).groups
-    cost = ParamsBudget(keep=hook.budget.keep).cost_model(model, groups, input_size=hook.input_size)
+    cost = ParamsBudget(keep_ratio=hook.budget.keep_ratio).cost_model(
+        model, groups, input_size=hook.input_size
+    )
     generator = torch.Generator().manual_seed(0)
     kept = select_channels(
         groups,
         [torch.rand(group.size, generator=generator) for group in groups],
         cost,
-        limit=hook.budget.keep * cost.cost(),
+        limit=hook.budget.keep_ratio * cost.cost(),
         round_to=hook.round_to,
     )
-    cut_channels(model, groups, kept)
+    prune_channels(model, groups, kept)
     share = count_params(model) / PARAMETERS[family]
-    assert hook.budget.keep - 0.02 <= share <= hook.budget.keep
+    assert hook.budget.keep_ratio - 0.02 <= share <= hook.budget.keep_ratio
     state = model.state_dict()
     mark_pruned(state)
     again = build(cfg)

@@ -119,7 +119,7 @@ def test_by_latency_differs_in_budget_and_importance(twin):
     assert by_latency['custom_hooks'][:-1] == hooks
     after = by_latency['custom_hooks'][-1]
     assert differing(before, after) == {'budget', 'importance'}
-    assert after['budget'] == {'type': 'LatencyBudget', 'keep': 0.5}
+    assert after['budget'] == {'type': 'LatencyBudget', 'keep_ratio': 0.5}
 
 
 @pytest.mark.parametrize('twin', ['pruned', 'adasap'])
@@ -130,7 +130,7 @@ def test_at_another_size_differs_in_the_budget(twin):
     assert smaller['custom_hooks'][:-1] == hooks
     after = smaller['custom_hooks'][-1]
     assert differing(before, after) == {'budget'}
-    assert after['budget'] == {'type': 'ParamsBudget', 'keep': 0.2}
+    assert after['budget'] == {'type': 'ParamsBudget', 'keep_ratio': 0.2}
 
 
 @pytest.mark.parametrize('family', [f for f in FAMILIES if f != 'ssdlite_mobilenetv2_voc2012'])
@@ -139,7 +139,7 @@ def test_the_papers_numbers(family):
     assert (wrapper.rho_min, wrapper.rho_max, wrapper.rho) == (0.01, 2.0, 2.0)
     hook = load(f'{family}_adasap.py').custom_hooks[-1]
     assert hook.prune_steps == 30
-    assert hook.budget == dict(type='ParamsBudget', keep=0.4)
+    assert hook.budget == dict(type='ParamsBudget', keep_ratio=0.4)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -297,7 +297,7 @@ def test_ssdlite_maps_and_priors():
     generator = model.bbox_head.prior_generator
     priors = generator.grid_priors([m.shape[2:] for m in maps], device='cpu')
     assert [len(p) for p in priors] == [6 * side * side for side in (14, 7, 4, 2, 1)]
-    for level in priors:  # centres spread evenly over the picture
+    for level in priors:  # centres spread evenly over the image
         centres = (level[:, :2] + level[:, 2:]) / 2
         assert torch.allclose(centres.mean(0), torch.tensor([112.0, 112.0]))
 

@@ -25,7 +25,7 @@ VOC_NAMES = ('dog', 'cat', 'person', 'horse', 'sheep', 'cow')
 
 @pytest.fixture(scope='module')
 def devkit(tmp_path_factory) -> Path:
-    """Two pictures of shapes a year, under names of Pascal VOC's, in its layout."""
+    """Two images of shapes a year, under names of Pascal VOC's, in its layout."""
     root = tmp_path_factory.mktemp('VOCdevkit')
     folder = make_shapes_voc(root, num_train=2, num_val=2, num_test=2)
     for path in (folder / 'Annotations').glob('*.xml'):
@@ -41,7 +41,7 @@ def devkit(tmp_path_factory) -> Path:
 
 
 def short_run(name: str, devkit: Path, work_dir: Path, *, batch: int = 2) -> Runner:
-    """A run of an epoch of four pictures, from random weights."""
+    """A run of an epoch of four images, from random weights."""
     cfg = Config.fromfile(CONFIGS / name)
     cfg.work_dir = str(work_dir)
     cfg.load_from = None
@@ -53,7 +53,11 @@ def short_run(name: str, devkit: Path, work_dir: Path, *, batch: int = 2) -> Run
     for hook in cfg.custom_hooks:
         if hook.type == 'PruningHook':
             hook.update(
-                by_epoch=False, prune_begin=1, prune_steps=1, prune_interval=1, evaluate_cut=False
+                by_epoch=False,
+                prune_begin=1,
+                prune_steps=1,
+                prune_interval=1,
+                evaluate_pruning=False,
             )
     return Runner.from_cfg(cfg)
 
@@ -69,11 +73,11 @@ def relocate(dataset: Any, root: str) -> None:
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_adasap_trains_and_prunes(family, devkit, tmp_path):
-    # VOC 2012 alone has two pictures for training, which make a single iteration.
+    # VOC 2012 alone has two images for training, which make a single iteration.
     if family.endswith('2012'):
         names = (devkit / 'VOC2007/ImageSets/Main/train.txt').read_text()
         (devkit / 'VOC2012/ImageSets/Main/train.txt').write_text(names * 2)
-    # Frozen batch norm lets the large ones train on single pictures, in half of the memory.
+    # Frozen batch norm lets the large ones train on single images, in half of the memory.
     batch = 1 if '_fpn_' in family else 2
     runner = short_run(f'{family}_adasap.py', devkit, tmp_path, batch=batch)
     dense = count_params(runner.model)

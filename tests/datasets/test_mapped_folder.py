@@ -14,7 +14,7 @@ def root(tmp_path):
         (tmp_path / folder).mkdir()
         for name in ('b.png', 'a.png'):
             cv2.imwrite(str(tmp_path / folder / name), np.zeros((4, 4, 3), np.uint8))
-    (tmp_path / '2' / 'notes.txt').write_text('no picture')
+    (tmp_path / '2' / 'notes.txt').write_text('no image')
     return tmp_path
 
 
@@ -68,5 +68,5 @@ def test_bad_folders(root, tmp_path_factory):
         build(root)
     empty = tmp_path_factory.mktemp('empty')
     (empty / '3').mkdir()
-    with pytest.raises(ValueError, match='holds no picture'):
+    with pytest.raises(ValueError, match='holds no image'):
         build(empty)

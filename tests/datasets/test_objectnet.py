@@ -31,8 +31,8 @@ def root(tmp_path):
     (mappings / 'imagenet_to_label_2012_v2').write_text('park bench\nanalog clock\ndigital clock\n')
     for folder in files['folder_to_objectnet_label.json']:
         (tmp_path / 'images' / folder).mkdir(parents=True)
-        picture = np.zeros((4, 4, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / 'images' / folder / 'a.png'), picture)
+        image = np.zeros((4, 4, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / 'images' / folder / 'a.png'), image)
     return tmp_path
 
 

@@ -22,7 +22,7 @@ def pack(folder: Path, tar: Path, *, url: str = 'http://127.0.0.1:9/') -> Archiv
 
 @pytest.fixture
 def table(tmp_path) -> dict[str, Year]:
-    """The archives of two years with two or three pictures each, in ``tmp_path/tars``."""
+    """The archives of two years with two or three images each, in ``tmp_path/tars``."""
     make_voc(tmp_path / 'p/VOCdevkit/VOC2007', ['000001', '000002'])
     make_voc(tmp_path / 'q/VOCdevkit/VOC2007', ['000003'], split='test')
     make_voc(tmp_path / 'r/VOCdevkit/VOC2012', ['2012_1', '2012_2', '2012_3'])

@@ -66,8 +66,8 @@ def test_box_shrinks_to_what_another_layer_leaves_in_sight():
     assert shape_scene.SceneObject('square', masks[1], truncated=False).box == (22, 5, 52, 35)
 
 
-def test_in_sight_counts_what_lies_outside_the_picture():
-    # Of a square of 20 by 20 pixels centred at the border, half is in the picture.
+def test_in_sight_counts_what_lies_outside_the_image():
+    # Of a square of 20 by 20 pixels centred at the border, half is in the image.
     half_out = place([SQUARE], centre=(0.0, 30.0), radius=10.0)
     assert not shape_scene._in_sight([coverage(half_out, 60)], [area(half_out)])
     inside = place([SQUARE], centre=(10.0, 30.0), radius=10.0)

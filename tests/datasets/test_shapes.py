@@ -51,8 +51,8 @@ def test_layout_and_disjoint_splits(root):
     assert lists['trainval'] == lists['train'] + lists['val']
     ids = lists['trainval'] + lists['test']
     assert len(set(ids)) == 13
-    pictures = [(root / 'VOC2007/JPEGImages' / f'{i}.jpg').read_bytes() for i in ids]
-    assert len(set(pictures)) == 13
+    images = [(root / 'VOC2007/JPEGImages' / f'{i}.jpg').read_bytes() for i in ids]
+    assert len(set(images)) == 13
 
 
 def test_files_say_what_was_drawn(root):
@@ -76,10 +76,10 @@ def test_same_seed_same_bytes_other_seed_other_bytes(root, tmp_path):
     make_shapes_voc(tmp_path / 'same', **SMALL)
     assert digests(tmp_path / 'same') == digests(root)
     make_shapes_voc(tmp_path / 'other', **SMALL, seed=1)
-    pictures = digests(root / 'VOC2007' / 'JPEGImages')
+    images = digests(root / 'VOC2007' / 'JPEGImages')
     others = digests(tmp_path / 'other' / 'VOC2007' / 'JPEGImages')
-    assert pictures.keys() == others.keys()
-    assert all(pictures[name] != others[name] for name in pictures)
+    assert images.keys() == others.keys()
+    assert all(images[name] != others[name] for name in images)
 
 
 def test_larger_set_begins_with_the_smaller(root, tmp_path):

@@ -63,9 +63,9 @@ def test_smooth_noise_is_smoother_with_fewer_cells():
 @pytest.mark.parametrize('kind', KINDS)
 def test_fill_stays_between_its_two_colours(kind):
     colour = np.array([100.0, 120.0, 140.0], dtype=np.float32)
-    picture = fill(np.random.default_rng(2), 30, 20, kinds=(kind,), colour=colour, contrast=40)
-    assert picture.shape == (30, 20, 3)
-    assert np.abs(picture - colour).max() <= 40.001
+    image = fill(np.random.default_rng(2), 30, 20, kinds=(kind,), colour=colour, contrast=40)
+    assert image.shape == (30, 20, 3)
+    assert np.abs(image - colour).max() <= 40.001
 
 
 def test_plain_is_one_colour_and_checks_are_two():

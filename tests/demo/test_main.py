@@ -36,15 +36,15 @@ def test_numbers_are_those_of_the_checkpoints(demo):
 
 
 @pytest.mark.slow
-def test_pictures_show_the_models_side_by_side(demo):
+def test_images_show_the_models_side_by_side(demo):
     results = json.loads((demo / 'results.json').read_text())
-    assert len(results['pictures']) == FAST.pictures == 2
-    for path in results['pictures']:
-        picture = cv2.imread(path)
-        height, width, _ = picture.shape
+    assert len(results['images']) == FAST.images == 2
+    for path in results['images']:
+        image = cv2.imread(path)
+        height, width, _ = image.shape
         assert width == 3 * (height - 28)
         # Under the titles each part shows the scene, not blank paper.
-        for part in np.split(picture[28:], 3, axis=1):
+        for part in np.split(image[28:], 3, axis=1):
             assert part.std() > 5
 
 

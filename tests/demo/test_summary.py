@@ -24,11 +24,11 @@ def test_table_shows_each_and_the_share_left():
     ]
     assert lines == [
         ['AP50 on the test split', '80.0', '76.0'],
-        ['AP50 on clean pictures of it (P)', '78.0', '0.0'],
+        ['AP50 on clean images of it (P)', '78.0', '0.0'],
         ['AP50 on corrupted ones (mPC)', '39.0', '0.0'],
         ['corrupted / clean (rPC)', '50.0', '-'],
         ['parameters', '1,000,000', '500,000 (50%)'],
-        ['MACs of one picture', '40.0 M', '10.0 M (25%)'],
+        ['MACs of one image', '40.0 M', '10.0 M (25%)'],
         ['forward pass, 2 threads', '8.00 ms', '6.00 ms (75%)'],
     ]
 

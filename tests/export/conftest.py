@@ -25,5 +25,5 @@ def detector():
 
 
 @pytest.fixture
-def picture():
+def image():
     return 255 * torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(3))

@@ -6,29 +6,29 @@ from adasap_det.export import DecodedDetector, RawNetwork, make_graph
 from adasap_det.export.graphs import flat
 
 
-def normalised(model, picture):
+def normalised(model, image):
     """As the data preprocessor does it."""
-    data = model.data_preprocessor({'inputs': [picture[0]], 'data_samples': []}, False)
+    data = model.data_preprocessor({'inputs': [image[0]], 'data_samples': []}, False)
     return data['inputs']
 
 
-def test_the_normalisation_is_part_of_the_network(detector, picture):
+def test_the_normalisation_is_part_of_the_network(detector, image):
     with torch.no_grad():
-        expected = flat(detector(normalised(detector, picture), mode='tensor'))
-        actual = RawNetwork(detector)(picture)
+        expected = flat(detector(normalised(detector, image), mode='tensor'))
+        actual = RawNetwork(detector)(image)
     assert len(actual) == len(expected)
     assert all(torch.allclose(a, e, atol=1e-5) for a, e in zip(actual, expected, strict=True))
 
 
-def test_boxes_are_those_of_the_detectors_own_prediction(detector, picture):
+def test_boxes_are_those_of_the_detectors_own_prediction(detector, image):
     from mmdet.structures import DetDataSample
 
-    size = tuple(picture.shape[-2:])
+    size = tuple(image.shape[-2:])
     meta = dict(img_shape=size, ori_shape=size, scale_factor=(1, 1), batch_input_shape=size)
     with torch.no_grad():
-        boxes, scores, labels = DecodedDetector(detector)(picture)
+        boxes, scores, labels = DecodedDetector(detector)(image)
         own = detector.predict(
-            normalised(detector, picture), [DetDataSample(metainfo=meta)], rescale=False
+            normalised(detector, image), [DetDataSample(metainfo=meta)], rescale=False
         )[0].pred_instances
     assert len(scores) == len(own.scores) > 5
     assert torch.allclose(scores, own.scores, atol=1e-5)

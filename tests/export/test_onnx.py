@@ -23,7 +23,7 @@ def pruned(detector):
     model = copy.deepcopy(detector)
     analysis = find_channel_groups(model, input_size=SIZE)
     prune_once(
-        model, analysis, importance=MagnitudeImportance(), budget=ParamsBudget(keep=0.5),
+        model, analysis, importance=MagnitudeImportance(), budget=ParamsBudget(keep_ratio=0.5),
         input_size=SIZE, round_to=4,
     )  # fmt: skip
     assert count_params(model) <= 0.5 * count_params(detector)
@@ -31,13 +31,13 @@ def pruned(detector):
 
 
 @pytest.mark.parametrize('nms', [False, True])
-def test_the_file_does_what_the_pruned_detector_does(pruned, picture, tmp_path, nms):
+def test_the_file_does_what_the_pruned_detector_does(pruned, image, tmp_path, nms):
     graph = make_graph(pruned, nms=nms)
     names = ('boxes', 'scores', 'labels') if nms else None
     outputs = export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, names=names)
     with torch.no_grad():
-        expected = graph(picture)
-    actual = onnx_outputs(onnx_session(tmp_path / 'net.onnx'), picture)
+        expected = graph(image)
+    actual = onnx_outputs(onnx_session(tmp_path / 'net.onnx'), image)
     assert len(actual) == len(outputs)
     assert largest_difference(expected, actual) < 1e-3
     if nms:
@@ -50,21 +50,21 @@ def test_the_file_does_what_the_pruned_detector_does(pruned, picture, tmp_path, 
     assert not list(tmp_path.glob('*.tmp'))
 
 
-def test_another_picture_gives_other_detections(pruned, picture, tmp_path):
-    """Nothing of the traced picture stays in the graph."""
+def test_another_image_gives_other_detections(pruned, image, tmp_path):
+    """Nothing of the traced image stays in the graph."""
     graph = make_graph(pruned, nms=True)
     export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, names=('boxes', 'scores', 'labels'))
     session = onnx_session(tmp_path / 'net.onnx')
-    for images in (picture, picture.flip(-1) * 0.3):
+    for images in (image, image.flip(-1) * 0.3):
         with torch.no_grad():
             expected = graph(images)
         assert largest_difference(expected, onnx_outputs(session, images)) < 1e-3
 
 
-def test_a_batch_of_any_size(pruned, picture, tmp_path):
+def test_a_batch_of_any_size(pruned, image, tmp_path):
     graph = make_graph(pruned, nms=False)
     export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, dynamic_batch=True)
-    images = torch.cat([picture, picture.flip(-1), picture.flip(-2)])
+    images = torch.cat([image, image.flip(-1), image.flip(-2)])
     with torch.no_grad():
         expected = graph(images)
     actual = onnx_outputs(onnx_session(tmp_path / 'net.onnx'), images)

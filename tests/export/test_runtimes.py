@@ -20,12 +20,12 @@ CPU = torch.device('cpu')
         ('onnxruntime', 1e-3),
     ],
 )
-def test_each_runs_the_same_network(detector, picture, variant, tolerance):
+def test_each_runs_the_same_network(detector, image, variant, tolerance):
     if variant == 'onnxruntime':
         pytest.importorskip('onnxruntime')
         pytest.importorskip('onnx')
     graph = make_graph(detector, nms=False)
-    images = torch.cat([picture, picture.flip(-1)])
+    images = torch.cat([image, image.flip(-1)])
     with torch.inference_mode():
         expected = graph(images)
         actual = runnable(graph, variant, images, device=CPU)()
@@ -36,7 +36,7 @@ def test_each_runs_the_same_network(detector, picture, variant, tolerance):
     assert next(graph.parameters()).dtype == torch.float32
 
 
-def test_onnxruntime_runs_the_graph_of_this_many_pictures():
+def test_onnxruntime_runs_the_graph_of_this_many_images():
     """Swin's, with their number left open, is another network's for all but one."""
     pytest.importorskip('onnxruntime')
     pytest.importorskip('onnx')
@@ -50,9 +50,9 @@ def test_onnxruntime_is_on_the_cpu():
     assert device_of('eager', torch.device('cuda')) == torch.device('cuda')
 
 
-def test_an_unknown_way_is_named(detector, picture):
+def test_an_unknown_way_is_named(detector, image):
     with pytest.raises(ValueError, match=r"'abacus' is no way.*eager"):
-        runnable(detector, 'abacus', picture, device=CPU)
+        runnable(detector, 'abacus', image, device=CPU)
 
 
 def test_int8_where_there_are_linear_layers():
@@ -67,6 +67,6 @@ def test_int8_where_there_are_linear_layers():
     assert 0 < float((expected - actual).abs().max()) < 0.05 * float(expected.abs().max())
 
 
-def test_int8_says_where_it_cannot_be(detector, picture):
+def test_int8_says_where_it_cannot_be(detector, image):
     with pytest.raises(RuntimeError, match='int8 is for linear layers, and this network has none'):
-        runnable(make_graph(detector, nms=False), 'int8', picture, device=CPU)
+        runnable(make_graph(detector, nms=False), 'int8', image, device=CPU)

@@ -1,6 +1,6 @@
 """Short runs of ``tools/train.py`` on drawn shapes, that end in the same weights every time.
 
-Sixteen pictures in batches of four make epochs of four iterations; channels are cut in the third.
+Sixteen images in batches of four make epochs of four iterations; channels are cut in the third.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ optim_wrapper = dict(
     _delete_=True, type='AdaSAPOptimWrapper', rho_max=0.2, rho=0.2,
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
 pruning = dict(
-    type='PruningHook', budget=dict(type='ParamsBudget', keep=0.5), prune_begin=2, prune_steps=2,
-    prune_interval=2, round_to=8, input_size=(160, 160))
+    type='PruningHook', budget=dict(type='ParamsBudget', keep_ratio=0.5), prune_begin=2,
+    prune_steps=2, prune_interval=2, round_to=8, input_size=(160, 160))
 custom_hooks = [dict(type='RandomStateHook'), dict(type='KillHook'), pruning]
 """
 
 
 def prepare(folder: Path, *changes: str) -> None:
-    """Draw the pictures and write ``config.py``.
+    """Draw the images and write ``config.py``.
 
     Args:
         folder: Where to.

@@ -16,23 +16,23 @@ from scipy.special import ndtri
 
 from adasap_det.robustness.corruptions import corruption_seed
 from adasap_det.robustness.corruptions.api import FUNCTIONS
-from adasap_det.robustness.corruptions.clean_image import Picture
+from adasap_det.robustness.corruptions.clean_image import CleanImage
 from adasap_det.robustness.corruptions.glass import GLASS
 from adasap_det.robustness.corruptions.linear import zoomed_part
 from adasap_det.robustness.corruptions.noise import GAUSSIAN_SCALE
 from adasap_det.robustness.corruptions.seeds import generator
 from adasap_det.robustness.corruptions.weather import SNOW
 
-IMAGE_ID = 'a picture'
+IMAGE_ID = 'a image'
 
 
-def field_of(picture: Picture, corruption: str, severity: int) -> Any:
-    """The field that ``corrupt`` draws for this picture."""
+def field_of(clean: CleanImage, corruption: str, severity: int) -> Any:
+    """The field that ``corrupt`` draws for this image."""
     draw, _ = FUNCTIONS[corruption]
     if draw is None:
         return None
     seed = corruption_seed(image_id=IMAGE_ID, corruption=corruption, severity=severity)
-    return draw(generator(seed), picture, severity)
+    return draw(generator(seed), clean, severity)
 
 
 def same_field(
@@ -41,17 +41,17 @@ def same_field(
     """The reference's result with our random field, uint8 RGB."""
     from imagecorruptions import corruptions as theirs
 
-    picture = Picture(image)
-    field = field_of(picture, corruption, severity)
+    clean = CleanImage(image)
+    field = field_of(clean, corruption, severity)
     result = getattr(theirs, corruption)
     options: dict[str, Any] = {}
     if corruption in _PATCHES:
-        _PATCHES[corruption](theirs, monkeypatch, picture, severity, field)
+        _PATCHES[corruption](theirs, monkeypatch, clean, severity, field)
     found = result(Image.fromarray(image), severity, **options)
     return np.uint8(found)
 
 
-def _normal(theirs, monkeypatch, picture, severity, field):
+def _normal(theirs, monkeypatch, clean, severity, field):
     def normal(size, loc=0.0, scale=1.0):
         assert size == field.shape
         return loc + scale * field.astype(np.float64)
@@ -59,14 +59,14 @@ def _normal(theirs, monkeypatch, picture, severity, field):
     monkeypatch.setattr(theirs.np.random, 'normal', normal)
 
 
-def _words(theirs, monkeypatch, picture, severity, field):
+def _words(theirs, monkeypatch, clean, severity, field):
     # The uniform number that began with these bits; where more bits were needed, the same ones.
     from adasap_det.robustness.corruptions.noise import _UNDECIDED_GAUSSIAN, _gaussian_table
 
     uniform = (field.leading + 0.5) / (1 << 16)
     undecided = _gaussian_table(severity).take(field.leading) == _UNDECIDED_GAUSSIAN
     seed = corruption_seed(image_id=IMAGE_ID, corruption='gaussian_noise', severity=severity)
-    again = field_of(picture, 'gaussian_noise', severity)
+    again = field_of(clean, 'gaussian_noise', severity)
     assert seed and np.array_equal(again.leading, field.leading)
     uniform.reshape(-1)[undecided.reshape(-1)] = again.refine(np.flatnonzero(undecided))
     scale = GAUSSIAN_SCALE[severity - 1]
@@ -74,14 +74,14 @@ def _words(theirs, monkeypatch, picture, severity, field):
     assert scale
 
 
-def _angle(theirs, monkeypatch, picture, severity, field):
+def _angle(theirs, monkeypatch, clean, severity, field):
     monkeypatch.setattr(theirs.np.random, 'uniform', lambda low, high: field)
 
 
-def _snow(theirs, monkeypatch, picture, severity, field):
+def _snow(theirs, monkeypatch, clean, severity, field):
     normal, angle = field
-    top, rows = zoomed_part(picture.height, SNOW[severity - 1][2])
-    left, columns = zoomed_part(picture.width, SNOW[severity - 1][2])
+    top, rows = zoomed_part(clean.height, SNOW[severity - 1][2])
+    left, columns = zoomed_part(clean.width, SNOW[severity - 1][2])
 
     def draw(size, loc, scale):
         whole = np.zeros(size)
@@ -92,12 +92,12 @@ def _snow(theirs, monkeypatch, picture, severity, field):
     monkeypatch.setattr(theirs.np.random, 'uniform', lambda low, high: angle)
 
 
-def _frost(theirs, monkeypatch, picture, severity, field):
+def _frost(theirs, monkeypatch, clean, severity, field):
     numbers = iter(field)
     monkeypatch.setattr(theirs.np.random, 'randint', lambda *limits: next(numbers))
 
 
-def _fog(theirs, monkeypatch, picture, severity, field):
+def _fog(theirs, monkeypatch, clean, severity, field):
     used = 0
 
     def uniform(low, high, shape):
@@ -109,14 +109,14 @@ def _fog(theirs, monkeypatch, picture, severity, field):
     monkeypatch.setattr(theirs.np.random, 'uniform', uniform)
 
 
-def _elastic(theirs, monkeypatch, picture, severity, field):
+def _elastic(theirs, monkeypatch, clean, severity, field):
     parts = iter(field)
     monkeypatch.setattr(
         theirs.np.random, 'uniform', lambda low, high, size: next(parts).astype(np.float64) * high
     )
 
 
-def _glass(theirs, monkeypatch, picture, severity, field):
+def _glass(theirs, monkeypatch, clean, severity, field):
     """The reference's own loop, interpreted, with our offsets in its order."""
     numbers = iter(field.reshape(-1, 2))
     loop: Callable[..., np.ndarray] = theirs._shuffle_pixels_njit_glass_blur.py_func

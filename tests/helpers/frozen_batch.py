@@ -1,4 +1,4 @@
-"""A network whose number of pictures is a plain int when traced, as ``window_reverse`` of Swin."""
+"""A network whose number of images is a plain int when traced, as ``window_reverse`` of Swin."""
 
 from torch import nn
 
@@ -7,7 +7,7 @@ class FrozenBatch(nn.Module):
     """Flattens each channel, by way of the plain int.
 
     Args:
-        channels: 3, or -1 to have them worked out: of another number of pictures the values then
+        channels: 3, or -1 to have them worked out: of another number of images the values then
             land in the wrong place, where 3 do not fit.
     """
 

@@ -27,7 +27,7 @@ def make_results(
     kept: float = 1.0,
     cells: Iterable[tuple[str, int]] = FULL,
     classes: Sequence[str] = CLASSES,
-    pictures: Sequence[tuple[str | None, int]] = (),
+    examples: Sequence[tuple[str | None, int]] = (),
     layers: Sequence[tuple[str, int]] | None = None,
     images: int = 205,
     source: str = 'on the fly, seed 0',
@@ -39,15 +39,15 @@ def make_results(
         folder: To write to.
         name: Of the model.
         seed: Of all that is random.
-        clean: AP50 on clean pictures.
+        clean: AP50 on clean images.
         robustness: The larger, the less a corruption costs.
         kept: Share of the channels and of the parameters.
         cells: Corruptions and severities to write, besides the clean cell.
         classes: Of the data set; the last but one has no objects if there are more than two.
-        pictures: Corruptions and severities to write an example picture of.
+        examples: Corruptions and severities to write an example image of.
         layers: Names and dense channels; by default those of a ResNet-50 detector.
         images: Of the data set.
-        source: Of the corrupted pictures.
+        source: Of the corrupted images.
         changes: Other values for model.json.
     """
     random = Random(f'{seed} {name!r}')
@@ -90,8 +90,8 @@ def make_results(
         if len(classes) > 2:
             values[classes[-2]] = None
         write_cell(folder, corruption, severity, values, images=images, source=source)
-    if pictures:
-        _write_pictures(folder, random, pictures)
+    if examples:
+        _write_images(folder, random, examples)
     return folder
 
 
@@ -142,22 +142,20 @@ def _kept(random: Random, dense: int, kept: float) -> int:
     return max(1, min(dense, round(dense * kept * random.uniform(0.5, 1.45) / 8) * 8))
 
 
-def _write_pictures(
-    folder: Path, random: Random, pictures: Sequence[tuple[str | None, int]]
-) -> None:
-    (folder / 'pictures').mkdir()
+def _write_images(folder: Path, random: Random, images: Sequence[tuple[str | None, int]]) -> None:
+    (folder / 'images').mkdir()
     listed = []
-    for corruption, severity in pictures:
-        picture = Image.linear_gradient('L').resize((500, 375)).convert('RGB')
+    for corruption, severity in images:
+        image = Image.linear_gradient('L').resize((500, 375)).convert('RGB')
         tint = Random(str(corruption)).choices(range(256), k=3)
-        picture = Image.blend(picture, Image.new('RGB', picture.size, tuple(tint)), 0.45)
-        pen = ImageDraw.Draw(picture)
+        image = Image.blend(image, Image.new('RGB', image.size, tuple(tint)), 0.45)
+        pen = ImageDraw.Draw(image)
         for _ in range(3):
             x, y = random.randrange(20, 300), random.randrange(30, 220)
             pen.rectangle((x, y, x + 150, y + 110), outline=(255, 220, 0), width=4)
             pen.text((x + 8, y + 6), f'{random.choice(CLASSES)} 0.{random.randrange(30, 99)}')
         file = 'clean.jpg' if corruption is None else f'{corruption}-{severity}.jpg'
-        picture.save(folder / 'pictures' / file)
+        image.save(folder / 'images' / file)
         listed.append(
             {
                 'file': file,
@@ -166,4 +164,4 @@ def _write_pictures(
                 'image_id': '2008_000123',
             }
         )
-    (folder / 'pictures/pictures.json').write_text(json.dumps(listed), 'utf-8')
+    (folder / 'images/images.json').write_text(json.dumps(listed), 'utf-8')

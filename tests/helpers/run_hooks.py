@@ -170,9 +170,9 @@ def gather_or_die(*args: Any) -> Any:
     return _gather(*args)
 
 
-_replace, _cut_channels, _gather = os.replace, pruning_hook.cut_channels, surgery._gather
+_replace, _cut_channels, _gather = os.replace, pruning_hook.prune_channels, surgery._gather
 os.replace = replace_or_die
-pruning_hook.cut_channels = cut_or_die
+pruning_hook.prune_channels = cut_or_die
 surgery._gather = gather_or_die
 for module in (atomic_backend, checkpoint_hook):
     module.open = open_by_half

@@ -43,24 +43,24 @@ class TinyNet(BaseModel):
 
 @DATASETS.register_module()
 class TinyData(Dataset):
-    """Pictures of noise, brighter for the second class; augmented by a random flip."""
+    """Images of noise, brighter for the second class; augmented by a random flip."""
 
     metainfo: ClassVar = {'classes': ('dark', 'bright')}
 
     def __init__(self, length: int = 24) -> None:
         generator = torch.Generator().manual_seed(1)
         self.labels = torch.arange(length) % 2
-        self.pictures = torch.rand(length, 3, 6, 6, generator=generator)
-        self.pictures += self.labels[:, None, None, None] * 0.5
+        self.images = torch.rand(length, 3, 6, 6, generator=generator)
+        self.images += self.labels[:, None, None, None] * 0.5
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        picture = self.pictures[index]
+        image = self.images[index]
         if torch.rand(()) < 0.5:
-            picture = picture.flip(-1)
-        return {'inputs': picture, 'labels': self.labels[index]}
+            image = image.flip(-1)
+        return {'inputs': image, 'labels': self.labels[index]}
 
 
 @METRICS.register_module()
@@ -76,7 +76,7 @@ class TinyAccuracy(BaseMetric):
 
 HOOK = {
     'type': 'PruningHook',
-    'budget': {'type': 'ParamsBudget', 'keep': 0.5},
+    'budget': {'type': 'ParamsBudget', 'keep_ratio': 0.5},
     'adaptive_begin': 0,
     'prune_begin': 2,
     'prune_steps': 3,

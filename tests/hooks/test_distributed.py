@@ -30,7 +30,7 @@ cfg.model_wrapper_cfg = dict(
 cfg.default_hooks.sampler_seed = dict(type='DistSamplerSeedHook')
 if '--latency' in sys.argv:
     table = f'{folder}/table{sys.argv[-1]}.json'
-    cfg.custom_hooks[1]['budget'] = dict(type='LatencyBudget', keep=0.7, table=table)
+    cfg.custom_hooks[1]['budget'] = dict(type='LatencyBudget', keep_ratio=0.7, table=table)
     from adasap_det.pruning.budgets.latency import table as table_file
     from tests.helpers.known_times import install
 

@@ -46,7 +46,7 @@ def test_trains_and_resumes_as_runner_does(tmp_path):
 
 def test_the_budget_of_a_resumed_run_is_a_share_of_the_dense_model(tmp_path):
     # One channel of a group's sixteen may go, and one has gone in the checkpoint.
-    budget = {'budget': {'type': 'ParamsBudget', 'keep': 0.9}, 'min_keep': 15 / 16}
+    budget = {'budget': {'type': 'ParamsBudget', 'keep_ratio': 0.9}, 'min_keep_ratio': 15 / 16}
     whole = flexible(tmp_path / 'whole', **budget)
     checkpoint = str(tmp_path / 'whole/epoch_5.pth')
     assert same(flexible(tmp_path / 'run', load_from=checkpoint, **budget).model, whole.model)

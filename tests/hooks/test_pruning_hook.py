@@ -88,7 +88,12 @@ def test_stages_and_cuts_follow_the_schedule(tmp_path):
 )
 def test_ablations_change_the_perturbation_and_not_the_cuts(tmp_path, before, after):
     recorder = Recorder()
-    hook = {**HOOK, 'adaptive_begin': 1, 'before_cut': before, 'after_cut': after}
+    hook = {
+        **HOOK,
+        'adaptive_begin': 1,
+        'perturbation_before_pruning': before,
+        'perturbation_after_pruning': after,
+    }
     run_with(tiny_config(tmp_path, custom_hooks=[hook]), recorder)
     assert recorder.stages == ['plain'] * 6 + [before] * 10 + [after] * 20
     assert [i for i in range(1, 36) if recorder.params[i] != recorder.params[i - 1]] == [12, 14, 16]
@@ -170,7 +175,10 @@ class Radii(Hook):
 
 def test_the_inverse_stage_perturbs_the_important_more(tmp_path):
     noted = Radii()
-    run_with(tiny_config(tmp_path, custom_hooks=[{**HOOK, 'before_cut': 'inverse'}]), noted)
+    run_with(
+        tiny_config(tmp_path, custom_hooks=[{**HOOK, 'perturbation_before_pruning': 'inverse'}]),
+        noted,
+    )
     order = noted.scores.argsort()
     assert noted.radii[order].diff().ge(0).all()
     assert float(noted.radii[order[0]]) == pytest.approx(0.01)
@@ -302,9 +310,9 @@ def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):
 
     model = TinyNet()
     model.load_state_dict(checkpoint['state_dict'])
-    picture = torch.rand(2, 3, 6, 6)
+    image = torch.rand(2, 3, 6, 6)
     runner.model.eval()
-    assert torch.equal(model.eval()(picture), runner.model(picture))
+    assert torch.equal(model.eval()(image), runner.model(image))
 
 
 def test_evaluates_around_the_cut(tmp_path, monkeypatch):
@@ -313,7 +321,7 @@ def test_evaluates_around_the_cut(tmp_path, monkeypatch):
         monkeypatch.setattr(
             f'adasap_det.hooks.{module}.print_log', lambda text, **_: told.append(text)
         )
-    cfg = tiny_config(tmp_path, custom_hooks=[{**HOOK, 'evaluate_cut': True}])
+    cfg = tiny_config(tmp_path, custom_hooks=[{**HOOK, 'evaluate_pruning': True}])
     recorder = Recorder()
     runner = run_with(cfg, recorder)
     lines = [t for t in told if t.startswith(('Evaluation', 'Cut'))]
@@ -365,14 +373,14 @@ def test_scalars_are_seen_in_tensorboard(tmp_path):
 
 
 def test_excluded_layers_keep_their_channels(tmp_path):
-    hook = {**HOOK, 'exclude': ['inner'], 'budget': {'type': 'ParamsBudget', 'keep': 0.6}}
+    hook = {**HOOK, 'exclude': ['inner'], 'budget': {'type': 'ParamsBudget', 'keep_ratio': 0.6}}
     runner = train(tiny_config(tmp_path, custom_hooks=[hook]))
     assert runner.model.inner.out_channels == 16
     assert runner.model.stem.out_channels < 16
 
 
 def test_channels_are_rounded(tmp_path):
-    hook = {**HOOK, 'round_to': 4, 'budget': {'type': 'MACsBudget', 'keep': 0.5}}
+    hook = {**HOOK, 'round_to': 4, 'budget': {'type': 'MACsBudget', 'keep_ratio': 0.5}}
     runner = train(tiny_config(tmp_path, custom_hooks=[hook]))
     assert runner.model.inner.out_channels % 4 == 0
     assert runner.model.stem.out_channels % 4 == 0
@@ -383,7 +391,7 @@ def test_channels_are_rounded(tmp_path):
 def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_path):
     dense = count_params(TinyNet())
     models = []
-    for name, budget in (('share', {'keep': 0.5}), ('amount', {'at_most': dense / 2})):
+    for name, budget in (('share', {'keep': 0.5}), ('amount', {'max_cost': dense / 2})):
         hook = {**HOOK, 'budget': {'type': 'ParamsBudget', **budget}}
         cfg = tiny_config(tmp_path / name, custom_hooks=[hook], log_level='INFO')
         models.append(train(cfg).model)
@@ -397,7 +405,7 @@ def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_pat
 def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
     install(monkeypatch.setattr)
     table = tmp_path / 'table.json'
-    hook = {**HOOK, 'budget': {'type': 'LatencyBudget', 'keep': 0.7, 'table': str(table)}}
+    hook = {**HOOK, 'budget': {'type': 'LatencyBudget', 'keep_ratio': 0.7, 'table': str(table)}}
     runner = train(tiny_config(tmp_path / 'run', custom_hooks=[hook], log_level='INFO'))
     (log,) = (tmp_path / 'run').rglob('*.log')
     lines = re.findall(r'predicted latency .*?\(([\d.]+)%\)', log.read_text())
@@ -413,19 +421,25 @@ def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
     [
         ({'importance': {'type': 'Magic'}}, ['importance', 'Magic', 'MagnitudeImportance']),
         ({'budget': {'type': 'Money', 'keep': 0.5}}, ['budget', 'Money', 'ParamsBudget']),
-        ({'budget': {'type': 'ParamsBudget', 'keep': 1.5}}, ['budget.keep', '1.5']),
-        ({'budget': {'type': 'ParamsBudget', 'keep': 0}}, ['budget.keep', '0']),
+        ({'budget': {'type': 'ParamsBudget', 'keep_ratio': 1.5}}, ['budget.keep_ratio', '1.5']),
+        ({'budget': {'type': 'ParamsBudget', 'keep_ratio': 0}}, ['budget.keep_ratio', '0']),
         ({'prune_begin': 9}, ['prune_steps=3', 'training ends after 36']),
         ({'prune_steps': 30}, ['prune_interval', 'training ends after 36']),
         ({'adaptive_begin': 3}, ['adaptive_begin=3', 'prune_begin=2']),
         ({'prune_interval': 0}, ['prune_interval', '0']),
         ({'round_to': 0}, ['round_to', '0']),
-        ({'min_keep': 1.0}, ['min_keep', '1.0']),
-        ({'before_cut': 'inverted'}, ['before_cut', 'inverted', 'inverse']),
-        ({'after_cut': 'adaptive'}, ['after_cut', 'adaptive', 'uniform']),
+        ({'min_keep_ratio': 1.0}, ['min_keep_ratio', '1.0']),
+        (
+            {'perturbation_before_pruning': 'inverted'},
+            ['perturbation_before_pruning', 'inverted', 'inverse'],
+        ),
+        (
+            {'perturbation_after_pruning': 'adaptive'},
+            ['perturbation_after_pruning', 'adaptive', 'uniform'],
+        ),
         ({'exclude': ['inner', 'stem', 'back']}, ['no channel', 'excluded']),
         ({'exclude': ['steem']}, ['steem', 'matches no layer']),
-        ({'min_keep': 0.8}, ['keep=0.5', 'cannot be reached', 'min_keep=0.8']),
+        ({'min_keep_ratio': 0.8}, ['keep=0.5', 'cannot be reached', 'min_keep_ratio=0.8']),
     ],
 )
 def test_bad_options_are_told_before_training(tmp_path, change, words):

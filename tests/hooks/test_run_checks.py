@@ -7,7 +7,7 @@ from torch import nn
 from adasap_det.checkpoint.structure import META_KEY
 from adasap_det.hooks import PruningHook
 from adasap_det.hooks.pruning_hook import STATE_KEY
-from adasap_det.hooks.run_checks import refuse_missed_cuts
+from adasap_det.hooks.run_checks import check_no_missed_steps
 from adasap_det.hooks.schedule import PruningSchedule
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import count_params
@@ -50,14 +50,14 @@ def test_sharpness_aware_wrappers_in_a_dict_are_refused(tmp_path):
 def test_missed_cuts_are_counted():
     schedule = PruningSchedule(adaptive_begin=0, prune_begin=10, prune_steps=3, prune_interval=5)
     for made, iteration in ((0, 10), (1, 11), (1, 15), (2, 16), (3, 21), (3, 99)):
-        refuse_missed_cuts(schedule, made=made, iteration=iteration)
+        check_no_missed_steps(schedule, made=made, iteration=iteration)
     for made, iteration, words in (
         (0, 11, 'none of the 1 cuts due by iteration 11'),
         (1, 16, '1 of the 2 cuts'),
         (2, 99, '2 of the 3 cuts'),
     ):
         with pytest.raises(ValueError, match=words):
-            refuse_missed_cuts(schedule, made=made, iteration=iteration)
+            check_no_missed_steps(schedule, made=made, iteration=iteration)
 
 
 @pytest.mark.parametrize('before', [[], [{**HOOK, 'prune_begin': 4}]])

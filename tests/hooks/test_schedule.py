@@ -15,16 +15,16 @@ OPTIONS = {
 
 def test_epochs_become_iterations():
     schedule = make_schedule(**OPTIONS)
-    assert (schedule.adaptive_begin, schedule.prune_begin, schedule.last_cut) == (10, 20, 28)
-    assert [i for i in range(100) if schedule.cut_before(i) is not None] == [20, 24, 28]
-    assert [schedule.cut_before(i) for i in (20, 24, 28)] == [0, 1, 2]
+    assert (schedule.adaptive_begin, schedule.prune_begin, schedule.last_prune_step) == (10, 20, 28)
+    assert [i for i in range(100) if schedule.prune_step_before(i) is not None] == [20, 24, 28]
+    assert [schedule.prune_step_before(i) for i in (20, 24, 28)] == [0, 1, 2]
     stages = [schedule.stage(i) for i in (0, 9, 10, 20, 27, 28, 99)]
     assert stages == ['plain', 'plain', 'adaptive', 'adaptive', 'adaptive', 'uniform', 'uniform']
 
 
 def test_iterations_stay_iterations():
     schedule = make_schedule(**{**OPTIONS, 'by_epoch': False})
-    assert (schedule.adaptive_begin, schedule.prune_begin, schedule.last_cut) == (1, 2, 10)
+    assert (schedule.adaptive_begin, schedule.prune_begin, schedule.last_prune_step) == (1, 2, 10)
 
 
 def test_share_falls_exponentially():
@@ -41,6 +41,6 @@ def test_cuts_wait_for_accumulated_steps():
 
 def test_one_cut_may_be_the_last_iteration_but_not_later():
     one = {**OPTIONS, 'by_epoch': False, 'prune_steps': 1}
-    assert make_schedule(**{**one, 'prune_begin': 99}).last_cut == 99
+    assert make_schedule(**{**one, 'prune_begin': 99}).last_prune_step == 99
     with pytest.raises(ValueError, match='training ends after 100'):
         make_schedule(**{**one, 'prune_begin': 100})

@@ -42,7 +42,7 @@ def told(request, monkeypatch):
 
 
 def test_line_and_scalars_of_the_size(told):
-    (line,), scalars = told(ParamsBudget(keep=0.5))
+    (line,), scalars = told(ParamsBudget(keep_ratio=0.5))
     assert line == (
         'Cut 1/2: 7 prunable channels in 2 groups; parameters 1.000 M (25.0% of dense), '
         'MACs 0.250 G (12.5%)'
@@ -51,7 +51,7 @@ def test_line_and_scalars_of_the_size(told):
 
 
 def test_latency_predicted_and_measured(told):
-    (line,), scalars = told(LatencyBudget(keep=0.5), measured=2.34)
+    (line,), scalars = told(LatencyBudget(keep_ratio=0.5), measured=2.34)
     assert line.endswith('(12.5%), predicted latency 2 ms (25.0%), measured latency 2.3 ms')
     assert scalars['train/latency_ms'] == 2.0
     assert scalars['train/latency_measured_ms'] == 2.34

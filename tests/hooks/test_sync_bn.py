@@ -10,7 +10,7 @@ import torch
 from mmengine.runner import Runner
 from torch import nn
 
-from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning import find_channel_groups, prune_channels
 
 from ..helpers.training_runs import TinyNet, tiny_config
 
@@ -20,12 +20,12 @@ def test_is_cut_as_batch_norm_is():
     plain = TinyNet()
     synced = nn.SyncBatchNorm.convert_sync_batchnorm(TinyNet())
     synced.load_state_dict(plain.state_dict())
-    picture = torch.rand(2, 3, 6, 6)
+    image = torch.rand(2, 3, 6, 6)
     outputs = []
     for model in (plain, synced):
         groups = find_channel_groups(model, input_size=(6, 6)).groups
-        cut_channels(model, groups, {group.name: torch.arange(0, 16, 2) for group in groups})
-        outputs.append(model.eval()(picture))
+        prune_channels(model, groups, {group.name: torch.arange(0, 16, 2) for group in groups})
+        outputs.append(model.eval()(image))
     assert isinstance(synced.bn, nn.SyncBatchNorm)
     assert synced.bn.num_features == 8
     assert torch.equal(*outputs)

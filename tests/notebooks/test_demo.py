@@ -80,7 +80,7 @@ def test_both_are_evaluated_on_every_cell(executed):
 
 
 @pytest.mark.slow
-def test_pictures_are_shown(executed):
+def test_images_are_shown(executed):
     notebook, found, folder = executed
     assert len(found['painted']) == 3
     assert all((folder / path).stat().st_size > 1000 for path in found['painted'])
@@ -89,4 +89,4 @@ def test_pictures_are_shown(executed):
         for cell in notebook.cells
         if any('image/png' in out.get('data', {}) for out in cell.get('outputs', []))
     ]
-    assert shown == ['data', 'corrupt', 'pictures']
+    assert shown == ['data', 'corrupt', 'images']

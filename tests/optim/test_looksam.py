@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper
-from adasap_det.optim.looksam import DIRECTION, ReusedDirection
+from adasap_det.optim.looksam import DIRECTION, LookSAMDirection
 
 from .test_optim_wrapper import (
     BATCHES,
@@ -210,7 +210,7 @@ def test_a_parameter_that_only_the_other_ranks_first_pass_reached(monkeypatch):
             tensor.fill_((here + there) / 2)
 
     monkeypatch.setattr('adasap_det.optim.looksam.all_reduce_params', all_reduce)
-    reused = ReusedDirection(alpha=ALPHA, reduced=False)
+    reused = LookSAMDirection(alpha=ALPHA, reduced=False)
     reused.collect([first, second], [torch.tensor([2.0]), None])
     for weight, grad in [(first, 1.0), (second, 3.0), (left_out, 5.0)]:
         weight.grad = torch.tensor([grad])

@@ -411,7 +411,7 @@ def test_what_is_not_perturbed_costs_no_gradient_in_the_first_pass():
 
 def test_the_least_important_share_alone_is_perturbed():
     model = toy()
-    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), share=0.4, ungrouped='none')
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), perturb_ratio=0.4, ungrouped='none')
     wrapper.stage = 'adaptive'
     wrapper.set_channels(rows_of(model))
     wrapper.set_scores(SCORES)
@@ -621,8 +621,8 @@ def test_the_adaptive_stage_needs_scores():
         ({'form': 'gsam'}, r"optim_wrapper\.form .* got 'gsam'"),
         ({'ungrouped': 'all'}, r"optim_wrapper\.ungrouped .* got 'all'"),
         ({'layers': 'conv'}, r"optim_wrapper\.layers .* got 'conv'"),
-        ({'share': 0.0}, r'optim_wrapper\.share .* got 0\.0'),
-        ({'share': 1.5}, r'optim_wrapper\.share .* got 1\.5'),
+        ({'perturb_ratio': 0.0}, r'optim_wrapper\.perturb_ratio .* got 0\.0'),
+        ({'perturb_ratio': 1.5}, r'optim_wrapper\.perturb_ratio .* got 1\.5'),
         ({'interval': 0}, r'optim_wrapper\.interval .* got 0'),
         ({'interval': 2.5}, r'optim_wrapper\.interval .* got 2\.5'),
         ({'alpha': -1.0}, r'optim_wrapper\.alpha .* got -1\.0'),
@@ -650,7 +650,7 @@ def test_unknown_stage():
 
 
 class Meddler(BaseModel):
-    """Its loss doubles the pictures and takes the boxes away from the samples."""
+    """Its loss doubles the images and takes the boxes away from the samples."""
 
     def __init__(self):
         super().__init__()

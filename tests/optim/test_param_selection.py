@@ -80,7 +80,7 @@ def test_the_least_important_share_of_the_grouped_parameters():
     always = ['3.weight', '4.weight', '4.bias']
 
     def chosen(share):
-        return names(model, least_important(weights, rows, scores, share=share))
+        return names(model, least_important(weights, rows, scores, perturb_ratio=share))
 
     assert chosen(0.3) == ['1.weight', *always]
     assert chosen(0.5) == ['1.weight', '2.weight', *always]
@@ -89,4 +89,4 @@ def test_the_least_important_share_of_the_grouped_parameters():
 
 def test_no_grouped_parameters():
     weights = list(nn.Linear(2, 2).parameters())
-    assert len(least_important(weights, {}, torch.zeros(0), share=0.5)) == 2
+    assert len(least_important(weights, {}, torch.zeros(0), perturb_ratio=0.5)) == 2

@@ -2,7 +2,7 @@ import pytest
 from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper
-from adasap_det.optim.sharding import refuse_sharded
+from adasap_det.optim.sharding import check_not_sharded
 
 from .test_optim_wrapper import sgd, toy
 
@@ -35,8 +35,8 @@ def test_the_names_are_those_of_torch_and_mmengine():
     from mmengine.model import MMFullyShardedDataParallel as OfMMEngine
 
     with pytest.raises(RuntimeError, match='FSDP'):
-        refuse_sharded(OfMMEngine.__new__(OfMMEngine))
+        check_not_sharded(OfMMEngine.__new__(OfMMEngine))
 
 
 def test_others_pass():
-    refuse_sharded(toy())
+    check_not_sharded(toy())

@@ -24,7 +24,7 @@ def prune(model, budget, **options):
         importance=MagnitudeImportance(),
         budget=budget,
         input_size=SIZE,
-        min_keep=0,
+        min_keep_ratio=0,
         **options,
     )
 
@@ -32,7 +32,7 @@ def prune(model, budget, **options):
 def test_asked_and_reached():
     model = randomize(ToyDetector())
     dense = count_params(model)
-    result = prune(model, ParamsBudget(keep=0.5))
+    result = prune(model, ParamsBudget(keep_ratio=0.5))
     assert (result.dense, result.asked) == (dense, dense / 2)
     assert result.reached == count_params(model) <= dense / 2
     assert result.reached > 0.4 * dense
@@ -44,8 +44,8 @@ def test_the_structure_names_the_dense_channels_through_two_cuts():
     weight = model.inner.weight.detach().clone()
     groups = find_channel_groups(model, input_size=SIZE).groups
     (stem,) = (group.name for group in groups if 'stem' in group.layers)
-    first = prune(model, ParamsBudget(keep=0.7))
-    second = prune(model, MACsBudget(keep=0.7), before=first.structure)
+    first = prune(model, ParamsBudget(keep_ratio=0.7))
+    second = prune(model, MACsBudget(keep_ratio=0.7), before=first.structure)
     kept = second.structure['kept']
     assert second.structure['dense_channels'] == first.structure['dense_channels']
     rows, columns = kept['inner'], kept[stem]
@@ -70,5 +70,5 @@ def test_an_unreachable_budget_leaves_the_model_alone():
     model = ToyDetector()
     before = count_params(model)
     with pytest.raises(ValueError, match='cannot be reached'):
-        prune(model, ParamsBudget(keep=0.001))
+        prune(model, ParamsBudget(keep_ratio=0.001))
     assert count_params(model) == before

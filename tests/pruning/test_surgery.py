@@ -7,8 +7,8 @@ from torch import nn
 
 from adasap_det.pruning import (
     count_params,
-    cut_channels,
     find_channel_groups,
+    prune_channels,
 )
 from adasap_det.pruning.graph.tracing import example_input, trace_forward
 
@@ -67,10 +67,10 @@ def test_equal_to_torch_prunings_own_cut(net, seed):
     groups = find_channel_groups(model, input_size=SIZE).groups
     kept = some_channels(groups, seed)
     theirs = pruned_by_torch_pruning(model, groups, kept, SIZE)
-    cut_channels(model, groups, kept)
+    prune_channels(model, groups, kept)
     assert_same_tensors(model.state_dict(), theirs.state_dict())
-    picture = torch.rand(2, 3, *SIZE)
-    for a, b in zip(_flat(model.eval()(picture)), _flat(theirs(picture)), strict=True):
+    image = torch.rand(2, 3, *SIZE)
+    for a, b in zip(_flat(model.eval()(image)), _flat(theirs(image)), strict=True):
         assert torch.equal(a, b)
 
 
@@ -100,16 +100,16 @@ def test_equal_to_the_dense_model_that_does_not_read_the_cut_channels(net, seed)
                     weight[channel // 4 * 6 :][:6, channel % 4] = 0  # 12 filters, 2 x 4 inputs
                 else:
                     weight[:, first + channel] = 0
-    cut_channels(model, groups, kept)
+    prune_channels(model, groups, kept)
     assert count_params(model) < 0.8 * count_params(dense)
-    picture = torch.rand(2, 3, *SIZE, dtype=torch.double)
-    torch.testing.assert_close(model(picture), dense(picture))
+    image = torch.rand(2, 3, *SIZE, dtype=torch.double)
+    torch.testing.assert_close(model(image), dense(image))
 
 
 def test_groups_afterwards_are_those_of_a_fresh_analysis():
     model = ToyDetector()
     groups = find_channel_groups(model, input_size=SIZE).groups
-    after = cut_channels(model, groups, some_channels(groups))
+    after = prune_channels(model, groups, some_channels(groups))
     fresh = find_channel_groups(model, input_size=SIZE).groups
     assert [_plain(group) for group in after] == [_plain(group) for group in fresh]
 
@@ -137,7 +137,7 @@ def test_the_optimizer_goes_on_with_the_right_entries(optimizer, options, keys):
     inner = next(g for g in groups if 'inner' in g.layers)
     stem = next(g for g in groups if 'stem' in g.layers)
     kept = {inner.name: torch.tensor([1, 4]), stem.name: torch.tensor([0, 2, 7])}
-    cut_channels(model, groups, kept, optimizers=[opt])
+    prune_channels(model, groups, kept, optimizers=[opt])
 
     for name, parameter in model.named_parameters():
         assert parameter is parameters[name]
@@ -160,7 +160,7 @@ def test_an_averaged_copy_is_cut_alike_and_frozen_stays_frozen():
     whole = average.inner.weight.detach().clone()
     groups = find_channel_groups(model, input_size=SIZE).groups
     inner = next(g for g in groups if 'inner' in g.layers)
-    cut_channels(model, groups, {inner.name: torch.tensor([0, 5])}, copies=[average])
+    prune_channels(model, groups, {inner.name: torch.tensor([0, 5])}, copies=[average])
     assert torch.equal(average.inner.weight, whole[[0, 5]])
     assert average.inner_bn.num_features == average.inner.out_channels == 2
     assert not model.stem.weight.requires_grad
@@ -179,7 +179,7 @@ def test_state_of_another_shape_is_refused_before_anything_is_cut():
     momenta = [state['momentum_buffer'].shape for state in sgd.state.values()]
     message = r"Adafactor keeps '\w+' of inner\.weight in shape \(6, 8, 3, 1\)"
     with pytest.raises(ValueError, match=message):
-        cut_channels(model, groups, some_channels(groups), optimizers=[sgd, factored])
+        prune_channels(model, groups, some_channels(groups), optimizers=[sgd, factored])
     assert {k: v.shape for k, v in model.state_dict().items()} == before
     assert [state['momentum_buffer'].shape for state in sgd.state.values()] == momenta
     assert model.inner.weight.grad is not None
@@ -192,7 +192,7 @@ def test_a_channel_norms_own_state_is_cut_too():
     mean = model.joint_bn.running_mean.clone()
     groups = find_channel_groups(model, input_size=SIZE).groups
     left = next(g for g in groups if 'left' in g.layers)
-    cut_channels(model, groups, {left.name: torch.tensor([1, 3])})
+    prune_channels(model, groups, {left.name: torch.tensor([1, 3])})
     assert torch.equal(model.joint_bn.running_mean, mean[[1, 3, 6, 7, 8, 9]])
     assert model.joint_bn.num_batches_tracked == 1
 
@@ -211,7 +211,7 @@ def test_rarer_layers(layer, attributes):
     model = nn.Sequential(nn.Conv2d(3, 8, 1), layer(), nn.Conv2d(8, 2, 1)).eval()
     groups = find_channel_groups(model, input_size=SIZE).groups
     group = next(g for g in groups if '0' in g.layers)
-    cut_channels(model, groups, {group.name: torch.tensor([0, 2, 3, 5, 7])})
+    prune_channels(model, groups, {group.name: torch.tensor([0, 2, 3, 5, 7])})
     assert {name: getattr(model[1], name) for name in attributes} == attributes
     model(torch.rand(2, 3, *SIZE))
 
@@ -220,7 +220,7 @@ def test_a_group_that_is_not_named_stays_whole():
     model = ToyDetector()
     groups = find_channel_groups(model, input_size=SIZE).groups
     before = copy.deepcopy(model.state_dict())
-    after = cut_channels(model, groups, {})
+    after = prune_channels(model, groups, {})
     assert_same_tensors(model.state_dict(), before)
     assert [_plain(group) for group in after] == [_plain(group) for group in groups]
 
@@ -229,7 +229,7 @@ def test_an_empty_layer_is_refused():
     model = ToyDetector()
     groups = find_channel_groups(model, input_size=SIZE).groups
     with pytest.raises(ValueError, match='without channels'):
-        cut_channels(model, groups, {groups[0].name: torch.tensor([], dtype=torch.long)})
+        prune_channels(model, groups, {groups[0].name: torch.tensor([], dtype=torch.long)})
 
 
 def _flat(output):

@@ -56,7 +56,7 @@ def test_relative_by_hand():
 
 
 # Top-1 accuracy in each of the 75 cells of ImageNet-C, as published: of torchvision's AlexNet on
-# all pictures (github.com/hendrycks/robustness, issue 10), of three ResNet-50 on 5,000 of them
+# all images (github.com/hendrycks/robustness, issue 10), of three ResNet-50 on 5,000 of them
 # (RobustBench, model_info/imagenet/corruptions/unaggregated_results_2d.csv).
 CELLS = Path(__file__).with_name('imagenet_c_cells.csv')
 
@@ -85,7 +85,7 @@ def test_the_table_is_that_of_alexnets_published_cells():
 @pytest.mark.parametrize(
     ('network', 'clean', 'accuracy', 'mce'),
     [
-        # The mCE on all pictures, in the leaderboard of github.com/hendrycks/robustness.
+        # The mCE on all images, in the leaderboard of github.com/hendrycks/robustness.
         ('resnet50', 0.7672, 39.2304, pytest.approx(76.7, abs=0.1)),
         ('augmix', 0.7734, 48.3069, pytest.approx(65.3, abs=0.1)),
         # RobustBench's own, from the same cells.

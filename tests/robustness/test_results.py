@@ -26,12 +26,12 @@ def folder(tmp_path):
 
 
 def test_there_and_back(folder):
-    example = c.ExamplePicture('fog-3.jpg', 'fog', 3, '000001')
-    c.save_pictures(folder, [example])
+    example = c.ExampleImage('fog-3.jpg', 'fog', 3, '000001')
+    c.save_images(folder, [example])
     found = c.load_results(folder)
     assert found.model == MODEL
     assert found.cells == {(None, 0): CLEAN, ('fog', 3): FOG}
-    assert found.pictures == (example,)
+    assert found.images == (example,)
     assert found.folder == folder
     names = {path.name for path in (folder / 'cells').iterdir()}
     assert names == {'clean.json', 'fog-3.json'}  # and nothing temporary
@@ -40,15 +40,15 @@ def test_there_and_back(folder):
 def test_what_an_earlier_run_left_under_other_conditions_does_not_count(folder):
     """The checkpoint was trained again, and not every cell evaluated again."""
     new, old = (
-        c.ExamplePicture('fog-3.jpg', 'fog', 3, 'a', 'new'),
-        c.ExamplePicture('x', 'x', 1, 'a'),
+        c.ExampleImage('fog-3.jpg', 'fog', 3, 'a', 'new'),
+        c.ExampleImage('x', 'x', 1, 'a'),
     )
     c.save_model(folder, dataclasses.replace(MODEL, conditions='new'))
     clean = dataclasses.replace(CLEAN, conditions='new')
     c.save_cell(folder, clean)
-    c.save_pictures(folder, [new, old])
+    c.save_images(folder, [new, old])
     found = c.load_results(folder)
-    assert found.cells == {(None, 0): clean} and found.pictures == (new,)
+    assert found.cells == {(None, 0): clean} and found.images == (new,)
     # Interrupted before the model was described: its cells are not taken for those of the old one.
     c.save_model(folder, MODEL)
     assert set(c.load_results(folder).cells) == {('fog', 3)}

@@ -29,7 +29,7 @@ def build(**options):
 
 @pytest.mark.parametrize('corruption', ['frost', 'jpeg_compression', 'gaussian_noise'])
 def test_behind_mmdets_loader(tmp_path, corruption):
-    """BGR comes in and goes out; in between it is the RGB picture of the benchmark."""
+    """BGR comes in and goes out; in between it is the RGB image of the benchmark."""
     results = LoadImageFromFile()(sample(tmp_path))
     np.testing.assert_array_equal(results['img'], RGB[..., ::-1])
     results = build(corruption=corruption, severity=4, seed=3)(results)

@@ -9,9 +9,9 @@ from adasap_det.hooks.size_report import measured_latency
 from adasap_det.pruning import MagnitudeImportance, count_macs, find_channel_groups
 from adasap_det.pruning.budgets.cost import weight_uses
 from adasap_det.pruning.budgets.latency.layers import layer_calls
-from adasap_det.pruning.budgets.latency.network_timing import Forward, cut_copy, time_left
+from adasap_det.pruning.budgets.latency.network_timing import Forward, pruned_copy, time_left
 from adasap_det.pruning.sensitivity import sensitivity
-from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 
 from ..helpers.toy import ToyDetector, randomize
 
@@ -29,7 +29,7 @@ def plain(analysis):
     return [
         (g.name, g.layers, g.norms, [(s.name, s.dim, s.positions.tolist()) for s in g.slices])
         for g in analysis.groups
-    ], analysis.kept_whole
+    ], analysis.skipped
 
 
 def wrapped_by_checkpointing(model):
@@ -43,7 +43,7 @@ def wrapped_by_compile(model):
 def test_a_compiled_module_runs_the_copys_layers():
     """It makes its own forward, around what it has compiled, in the copy as well."""
     model = nn.Sequential(torch.compile(nn.Linear(3, 2, bias=False), backend='eager'))
-    shadow = shadow_of(model)
+    shadow = copy_unwrapped(model)
     with torch.no_grad():
         shadow[0].weight.copy_(torch.eye(2, 3))
     assert shadow(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[1.0, 2.0]]
@@ -61,7 +61,7 @@ def test_other_methods_that_were_wrapped_run_the_copys_layers_too():
 
     model = Detector(1, 1)
     model.extract_feat = torch.compile(model.extract_feat, backend='eager')
-    shadow = shadow_of(model)
+    shadow = copy_unwrapped(model)
     with torch.no_grad():
         shadow.weight.fill_(3.0)
     assert shadow(torch.ones(1, 1)).item() == 3.0
@@ -72,7 +72,7 @@ def test_a_copy_runs_its_own_layers_and_the_model_stays_wrapped(wrap):
     model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.ReLU())
     wrap(model)
     wrapper = model[0].forward
-    shadow = shadow_of(model)
+    shadow = copy_unwrapped(model)
     with torch.no_grad():
         shadow[0].weight.copy_(torch.eye(2, 3))
     assert shadow(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[1.0, 2.0]]
@@ -85,7 +85,7 @@ def test_a_method_put_into_a_module_is_bound_to_the_copy():
 
     model = nn.Linear(1, 1, bias=False)
     model.forward = MethodType(doubled, model)
-    shadow = shadow_of(model)
+    shadow = copy_unwrapped(model)
     with torch.no_grad():
         shadow.weight.fill_(3.0)
     assert shadow(torch.ones(1, 1)).item() == 6.0
@@ -104,7 +104,7 @@ def networks_seen(model, monkeypatch):
 
     monkeypatch.setattr(Forward, 'time', lambda self, networks, **_: [run(n) for n in networks])
     time_left(model, groups, kept, forward)
-    run(cut_copy(model, groups, kept))
+    run(pruned_copy(model, groups, kept))
     measured_latency(model, SIZE)
     list(sensitivity(model, groups, MagnitudeImportance(), run, shares=(0.5,)))
     return seen

@@ -4,7 +4,7 @@ import pytest
 from mmengine.dist import barrier
 from torch import distributed, multiprocessing
 
-from adasap_det.utils.dist import on_the_first_rank
+from adasap_det.utils.dist import broadcast_from_rank0
 
 
 def ask(rank, folder):
@@ -20,11 +20,11 @@ def ask(rank, folder):
     def fail():
         raise ValueError(f'val.txt is empty, says rank {rank}')
 
-    assert on_the_first_rank(find) == {'found by': 0}
+    assert broadcast_from_rank0(find) == {'found by': 0}
     assert asked == ([0] if rank == 0 else [])
     with pytest.raises(ValueError, match=r'val\.txt is empty, says rank 0'):
-        on_the_first_rank(fail)
-    assert on_the_first_rank(lambda: None) is None  # all still in step
+        broadcast_from_rank0(fail)
+    assert broadcast_from_rank0(lambda: None) is None  # all still in step
     barrier()
 
 
@@ -33,6 +33,6 @@ def test_one_finds_for_all(tmp_path):
 
 
 def test_alone():
-    assert on_the_first_rank(lambda: 3) == 3
+    assert broadcast_from_rank0(lambda: 3) == 3
     with pytest.raises(KeyError, match='lost'):
-        on_the_first_rank(lambda: {}['lost'])
+        broadcast_from_rank0(lambda: {}['lost'])

@@ -1,11 +1,11 @@
 import pytest
 
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 
 
 def test_there_when_whole(tmp_path):
     path = tmp_path / 'deep' / 'file.txt'
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text('new')
         assert not path.exists()
     assert path.read_text() == 'new'
@@ -17,7 +17,7 @@ def test_after_an_error_all_is_as_before(tmp_path):
     path.write_text('old')
 
     def fail():
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text('half')
             raise OSError('disk full')
 

@@ -9,7 +9,7 @@ from ..helpers.training_runs import TinyNet, tiny_config
 
 
 class Counted(BaseMetric):
-    """Mean of what the model says, and how many pictures there were."""
+    """Mean of what the model says, and how many images there were."""
 
     default_prefix = 'counted'
 
@@ -17,7 +17,7 @@ class Counted(BaseMetric):
         self.results += [float(sample) for sample in data_samples]
 
     def compute_metrics(self, results):
-        return {'mean': sum(results) / len(results), 'pictures': len(results)}
+        return {'mean': sum(results) / len(results), 'images': len(results)}
 
 
 class Echo(torch.nn.Module):
@@ -31,7 +31,7 @@ class Echo(torch.nn.Module):
 def test_all_metrics_over_all_batches():
     model = Echo().train()
     found = evaluate(model, [[1.0, 2.0], [6.0]], Evaluator(Counted()), 3)
-    assert found == {'counted/mean': 3.0, 'counted/pictures': 3}
+    assert found == {'counted/mean': 3.0, 'counted/images': 3}
     assert model.training
 
 

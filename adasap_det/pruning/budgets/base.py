@@ -29,8 +29,8 @@ class Budget:
     """What a pruned model may cost: a share of the dense model's cost, or an amount.
 
     Args:
-        keep: Share of the dense model's cost that remains, in (0, 1).
-        at_most: Amount that may remain, a number or text with a unit, ``'3.5 M'``.
+        keep_ratio: Share of the dense model's cost that remains, in (0, 1).
+        max_cost: Amount that may remain, a number or text with a unit, ``'3.5 M'``.
 
     Raises:
         ValueError: If not exactly one of the two is given, or it is out of range.
@@ -41,30 +41,34 @@ class Budget:
     select: Callable[..., dict[str, Tensor]] = staticmethod(select_channels)
     """Chooses the channels that stay; see :func:`~adasap_det.pruning.select_channels`."""
 
-    def __init__(self, *, keep: float | None = None, at_most: float | str | None = None) -> None:
-        if (keep is None) == (at_most is None):
+    def __init__(
+        self, *, keep_ratio: float | None = None, max_cost: float | str | None = None
+    ) -> None:
+        if (keep_ratio is None) == (max_cost is None):
             raise ValueError(
-                f'a budget is either keep=<share of the dense model> or at_most=<amount>, got '
-                f'keep={keep!r} and at_most={at_most!r}'
+                f'a budget is either keep_ratio=<share of the dense model> or max_cost=<amount>, '
+                f'got keep_ratio={keep_ratio!r} and max_cost={max_cost!r}'
             )
-        if keep is not None and not 0 < keep < 1:
+        if keep_ratio is not None and not 0 < keep_ratio < 1:
             raise ValueError(
-                f'budget.keep is the share of the dense model that remains and must lie in '
-                f'(0, 1), got {keep}'
+                f'budget.keep_ratio is the share of the dense model that remains and must lie in '
+                f'(0, 1), got {keep_ratio}'
             )
-        self.keep = keep
-        self.at_most = (
-            None if at_most is None else parse_quantity(at_most, self.units, name='budget.at_most')
+        self.keep_ratio = keep_ratio
+        self.max_cost = (
+            None
+            if max_cost is None
+            else parse_quantity(max_cost, self.units, name='budget.max_cost')
         )
 
     def limit(self, dense: float) -> float:
         """Largest cost allowed, where the dense model costs ``dense``."""
-        return self.keep * dense if self.keep is not None else float(self.at_most)  # type: ignore[arg-type]
+        return self.keep_ratio * dense if self.keep_ratio is not None else float(self.max_cost)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        if self.keep is not None:
-            return f'keep={self.keep}'
-        return f'at_most={self.written(float(self.at_most))!r}'  # type: ignore[arg-type]
+        if self.keep_ratio is not None:
+            return f'keep_ratio={self.keep_ratio}'
+        return f'max_cost={self.written(float(self.max_cost))!r}'  # type: ignore[arg-type]
 
     def written(self, amount: float) -> str:
         """An amount with its unit."""
@@ -79,7 +83,7 @@ class Budget:
 
 @BUDGETS.register_module()
 class ParamsBudget(Budget):
-    """Limits the number of parameters. Units of ``at_most``: none, ``k``, ``M``, ``G``."""
+    """Limits the number of parameters. Units of ``max_cost``: none, ``k``, ``M``, ``G``."""
 
     unit = 'parameters'
 
@@ -91,7 +95,7 @@ class ParamsBudget(Budget):
 
 @BUDGETS.register_module()
 class MACsBudget(Budget):
-    """Limits the multiply-accumulates of one picture. Units as of parameters."""
+    """Limits the multiply-accumulates of one image. Units as of parameters."""
 
     unit = 'MACs'
 
@@ -107,8 +111,8 @@ def check_reachable(
     groups: Sequence[Prunable],
     *,
     round_to: int,
-    min_keep: float,
-    kept_whole: Mapping[str, str] | None = None,
+    min_keep_ratio: float,
+    skipped: Mapping[str, str] | None = None,
 ) -> None:
     """Refuse a budget that even the fewest channels allowed exceed, or that asks for no cut.
 
@@ -116,8 +120,8 @@ def check_reachable(
         budget: The budget.
         cost: Its cost of the dense model.
         groups: The model's channel groups.
-        round_to, min_keep: See :func:`~adasap_det.pruning.select_channels`.
-        kept_whole: Reasons by layer that keep groups whole.
+        round_to, min_keep_ratio: See :func:`~adasap_det.pruning.select_channels`.
+        skipped: Reasons by layer that keep groups whole.
 
     Raises:
         ValueError: Says the least that can be reached and which layers hold it up.
@@ -127,29 +131,31 @@ def check_reachable(
             f'budget.{budget} leaves nothing to prune: the model as it is has '
             f'{budget.written(cost.cost())} {budget.unit}'
         )
-    fewest = fewest_channels(groups, round_to=round_to, min_keep=min_keep)
+    fewest = fewest_channels(groups, round_to=round_to, min_keep_ratio=min_keep_ratio)
     least, full = cost.cost(fewest), cost.cost()
     if least <= budget.limit(full):
         return
     layers = sorted(cost.by_layer(fewest).items(), key=lambda item: -item[1])[:3]
     held = '; '.join(
-        f'{name} {budget.written(amount)}{_because(name, kept_whole or {})}'
-        for name, amount in layers
+        f'{name} {budget.written(amount)}{_because(name, skipped or {})}' for name, amount in layers
     )
     raise ValueError(
         f'budget.{budget} cannot be reached: with the fewest channels allowed in every group, '
         f'{budget.written(least)} of {budget.written(full)} {budget.unit} remain '
         f'({least / full:.1%}), most of it in {held}. Exclude fewer layers, lower '
-        f'min_keep={min_keep} or round_to={round_to}, or keep more'
+        f'min_keep_ratio={min_keep_ratio} or round_to={round_to}, or keep more'
     )
 
 
 def fewest_channels(
-    groups: Sequence[Prunable], *, round_to: int, min_keep: float
+    groups: Sequence[Prunable], *, round_to: int, min_keep_ratio: float
 ) -> dict[str, int]:
     """Fewest channels allowed in every group, by its name."""
-    return {g.name: possible_counts(g, round_to=round_to, min_keep=min_keep)[-1] for g in groups}
+    return {
+        g.name: possible_counts(g, round_to=round_to, min_keep_ratio=min_keep_ratio)[-1]
+        for g in groups
+    }
 
 
-def _because(layer: str, kept_whole: Mapping[str, str]) -> str:
-    return f' ({kept_whole[layer]})' if layer in kept_whole else ''
+def _because(layer: str, skipped: Mapping[str, str]) -> str:
+    return f' ({skipped[layer]})' if layer in skipped else ''

@@ -11,7 +11,7 @@ from torch import nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.graph.tracing import example_input, trace_forward
-from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 
 from .tensor_sizes import TensorSizes, size_with
@@ -62,7 +62,7 @@ def params_cost(model: nn.Module, groups: Sequence[ChannelGroup]) -> CostModel:
 def macs_cost(
     model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
 ) -> CostModel:
-    """Cost model that counts the MACs of one picture, of convolutions and linear layers."""
+    """Cost model that counts the MACs of one image, of convolutions and linear layers."""
     return CostModel(model, groups, weight_uses(model, input_size=input_size))
 
 
@@ -72,7 +72,7 @@ def count_params(model: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, *, input_size: tuple[int, int]) -> int:
-    """Multiply-accumulates of one picture in convolutions and linear layers.
+    """Multiply-accumulates of one image in convolutions and linear layers.
 
     Of detection transformers those of backbone and neck.
 
@@ -84,13 +84,13 @@ def count_macs(model: nn.Module, *, input_size: tuple[int, int]) -> int:
 
 
 def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, float]:
-    """How often each weight is used for one picture, by name of the weight.
+    """How often each weight is used for one image, by name of the weight.
 
     Output positions for a convolution (input positions where transposed), rows for a linear
     layer, summed over all calls of a shared layer. Where the model has a second stage, it runs on
     as many boxes as its test configuration lets through.
     """
-    shadow = shadow_of(model)
+    shadow = copy_unwrapped(model)
     uses: dict[str, float] = {}
 
     def record(name: str, inputs: torch.Tensor, output: torch.Tensor, module: Any) -> None:

@@ -45,24 +45,24 @@ def exponential_target(done: float, *, initial: float, final: float) -> float:
 
 
 def channel_counts(
-    size: int, *, dense: int, parts: int, round_to: int, min_keep: float
+    size: int, *, dense: int, parts: int, round_to: int, min_keep_ratio: float
 ) -> list[int]:
     """Numbers of channels a group may be left with, descending, its present size first.
 
     Args:
         size: Channels now.
-        dense: Channels of the dense model, which ``min_keep`` refers to.
+        dense: Channels of the dense model, which ``min_keep_ratio`` refers to.
         parts: See :class:`Prunable`.
         round_to: Counts are multiples of this (of its least common multiple with ``parts``).
-        min_keep: Share of ``dense`` that always stays; at least one step stays in any case.
+        min_keep_ratio: Share of ``dense`` that always stays; at least one step stays in any case.
     """
     step = math.lcm(parts, round_to)
-    least = max(step, math.ceil(dense * min_keep / step) * step)
+    least = max(step, math.ceil(dense * min_keep_ratio / step) * step)
     return [size, *range((size - 1) // step * step, least - 1, -step)]
 
 
 def possible_counts(
-    group: Prunable, *, dense: int | None = None, round_to: int, min_keep: float
+    group: Prunable, *, dense: int | None = None, round_to: int, min_keep_ratio: float
 ) -> list[int]:
     """:func:`channel_counts` of a group, without those too few for all its segments."""
     counts = channel_counts(
@@ -70,7 +70,7 @@ def possible_counts(
         dense=group.size if dense is None else dense,
         parts=group.parts,
         round_to=round_to,
-        min_keep=min_keep,
+        min_keep_ratio=min_keep_ratio,
     )
     least = group.parts * len(getattr(group, 'segments', ()))
     return [count for count in counts if count >= least] or [group.size]
@@ -83,7 +83,7 @@ def select_channels(
     *,
     limit: float,
     round_to: int = 1,
-    min_keep: float = 0.0,
+    min_keep_ratio: float = 0.0,
     dense_sizes: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """Keep the most important channels that the limit allows, over all groups together.
@@ -98,8 +98,8 @@ def select_channels(
         cost: What the limit is on.
         limit: Largest cost allowed.
         round_to: Channels a group is left with are a multiple of this, unless it loses none.
-        min_keep: Share of each group that always stays.
-        dense_sizes: Channels by group name that ``min_keep`` refers to, the present ones by
+        min_keep_ratio: Share of each group that always stays.
+        dense_sizes: Channels by group name that ``min_keep_ratio`` refers to, the present ones by
             default.
 
     Returns:
@@ -112,7 +112,9 @@ def select_channels(
     steps: list[tuple[float, str, int]] = []  # (mean score, group, channels left)
     for group, score in zip(groups, scores, strict=True):
         dense = (dense_sizes or {}).get(group.name, group.size)
-        counts = possible_counts(group, dense=dense, round_to=round_to, min_keep=min_keep)
+        counts = possible_counts(
+            group, dense=dense, round_to=round_to, min_keep_ratio=min_keep_ratio
+        )
         # Cumulative sums of the ascending scores give every step's mean at once.
         total = torch.cat([torch.zeros(1), score.cpu()[order[group.name]].double().cumsum(0)])
         worst = -math.inf

@@ -14,13 +14,13 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from adasap_det.pruning.budgets.cost import COUNTED
-from adasap_det.pruning.surgery import cut_channels
-from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.pruning.surgery import prune_channels
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 from adasap_det.utils.name_patterns import matches
 
 from .channel_group import ChannelAnalysis, ChannelGroup
-from .coupling import KeptWholeError, to_channel_group
+from .coupling import UnprunableError, to_channel_group
 from .tracing import example_input, trace_forward
 
 SHOWN = 4
@@ -39,7 +39,7 @@ def find_channel_groups(
         model: Detector, classifier or plain module, in any mode. Parameters frozen from outside
             belong to groups all the same; layers that the model itself freezes whenever its mode
             is set, as mmdet's ``frozen_stages`` do, stay whole.
-        input_size: Height and width of the traced picture, in pixels.
+        input_size: Height and width of the traced image, in pixels.
         exclude: Name patterns (``fnmatch``) of layers whose output channels all stay; a pattern
             also covers everything inside a module that it names.
 
@@ -58,7 +58,7 @@ def find_channel_groups(
                 f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
             )
 
-    shadow = shadow_of(model)  # tracing switches modes and needs gradients everywhere
+    shadow = copy_unwrapped(model)  # tracing switches modes and needs gradients everywhere
     for parameter in shadow.parameters():
         parameter.requires_grad_(True)
     graph = tp.DependencyGraph()
@@ -89,29 +89,29 @@ def find_channel_groups(
     names = {module: name for name, module in shadow.named_modules()}
     names |= {parameter: name for name, parameter in shadow.named_parameters()}
     analysis = ChannelAnalysis(
-        groups=[], kept_whole={name: f'{name} is frozen by the model itself' for name in frozen}
+        groups=[], skipped={name: f'{name} is frozen by the model itself' for name in frozen}
     )
     for tp_group in found:
         root = names[tp_group[0].dep.target.module]
         try:
             group = to_channel_group(root, tp_group, graph, names)
-        except KeptWholeError as reason:
-            analysis.kept_whole[root] = str(reason)
+        except UnprunableError as reason:
+            analysis.skipped[root] = str(reason)
             continue
         owners = dict.fromkeys(piece.name.rpartition('.')[0] for piece in group.own)
         excluded = [name for name in owners if matches(name, exclude)]
         if excluded:
-            analysis.kept_whole[root] = f'{excluded[0]} is excluded'
+            analysis.skipped[root] = f'{excluded[0]} is excluded'
         else:
             analysis.groups.append(group)
     two_stage = getattr(model, 'roi_head', None) is not None  # traced otherwise than it is run
     whole = None if two_stage else shapes
-    for name, why in _broken_by_a_cut(model, analysis.groups, input_size, whole).items():
+    for name, why in _trial_pruning_failures(model, analysis.groups, input_size, whole).items():
         analysis.groups = [group for group in analysis.groups if group.name != name]
-        analysis.kept_whole[name] = why
+        analysis.skipped[name] = why
         print_log(f'{name} is kept whole: {why}', logger='current', level=logging.WARNING)
     if not analysis.groups:
-        reasons = '; '.join(f'{k}: {v}' for k, v in analysis.kept_whole.items()) or 'no layers'
+        reasons = '; '.join(f'{k}: {v}' for k, v in analysis.skipped.items()) or 'no layers'
         raise ValueError(f'no channel of the model can be pruned ({reasons})')
     return analysis
 
@@ -130,7 +130,7 @@ def _frozen_by_the_model(shadow: nn.Module, graph: tp.DependencyGraph) -> list[s
     ]
 
 
-def _broken_by_a_cut(
+def _trial_pruning_failures(
     model: nn.Module,
     groups: Sequence[ChannelGroup],
     input_size: tuple[int, int],
@@ -150,9 +150,9 @@ def _broken_by_a_cut(
 
     def trouble(some: Sequence[ChannelGroup]) -> str | None:
         kept = {group.name: _without_the_first(group) for group in some}
-        shadow = shadow_of(model)
+        shadow = copy_unwrapped(model)
         try:
-            cut_channels(shadow, some, kept)
+            prune_channels(shadow, some, kept)
             same = outputs(shadow) == whole
         except Exception as error:  # whatever the model raises is the reason
             return f'without one of its channels the model fails: {error}'
@@ -162,7 +162,7 @@ def _broken_by_a_cut(
     if not groups:
         return {}
     if whole is None:
-        whole = outputs(shadow_of(model))
+        whole = outputs(copy_unwrapped(model))
     if trouble(groups) is None:
         return {}
     found = {group.name: trouble([group]) for group in groups}

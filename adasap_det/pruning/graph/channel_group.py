@@ -78,11 +78,11 @@ class ChannelAnalysis:
 
     Attributes:
         groups: The prunable groups, in an order that is the same at every analysis.
-        kept_whole: Reason by name, for groups that must stay whole.
+        skipped: Reason by name, for groups that must stay whole.
     """
 
     groups: list[ChannelGroup]
-    kept_whole: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def without_channels(group: ChannelGroup, kept: Tensor, moved: dict) -> ChannelGroup:

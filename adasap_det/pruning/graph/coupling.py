@@ -29,7 +29,7 @@ _STRUCTURAL = {
 }
 
 
-class KeptWholeError(Exception):
+class UnprunableError(Exception):
     """Carries the reason why a group can't be pruned."""
 
 
@@ -45,7 +45,7 @@ def to_channel_group(
         names: Dotted name of each module and parameter.
 
     Raises:
-        KeptWholeError: If it must stay whole; says why.
+        UnprunableError: If it must stay whole; says why.
     """
     size = graph.get_out_channels(tp_group[0].dep.target.module)
     own: dict[tuple, TensorSlice] = {}
@@ -58,11 +58,11 @@ def to_channel_group(
         module = node.module
         produces = graph.is_out_channel_pruning_fn(handler)
         if produces and not node.outputs:
-            raise KeptWholeError(f'{names.get(module, root)} is an output of the model')
+            raise UnprunableError(f'{names.get(module, root)} is an output of the model')
         if node.type in _STRUCTURAL:
             continue
         if module not in names:
-            raise KeptWholeError(f'Torch-Pruning meets an unnamed {module}')
+            raise UnprunableError(f'Torch-Pruning meets an unnamed {module}')
         name = names[module]
         positions = torch.tensor(item.idxs)
         channels = torch.tensor(item.root_idxs)
@@ -76,14 +76,14 @@ def to_channel_group(
             elif isinstance(module, nn.Module) and name not in layers:
                 layers.append(name)
         if part > 1 and not len(item.idxs) == size == _channels_of(module, produces):
-            raise KeptWholeError(f'{name} takes them in {part} parts together with others')
+            raise UnprunableError(f'{name} takes them in {part} parts together with others')
         parts = math.lcm(parts, part)
         for tensor_name, dim, length in tensors:
             inside = positions < length  # a grouped convolution's filters see one part only
             piece = TensorSlice(tensor_name, dim, positions[inside], channels[inside])
             target[tensor_name, dim, piece.positions[:1].item()] = piece
     if size % parts:
-        raise KeptWholeError(f'{size} channels do not divide into {parts} parts')
+        raise UnprunableError(f'{size} channels do not divide into {parts} parts')
     group = ChannelGroup(
         name=root,
         size=size,
@@ -127,7 +127,7 @@ def _tensors_of(
         if depthwise and module.out_channels == module.in_channels > 1:
             return _along(name, module, {'weight': 0, 'bias': 0}), 1, False
         if transposed and module.groups > 1:
-            raise KeptWholeError(f'{name} is a grouped transposed convolution')
+            raise UnprunableError(f'{name} is a grouped transposed convolution')
         parts = module.groups
         if reads:
             return _along(name, module, {'weight': 0 if transposed else 1}), parts, True
@@ -136,14 +136,14 @@ def _tensors_of(
         dims = {'weight': 1} if reads else {'weight': 0, 'bias': 0}
         return _along(name, module, dims), 1, reads
     if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
-        raise KeptWholeError(f'{name} normalises over more than the channels')
+        raise UnprunableError(f'{name} normalises over more than the channels')
     if isinstance(module, NORM_TYPES):
         parts = module.num_groups if isinstance(module, nn.GroupNorm) else 1
         dims = {'weight': 0, 'bias': 0, 'running_mean': 0, 'running_var': 0}
         return _along(name, module, dims), parts, False
     if isinstance(module, nn.PReLU):
         return _along(name, module, {'weight': 0} if module.num_parameters > 1 else {}), 1, False
-    raise KeptWholeError(f'{name} is a {type(module).__name__}, which is not supported')
+    raise UnprunableError(f'{name} is a {type(module).__name__}, which is not supported')
 
 
 def _along(name: str, module: nn.Module, dims: dict[str, int]) -> list[tuple[str, int, int]]:

@@ -12,7 +12,7 @@ TRACED_ROIS = 8
 
 
 def example_input(model: nn.Module, input_size: tuple[int, int]) -> Tensor:
-    """A picture of noise, shape ``(1, 3, H, W)``, of the model's device and dtype.
+    """A image of noise, shape ``(1, 3, H, W)``, of the model's device and dtype.
 
     Noise and not zeros: a layer that divides by its input's norm must stay finite.
     """
@@ -31,7 +31,7 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
     Args:
         model: A detector, a classifier, or any module called with one tensor.
         inputs: Shape ``(N, 3, H, W)``.
-        num_rois: Boxes per picture handed to the second stage; with None it gets the sum of all
+        num_rois: Boxes per image handed to the second stage; with None it gets the sum of all
             maps, pooled. Channels are related as in the real pass, and a tracer sees none of the
             indexed writes of RoI extractors, which Torch-Pruning takes for a reshape whose groups
             it never ends collecting (1.6.1).
@@ -69,9 +69,9 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
 
 
 def spread_rois(inputs: Tensor, num_rois: int) -> Tensor:
-    """Boxes of sizes from an eighth of the picture to all of it, shape ``(num_rois, 5)``.
+    """Boxes of sizes from an eighth of the image to all of it, shape ``(num_rois, 5)``.
 
-    Columns: index of the picture, x1, y1, x2, y2 in pixels.
+    Columns: index of the image, x1, y1, x2, y2 in pixels.
     """
     height, width = inputs.shape[-2:]
     size = torch.logspace(-3, 0, num_rois, base=2.0, device=inputs.device)

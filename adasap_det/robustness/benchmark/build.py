@@ -37,7 +37,7 @@ def build_benchmark(
     quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> BuildReport | None:
-    """Write every picture of a source with every corruption at every severity.
+    """Write every image of a source with every corruption at every severity.
 
     Called again after any interruption with the same options it goes on where it was; the result
     is the same to the byte. Called on a finished benchmark it checks every file against the
@@ -53,8 +53,8 @@ def build_benchmark(
         workers: Number of processes on this machine, by default one a processor; 0 works here.
         executor: Does the work instead, and is left open. Its workers must see source and ``out``
             under the same absolute paths.
-        in_flight: How many pictures are with the executor at most.
-        on_error: At a picture that cannot be used: ``'stop'``, or ``'skip'`` it and list it.
+        in_flight: How many images are with the executor at most.
+        on_error: At a image that cannot be used: ``'stop'``, or ``'skip'`` it and list it.
         copy_annotations: Copy annotations into each cell instead of linking to one copy. That is
             done anyway where there are no links.
         overwrite: Delete a benchmark that is there.
@@ -73,8 +73,8 @@ def build_benchmark(
         raise BenchmarkError(f'on_error {on_error!r} is not one of {", ".join(ON_ERROR)}')
     if options.crop is not None and source.layout != 'folder':
         raise BenchmarkError(
-            f'crop cuts pictures but no boxes, so it does not go with the layout '
-            f'{source.layout!r}; leave it out, or read the pictures as an image folder'
+            f'crop cuts images but no boxes, so it does not go with the layout '
+            f'{source.layout!r}; leave it out, or read the images as an image folder'
         )
     out = Path(out).absolute()
     if source.layout == 'folder':
@@ -108,13 +108,13 @@ def build_benchmark(
 
 
 def _require_outside(out: Path, root: Path) -> None:
-    """An image folder's pictures are all that lie below it, but for those in hidden folders."""
+    """An image folder's images are all that lie below it, but for those in hidden folders."""
     place, below = out.resolve(), root.resolve()
     if place.is_relative_to(below) and not any(
         part.startswith('.') for part in place.relative_to(below).parts
     ):
         raise BenchmarkError(
-            f'{out} lies in the source {root}, whose pictures are all below it: the next run would '
+            f'{out} lies in the source {root}, whose images are all below it: the next run would '
             'corrupt the corrupted ones as well; give a folder elsewhere with --out'
         )
 

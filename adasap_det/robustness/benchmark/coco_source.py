@@ -1,4 +1,4 @@
-"""Reads pictures and annotations in COCO's layout."""
+"""Reads images and annotations in COCO's layout."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.image_codec import with_suffix
 from adasap_det.robustness.benchmark.source_images import (
-    Item,
     Source,
+    SourceImage,
     check_relative,
     repeated,
     require_folder,
@@ -25,16 +25,16 @@ def coco_source(
     annotations: str | os.PathLike[str],
     images: str | os.PathLike[str],
 ) -> Source:
-    """The pictures that an annotation file lists.
+    """The images that an annotation file lists.
 
     Args:
         root: Folder of the data set.
         annotations: JSON file, relative to ``root`` or not.
-        images: Folder of the pictures, relative to ``root``; it has the same name in each cell.
+        images: Folder of the images, relative to ``root``; it has the same name in each cell.
             ``'.'`` where file names start at the root.
 
     Returns:
-        The source. Pictures without file or listed twice are among its problems.
+        The source. Images without file or listed twice are among its problems.
 
     Raises:
         BenchmarkError: If a file or folder is missing, or the JSON is not COCO's.
@@ -45,7 +45,7 @@ def coco_source(
     if folder != '.':
         check_relative(folder, '--images')
     inside_cell = '' if folder == '.' else f'{folder}/'
-    require_folder(base / folder, 'name the pictures folder, relative to --source, with --images')
+    require_folder(base / folder, 'name the images folder, relative to --source, with --images')
     path = base / annotations if (base / annotations).is_file() else Path(annotations)
     data, raw = _read(path, base)
     names = [check_relative(entry['file_name'], str(path)) for entry in data['images']]
@@ -57,7 +57,7 @@ def coco_source(
             continue
         file = base / folder / name
         if file.is_file():
-            items.append(Item(name, file, f'{inside_cell}{name}'))
+            items.append(SourceImage(name, file, f'{inside_cell}{name}'))
         else:
             problems[name] = f'{inside_cell}{name} does not exist'
     try:
@@ -78,12 +78,12 @@ def coco_source(
 
 
 def annotations_of(source: Source, kept: Collection[str], *, format: str) -> bytes:
-    """COCO's file for a part of the pictures.
+    """COCO's file for a part of the images.
 
     Args:
         source: As :func:`coco_source` gives it.
-        kept: Ids of the pictures that are there.
-        format: Of the pictures; their names follow it.
+        kept: Ids of the images that are there.
+        format: Of the images; their names follow it.
 
     Returns:
         The source's own bytes where nothing changes.
@@ -128,7 +128,7 @@ def _read(path: Path, base: Path) -> tuple[dict[str, Any], bytes]:
             "'annotations' (with image_id) are needed"
         )
     if not data['images']:
-        raise BenchmarkError(f'the annotations {path} list no picture')
+        raise BenchmarkError(f'the annotations {path} list no image')
     return data, raw
 
 

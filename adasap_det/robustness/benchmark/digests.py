@@ -16,7 +16,7 @@ TEMPORARY = '.unfinished'
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class FileDigest:
     """What a file must be.
 
     Attributes:
@@ -28,9 +28,9 @@ class Stamp:
     sha256: str
 
 
-def stamp(data: bytes) -> Stamp:
+def stamp(data: bytes) -> FileDigest:
     """The stamp of a file with this content."""
-    return Stamp(len(data), hashlib.sha256(data).hexdigest())
+    return FileDigest(len(data), hashlib.sha256(data).hexdigest())
 
 
 def write_whole(out: Path, relative: str, data: bytes, *, durable: bool = False) -> None:
@@ -104,7 +104,7 @@ def links_work(out: Path) -> bool:
     return True
 
 
-def check_file(out: Path, relative: str, expected: Stamp) -> str | None:
+def check_file(out: Path, relative: str, expected: FileDigest) -> str | None:
     """What is wrong with a file: ``'missing'``, ``'damaged'`` or None."""
     digest = hashlib.sha256()
     try:

@@ -1,4 +1,4 @@
-"""How much room a benchmark needs, measured on a few of its pictures, and whether it is there."""
+"""How much room a benchmark needs, measured on a few of its images, and whether it is there."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _MAX_SAMPLE = 8
 
 
 @dataclass(frozen=True)
-class Need:
+class DiskEstimate:
     """Room that a build will take.
 
     Attributes:
         size: In bytes, with a margin for the sample's error.
         files: Number of files.
-        sampled: Pictures that the estimate comes from.
+        sampled: Images that the estimate comes from.
     """
 
     size: int
@@ -34,8 +34,8 @@ class Need:
     sampled: int
 
 
-def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) -> Need:
-    """Encode every version of a few pictures and scale up.
+def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) -> DiskEstimate:
+    """Encode every version of a few images and scale up.
 
     Args:
         executor: Does the encoding.
@@ -43,11 +43,11 @@ def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) 
         extra: Bytes of annotations.
 
     Returns:
-        The need. A picture that cannot be read counts like the others, for want of better.
+        The need. A image that cannot be read counts like the others, for want of better.
     """
     files = sum(len(task.cells) for task in tasks)
     if not files:
-        return Need(extra, 0, 0)
+        return DiskEstimate(extra, 0, 0)
     sample = _spread(tasks, min(_MAX_SAMPLE, -(-len(tasks) // 50)))
     sizes: list[int] = []
     sampled = 0
@@ -57,10 +57,10 @@ def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) 
             sizes += [on_disk(size) for size in measured]
             sampled += 1
     mean = sum(sizes) / len(sizes) if sizes else _BLOCK
-    return Need(int(files * mean * _MARGIN) + extra, files, sampled)
+    return DiskEstimate(int(files * mean * _MARGIN) + extra, files, sampled)
 
 
-def taken(paths: Iterable[Path]) -> Need:
+def taken(paths: Iterable[Path]) -> DiskEstimate:
     """Room that files, and folders with all that lies in them, take now."""
     size = files = 0
     for path in paths:
@@ -68,10 +68,10 @@ def taken(paths: Iterable[Path]) -> Need:
             status = file.lstat()
             files += 1
             size += on_disk(status.st_size) if stat.S_ISREG(status.st_mode) else 0
-    return Need(size, files, 0)
+    return DiskEstimate(size, files, 0)
 
 
-def require_room(out: Path, need: Need, *, freed: Need | None = None) -> str:
+def require_room(out: Path, need: DiskEstimate, *, freed: DiskEstimate | None = None) -> str:
     """Compare with what is there.
 
     Args:
@@ -85,7 +85,7 @@ def require_room(out: Path, need: Need, *, freed: Need | None = None) -> str:
     Raises:
         BenchmarkError: If there is too little room, or too few files may be made.
     """
-    freed = freed or Need(0, 0, 0)
+    freed = freed or DiskEstimate(0, 0, 0)
     free = shutil.disk_usage(out).free
     text = f'disk: about {human(need.size)} needed at {out}, {human(free)} free'
     if freed.size:

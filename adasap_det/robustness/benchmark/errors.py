@@ -13,8 +13,8 @@ class BenchmarkError(ValueError):
     """The request, the source or the disk does not allow a benchmark; the message says why."""
 
 
-class PictureError(ValueError):
-    """One picture or its annotation cannot be used; the others can."""
+class ImageError(ValueError):
+    """One image or its annotation cannot be used; the others can."""
 
 
 def from_os_error(error: OSError, out: str | os.PathLike[str]) -> BenchmarkError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from adasap_det.robustness.benchmark.coco_source import annotations_of
-from adasap_det.robustness.benchmark.digests import Stamp, link, stamp, write_whole
+from adasap_det.robustness.benchmark.digests import FileDigest, link, stamp, write_whole
 from adasap_det.robustness.benchmark.source_images import Source
 from adasap_det.robustness.benchmark.worker import Cell, cell_path
 
@@ -18,7 +18,7 @@ SHARED = 'annotations'
 
 @dataclass
 class Extras:
-    """Files and links beside the pictures, by their path below the benchmark.
+    """Files and links beside the images, by their path below the benchmark.
 
     Attributes:
         files: Content, or the file to copy.
@@ -32,13 +32,13 @@ class Extras:
 def plan_extras(
     source: Source, kept: Sequence[str], cells: Sequence[Cell], *, format: str, links: bool
 ) -> Extras:
-    """What has to lie beside the pictures of a source.
+    """What has to lie beside the images of a source.
 
     Args:
         source: The clean data set.
-        kept: Ids of the pictures that every cell holds, in order.
+        kept: Ids of the images that every cell holds, in order.
         cells: Of the benchmark.
-        format: Of the pictures.
+        format: Of the images.
         links: Keep one copy and link each cell to it; else each cell gets a copy.
     """
     files = _cell_files(source, kept, format=format)
@@ -62,7 +62,7 @@ def plan_extras(
     return plan
 
 
-def write_extras(out: Path, plan: Extras) -> dict[str, Stamp]:
+def write_extras(out: Path, plan: Extras) -> dict[str, FileDigest]:
     """Put files and links in place, leaving alone those that are right.
 
     Returns:

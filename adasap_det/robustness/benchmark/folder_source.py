@@ -1,4 +1,4 @@
-"""Reads a folder of pictures, one folder a class or any other way."""
+"""Reads a folder of images, one folder a class or any other way."""
 
 from __future__ import annotations
 
@@ -7,22 +7,27 @@ from pathlib import Path
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.image_codec import SUFFIXES
-from adasap_det.robustness.benchmark.source_images import Item, Source, folder_name, require_folder
+from adasap_det.robustness.benchmark.source_images import (
+    Source,
+    SourceImage,
+    folder_name,
+    require_folder,
+)
 
 
 def folder_source(root: str | os.PathLike[str]) -> Source:
-    """Every picture below a folder, as torchvision's ``ImageFolder`` and others read them.
+    """Every image below a folder, as torchvision's ``ImageFolder`` and others read them.
 
-    Hidden files, and files without a picture's suffix, are left out.
+    Hidden files, and files without a image's suffix, are left out.
 
     Args:
-        root: The folder; ``<class>/<picture>`` lies below it.
+        root: The folder; ``<class>/<image>`` lies below it.
 
     Raises:
-        BenchmarkError: If the folder does not exist or holds no picture.
+        BenchmarkError: If the folder does not exist or holds no image.
     """
     base = Path(root)
-    require_folder(base, 'give the folder of the pictures with --source')
+    require_folder(base, 'give the folder of the images with --source')
     found = []
     for folder, subfolders, files in os.walk(base, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith('.'))
@@ -30,11 +35,11 @@ def folder_source(root: str | os.PathLike[str]) -> Source:
             if name.lower().endswith(SUFFIXES) and not name.startswith('.'):
                 found.append(Path(folder) / name)
     if not found:
-        raise BenchmarkError(f'{base} holds no picture ({", ".join(SUFFIXES)})')
+        raise BenchmarkError(f'{base} holds no image ({", ".join(SUFFIXES)})')
     relative = sorted((path.relative_to(base).as_posix(), path) for path in found)
     return Source(
         layout='folder',
         root=base,
         description={'layout': 'folder', 'folder': folder_name(base)},
-        items=tuple(Item(name, path, name) for name, path in relative),
+        items=tuple(SourceImage(name, path, name) for name, path in relative),
     )

@@ -1,4 +1,4 @@
-"""From a picture's file to RGB and back."""
+"""From a image's file to RGB and back."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from adasap_det.robustness.benchmark.errors import PictureError
+from adasap_det.robustness.benchmark.errors import ImageError
 
-#: Suffixes of files that are taken for pictures.
+#: Suffixes of files that are taken for images.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 MIN_SIDE = 32
 
@@ -27,7 +27,7 @@ _PNG_START = b'\x89PNG\r\n\x1a\n'
 def decode(data: bytes) -> np.ndarray:
     """The pixels that MMDetection's ``LoadImageFromFile`` gives, in RGB.
 
-    Decoded by OpenCV, which turns a picture as its EXIF tag says.
+    Decoded by OpenCV, which turns a image as its EXIF tag says.
 
     Args:
         data: A whole file.
@@ -36,28 +36,28 @@ def decode(data: bytes) -> np.ndarray:
         uint8, shape ``(H, W, 3)``, both sides at least 32.
 
     Raises:
-        PictureError: If the file is empty, damaged, cut off, no picture or too small.
+        ImageError: If the file is empty, damaged, cut off, no image or too small.
     """
     if not data:
-        raise PictureError('the file is empty')
+        raise ImageError('the file is empty')
     # OpenCV fills up what is missing with grey and says nothing.
     _check_whole(data)
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise PictureError(f'this is no picture that OpenCV reads ({error.err})') from None
+        raise ImageError(f'this is no image that OpenCV reads ({error.err})') from None
     if bgr is None:
-        raise PictureError('this is no picture that OpenCV reads, or it is damaged')
+        raise ImageError('this is no image that OpenCV reads, or it is damaged')
     height, width = bgr.shape[:2]
     if min(height, width) < MIN_SIDE:
-        raise PictureError(
+        raise ImageError(
             f'it has {width} x {height} pixels; the corruptions need {MIN_SIDE} a side'
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def centre_crop(rgb: np.ndarray, side: int) -> np.ndarray:
-    """The middle of the picture, its shorter side resized to 256 for a crop of 224 and so on.
+    """The middle of the image, its shorter side resized to 256 for a crop of 224 and so on.
 
     As ImageNet-C was made: torchvision's ``Resize`` and ``CenterCrop`` of a PIL image, bilinear.
 
@@ -80,7 +80,7 @@ def centre_crop(rgb: np.ndarray, side: int) -> np.ndarray:
 
 
 def encode(rgb: np.ndarray, *, format: str, quality: int | None, subsampling: str | None) -> bytes:
-    """A file of the picture.
+    """A file of the image.
 
     Args:
         rgb: uint8, shape ``(H, W, 3)``.
@@ -99,12 +99,12 @@ def encode(rgb: np.ndarray, *, format: str, quality: int | None, subsampling: st
         flags = [cv2.IMWRITE_PNG_COMPRESSION, 1]
     done, data = cv2.imencode(f'.{format}', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), flags)
     if not done:
-        raise RuntimeError(f'OpenCV could not encode a picture of shape {rgb.shape} as {format}')
+        raise RuntimeError(f'OpenCV could not encode a image of shape {rgb.shape} as {format}')
     return data.tobytes()
 
 
 def with_suffix(path: str, format: str) -> str:
-    """``path``, with ``/`` between its parts, for a picture in another format."""
+    """``path``, with ``/`` between its parts, for a image in another format."""
     suffix = PurePath(path).suffix
     same = suffix.lower() in (('.jpg', '.jpeg') if format == 'jpg' else (f'.{format}',))
     return path if same else f'{path[: len(path) - len(suffix)]}.{format}'
@@ -120,11 +120,11 @@ def _check_whole(data: bytes) -> None:
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
         except Exception as error:  # Pillow's plugins raise nearly anything
-            raise PictureError(f'this is no picture, or it is damaged ({error})') from None
+            raise ImageError(f'this is no image, or it is damaged ({error})') from None
 
 
 def _check_jpeg_ends(data: bytes) -> None:
-    """Look for the end of the picture itself: an embedded thumbnail has an end of its own."""
+    """Look for the end of the image itself: an embedded thumbnail has an end of its own."""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker, (length,) = data[position + 1], struct.unpack_from('>H', data, position + 2)
@@ -139,7 +139,7 @@ def _check_jpeg_ends(data: bytes) -> None:
         position = max(data.find(b'\xff\xda', position), position)
     # Coded data cannot hold FF D9: it writes FF as FF 00.
     if data.find(b'\xff\xd9', position) < 0:
-        raise PictureError('the JPEG is cut off')
+        raise ImageError('the JPEG is cut off')
 
 
 def _check_png_ends(data: bytes) -> None:
@@ -149,4 +149,4 @@ def _check_png_ends(data: bytes) -> None:
         position += 12 + length
         if kind == b'IEND' and position <= len(data):
             return
-    raise PictureError('the PNG is cut off')
+    raise ImageError('the PNG is cut off')

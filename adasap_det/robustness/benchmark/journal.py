@@ -1,4 +1,4 @@
-"""The record of an unfinished benchmark: a line each finished picture, only ever appended to."""
+"""The record of an unfinished benchmark: a line each finished image, only ever appended to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adasap_det.robustness.benchmark.digests import Stamp, write_whole
+from adasap_det.robustness.benchmark.digests import FileDigest, write_whole
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.worker import Cell, ImageResult
 
@@ -20,15 +20,15 @@ _SYNC_EVERY = 30.0
 
 
 @dataclass
-class Done:
-    """What is known of a picture that an earlier run has finished."""
+class BuiltImage:
+    """What is known of a image that an earlier run has finished."""
 
     source_sha256: str
-    files: dict[Cell, Stamp] = field(default_factory=dict)
+    files: dict[Cell, FileDigest] = field(default_factory=dict)
 
 
 class Journal:
-    """Appends finished pictures. Use it as a context manager.
+    """Appends finished images. Use it as a context manager.
 
     Args:
         path: An existing journal; half a line at its end is cut off.
@@ -46,7 +46,7 @@ class Journal:
         os.close(self._descriptor)
 
     def add(self, result: ImageResult) -> None:
-        """Record a picture whose files are all in place.
+        """Record a image whose files are all in place.
 
         Raises:
             OSError: If the disk is full. The torn line does no harm.
@@ -66,10 +66,10 @@ def start_journal(out: Path, header: Mapping[str, Any]) -> None:
     write_whole(out, JOURNAL, (json.dumps(header) + '\n').encode(), durable=True)
 
 
-def read_journal(path: Path) -> tuple[dict[str, Any], dict[str, Done]]:
+def read_journal(path: Path) -> tuple[dict[str, Any], dict[str, BuiltImage]]:
     """The header, and what is finished.
 
-    A line that cannot be read counts for nothing: its picture is made again.
+    A line that cannot be read counts for nothing: its image is made again.
 
     Raises:
         BenchmarkError: If the header cannot be read.
@@ -84,15 +84,15 @@ def read_journal(path: Path) -> tuple[dict[str, Any], dict[str, Done]]:
                 f'{path} is damaged: its first line does not say what is being built; build anew '
                 'with --overwrite'
             ) from None
-        done: dict[str, Done] = {}
+        done: dict[str, BuiltImage] = {}
         for line in file:
             try:
                 entry = json.loads(line)
                 files = {
-                    (str(name), int(level)): Stamp(int(size), str(sha))
+                    (str(name), int(level)): FileDigest(int(size), str(sha))
                     for name, level, size, sha in entry['files']
                 }
-                known = done.setdefault(str(entry['image']), Done(str(entry['source'])))
+                known = done.setdefault(str(entry['image']), BuiltImage(str(entry['source'])))
             except (ValueError, KeyError, TypeError):
                 continue
             known.files.update(files)

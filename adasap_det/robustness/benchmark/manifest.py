@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adasap_det.robustness.benchmark.digests import Stamp, check_inside
+from adasap_det.robustness.benchmark.digests import FileDigest, check_inside
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 
 MANIFEST = 'manifest.json'
@@ -26,9 +26,9 @@ class Manifest:
         software: Versions that the bytes come from.
         source: Layout, folder and split or annotation file of the clean data.
         options: Corruptions, severities, format, quality, subsampling and seed.
-        images: SHA-256 of each clean picture, by image id, in the data set's order.
-        skipped: Why a picture was left out, by image id.
-        files: Stamp of each corrupted picture, by its path below the benchmark.
+        images: SHA-256 of each clean image, by image id, in the data set's order.
+        skipped: Why a image was left out, by image id.
+        files: FileDigest of each corrupted image, by its path below the benchmark.
         annotations: Stamps of the copied annotations and lists.
         links: Target of each symbolic link.
     """
@@ -39,8 +39,8 @@ class Manifest:
     options: Mapping[str, Any]
     images: Mapping[str, str]
     skipped: Mapping[str, str]
-    files: Mapping[str, Stamp]
-    annotations: Mapping[str, Stamp]
+    files: Mapping[str, FileDigest]
+    annotations: Mapping[str, FileDigest]
     links: Mapping[str, str]
 
     @property
@@ -146,11 +146,13 @@ def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _stamps(entries: Mapping[str, Sequence[Any]]) -> dict[str, Stamp]:
-    return {check_inside(path): Stamp(int(size), str(sha)) for path, (size, sha) in entries.items()}
+def _stamps(entries: Mapping[str, Sequence[Any]]) -> dict[str, FileDigest]:
+    return {
+        check_inside(path): FileDigest(int(size), str(sha)) for path, (size, sha) in entries.items()
+    }
 
 
-def _plain(stamps: Mapping[str, Stamp]) -> dict[str, list[Any]]:
+def _plain(stamps: Mapping[str, FileDigest]) -> dict[str, list[Any]]:
     return {path: [stamp.size, stamp.sha256] for path, stamp in sorted(stamps.items())}
 
 

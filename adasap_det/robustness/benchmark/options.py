@@ -24,18 +24,18 @@ SUBSAMPLINGS = ('4:2:0', '4:2:2', '4:4:4')
 
 @dataclass(frozen=True)
 class Options:
-    """How pictures are corrupted and stored; make it with :func:`make_options`.
+    """How images are corrupted and stored; make it with :func:`make_options`.
 
     Attributes:
         corruptions: Names, in the benchmark's order.
         severities: Rising, among 1 to 5.
-        format: ``'jpg'`` or ``'png'``; the suffix of every picture as well, but for VOC's layout,
+        format: ``'jpg'`` or ``'png'``; the suffix of every image as well, but for VOC's layout,
             whose loaders know only ``.jpg``, and look into the file to decode it.
         quality: JPEG quality, 1 to 100; None for PNG.
         subsampling: Of the JPEG's colour, such as ``'4:2:0'``; None for PNG.
         seed: Of the corruptions and of the choice of a subset.
         crop: Side of the centre crop that is corrupted, as ImageNet-C's of 224; None for the whole
-            picture.
+            image.
     """
 
     corruptions: tuple[str, ...]
@@ -103,7 +103,7 @@ def make_options(
 
 
 def software() -> dict[str, str]:
-    """Versions of what the bytes of a picture come from, and the kind of processor; equal on all
+    """Versions of what the bytes of a image come from, and the kind of processor; equal on all
     machines of one build."""
     found = {'corruptions': CORRUPTIONS_VERSION, 'opencv': cv2.__version__}
     for name in ('numpy', 'scipy', 'Pillow', 'torch'):

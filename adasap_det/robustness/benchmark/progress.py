@@ -42,7 +42,7 @@ class ProgressReport:
         *,
         stream: TextIO | None = None,
         quiet: bool = False,
-        unit: str = 'pictures',
+        unit: str = 'images',
         every: float = _EVERY,
     ) -> None:
         self._label, self._total, self._every = label, total, every
@@ -98,7 +98,7 @@ class ProgressReport:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        """Pictures a second."""
+        """Images a second."""
         return Text('' if task.speed is None else f'{task.speed:.2f}/s')
 
 

@@ -15,7 +15,7 @@ from adasap_det.robustness.benchmark.disk import estimate, on_disk, require_room
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import plan_extras, write_extras
 from adasap_det.robustness.benchmark.image_codec import with_suffix
-from adasap_det.robustness.benchmark.journal import JOURNAL, Done, Journal, start_journal
+from adasap_det.robustness.benchmark.journal import JOURNAL, BuiltImage, Journal, start_journal
 from adasap_det.robustness.benchmark.manifest import (
     KIND,
     MANIFEST,
@@ -26,7 +26,12 @@ from adasap_det.robustness.benchmark.manifest import (
 from adasap_det.robustness.benchmark.options import Options, software
 from adasap_det.robustness.benchmark.progress import ProgressReport
 from adasap_det.robustness.benchmark.scheduling import results
-from adasap_det.robustness.benchmark.source_images import Item, Source, refuse_problems, repeated
+from adasap_det.robustness.benchmark.source_images import (
+    Source,
+    SourceImage,
+    check_problems,
+    repeated,
+)
 from adasap_det.robustness.benchmark.state import (
     State,
     belongings,
@@ -48,10 +53,10 @@ class BuildReport:
 
     Attributes:
         out: The benchmark.
-        images: Pictures in each cell.
+        images: Images in each cell.
         cells: Number of cells.
-        built: Pictures worked on in this run; the others were there.
-        skipped: Why a picture was left out, by image id.
+        built: Images worked on in this run; the others were there.
+        skipped: Why a image was left out, by image id.
         size: Bytes of all files.
         seconds: This run took.
     """
@@ -85,7 +90,7 @@ class BuildRun:
         items = {item.image_id: item for item in self.source.items}
         targets = self._targets()
         if not self.skip:
-            refuse_problems(self.source)
+            check_problems(self.source)
         self.skipped.update(self.source.problems)
         freed = None
         if overwrite and dry_run:
@@ -155,7 +160,7 @@ class BuildRun:
         twice = repeated(targets.values())
         if twice:
             raise BenchmarkError(
-                f'two pictures of the source would both become {twice[0]}; rename one of them'
+                f'two images of the source would both become {twice[0]}; rename one of them'
             )
         return targets
 
@@ -182,7 +187,7 @@ class BuildRun:
 
     def _tasks(
         self,
-        items: Mapping[str, Item],
+        items: Mapping[str, SourceImage],
         targets: Mapping[str, str],
         state: State,
         bad: Mapping[str, set[tuple[str, int]]],
@@ -212,12 +217,12 @@ class BuildRun:
         cells = len(self.options.cells)
         total = len(self.source.items)
         self.say(
-            f'{total} pictures x {len(self.options.corruptions)} corruptions x '
+            f'{total} images x {len(self.options.corruptions)} corruptions x '
             f'{len(self.options.severities)} severities = {total * cells} files in {self.out}'
         )
         if state.identity is not None:
             lost = f', {len(bad)} with missing or damaged files' if bad else ''
-            self.say(f'{len(state.done)} pictures are there{lost}; {len(tasks)} to build')
+            self.say(f'{len(state.done)} images are there{lost}; {len(tasks)} to build')
 
     def _built(self, tasks: list[ImageTask], state: State) -> Generator[ImageResult, None, None]:
         # A finished benchmark that is mended needs no journal: its manifest says what is missing.
@@ -232,7 +237,7 @@ class BuildRun:
                     journal.add(result)
                 yield result
 
-    def _take(self, result: ImageResult, items: Mapping[str, Item], state: State) -> None:
+    def _take(self, result: ImageResult, items: Mapping[str, SourceImage], state: State) -> None:
         name = result.image_id
         if result.problem is not None:
             place = items[name].path.relative_to(self.source.root).as_posix()
@@ -246,7 +251,7 @@ class BuildRun:
                 )
             self.skipped[name] = text
             return
-        known = state.done.setdefault(name, Done(result.source_sha256))
+        known = state.done.setdefault(name, BuiltImage(result.source_sha256))
         for cell, stamp in result.files.items():
             if known.files.get(cell, stamp) != stamp:
                 others = other_versions(state, software()) or [
@@ -261,7 +266,7 @@ class BuildRun:
 
     def _finish(
         self,
-        items: Mapping[str, Item],
+        items: Mapping[str, SourceImage],
         targets: Mapping[str, str],
         state: State,
         versions: Mapping[str, str],
@@ -270,7 +275,7 @@ class BuildRun:
     ) -> Manifest:
         kept = [name for name in items if name in state.done]
         if not kept:
-            raise BenchmarkError(f'not one picture of {self.source.root} can be used')
+            raise BenchmarkError(f'not one image of {self.source.root} can be used')
         plan = plan_extras(
             self.source, kept, self.options.cells, format=self.options.format, links=links
         )

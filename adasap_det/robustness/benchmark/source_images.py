@@ -1,4 +1,4 @@
-"""The clean data set: which pictures there are and where they belong in a cell."""
+"""The clean data set: which images there are and where they belong in a cell."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Item:
-    """One picture of the source.
+class SourceImage:
+    """One image of the source.
 
     Attributes:
-        image_id: Names the picture, and seeds its corruptions: the file's stem in VOC's layout,
+        image_id: Names the image, and seeds its corruptions: the file's stem in VOC's layout,
             ``file_name`` in COCO's, the path below the root of an image folder.
         path: The file.
         target: Where its corrupted version lies in a cell, with ``/`` between the parts, and the
@@ -37,14 +37,14 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures and annotations of one data set.
+    """Images and annotations of one data set.
 
     Attributes:
         layout: ``'voc'``, ``'coco'`` or ``'folder'``.
         root: Folder that the paths in messages are relative to.
         description: What names this source in a manifest, the same on every machine: the names of
             its folder, split or annotation file, but no absolute path.
-        items: Pictures that can be tried, in the order of the source.
+        items: Images that can be tried, in the order of the source.
         problems: What is wrong with the others, by image id.
         annotation_file: COCO's, relative to a cell.
         annotations: What COCO's file holds.
@@ -54,7 +54,7 @@ class Source:
     layout: str
     root: Path
     description: Mapping[str, str]
-    items: tuple[Item, ...]
+    items: tuple[SourceImage, ...]
     problems: Mapping[str, str] = field(default_factory=dict)
     annotation_file: str | None = None
     annotations: Mapping[str, Any] = field(default_factory=dict)
@@ -98,8 +98,8 @@ def repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def refuse_problems(source: Source) -> None:
-    """Say which pictures cannot be used, if any.
+def check_problems(source: Source) -> None:
+    """Say which images cannot be used, if any.
 
     Raises:
         BenchmarkError: Their number, the first of them, and what can be done.
@@ -109,7 +109,7 @@ def refuse_problems(source: Source) -> None:
         shown = '\n  '.join(f'{name}: {text}' for name, text in [*problems.items()][:_SHOWN])
         more = len(problems) - _SHOWN
         raise BenchmarkError(
-            f'{len(problems)} pictures of {source.root} cannot be used:\n  {shown}'
+            f'{len(problems)} images of {source.root} cannot be used:\n  {shown}'
             + (f'\n  and {more} more' if more > 0 else '')
             + '\nMend them, or leave them out with --on-error skip'
         )
@@ -120,13 +120,13 @@ def choose_subset(source: Source, subset: int | str | os.PathLike[str], *, seed:
 
     Args:
         source: The whole.
-        subset: So many pictures, drawn by ``seed`` such that the larger subset holds the smaller
+        subset: So many images, drawn by ``seed`` such that the larger subset holds the smaller
             one; or a text file with an image id a line. The order stays that of the source.
         seed: Of the draw.
 
     Raises:
         BenchmarkError: If the number is not positive, or the file is missing, empty, names a
-            picture twice or one that the source has not.
+            image twice or one that the source has not.
     """
     ids = source.all_ids
     if isinstance(subset, int):
@@ -168,7 +168,7 @@ def _read_ids(path: Path, known: Iterable[str]) -> list[str]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise BenchmarkError(
-            f'{path} lists {len(unknown)} pictures that the source does not have, the first is '
+            f'{path} lists {len(unknown)} images that the source does not have, the first is '
             f'{unknown[0]!r}'
         )
     return names

@@ -12,7 +12,7 @@ from typing import Any
 from adasap_det.robustness.benchmark.digests import TEMPORARY
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import SHARED
-from adasap_det.robustness.benchmark.journal import JOURNAL, Done, read_journal
+from adasap_det.robustness.benchmark.journal import JOURNAL, BuiltImage, read_journal
 from adasap_det.robustness.benchmark.lock import LOCK
 from adasap_det.robustness.benchmark.manifest import MANIFEST, Manifest, differing, read_manifest
 from adasap_det.robustness.corruptions import CORRUPTIONS
@@ -28,14 +28,14 @@ class State:
     Attributes:
         identity: What was being built, as :func:`identity` says it; None if nothing was.
         software: Versions it was built with.
-        done: Finished pictures, by image id.
+        done: Finished images, by image id.
         manifest: Of a finished benchmark.
         version: Of adasap_det, if something is there.
     """
 
     identity: Mapping[str, Any] | None = None
     software: Mapping[str, str] = field(default_factory=dict)
-    done: dict[str, Done] = field(default_factory=dict)
+    done: dict[str, BuiltImage] = field(default_factory=dict)
     manifest: Manifest | None = None
     version: str | None = None
 
@@ -48,13 +48,13 @@ def identity(
     Args:
         source: Description of the source.
         options: Of the benchmark.
-        ids: Of all pictures, the unusable ones too.
+        ids: Of all images, the unusable ones too.
         annotations: ``'links'``, ``'copies'`` or ``'none'``.
     """
     names = sorted(ids)
     digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()[:12]
-    pictures = f'{len(names)} (checksum of the ids {digest})'
-    return {**source, **options, 'pictures': pictures, 'annotations of a cell': annotations}
+    images = f'{len(names)} (checksum of the ids {digest})'
+    return {**source, **options, 'images': images, 'annotations of a cell': annotations}
 
 
 def read_state(out: Path, targets: Mapping[str, str]) -> State:
@@ -62,7 +62,7 @@ def read_state(out: Path, targets: Mapping[str, str]) -> State:
 
     Args:
         out: The folder.
-        targets: Image ids of the source by their picture's path in a cell.
+        targets: Image ids of the source by their image's path in a cell.
 
     Raises:
         BenchmarkError: If that is no benchmark, or its record is damaged.
@@ -124,7 +124,7 @@ def require_versions(state: State, versions: Mapping[str, str], out: Path) -> No
 
 
 def require_sources(state: State, problems: Mapping[str, str], out: Path) -> None:
-    """Refuse to go on when the source has lost a picture that was used.
+    """Refuse to go on when the source has lost a image that was used.
 
     Raises:
         BenchmarkError: Which one.
@@ -170,10 +170,10 @@ def erase(out: Path) -> None:
 
 
 def _finished(manifest: Manifest, targets: Mapping[str, str]) -> State:
-    done = {image_id: Done(sha) for image_id, sha in manifest.images.items()}
+    done = {image_id: BuiltImage(sha) for image_id, sha in manifest.images.items()}
     for path, stamp in manifest.files.items():
         name, level, target = path.split('/', 2)
-        # Pictures of another source are told by the identity.
+        # Images of another source are told by the identity.
         known = done.get(targets.get(target, ''))
         if known is not None:
             known.files[name, int(level)] = stamp

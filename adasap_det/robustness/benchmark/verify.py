@@ -12,7 +12,7 @@ from typing import Any
 from adasap_det.robustness.benchmark.errors import from_os_error
 from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor, processors
 from adasap_det.robustness.benchmark.extras import check_link
-from adasap_det.robustness.benchmark.journal import Done
+from adasap_det.robustness.benchmark.journal import BuiltImage
 from adasap_det.robustness.benchmark.manifest import read_manifest
 from adasap_det.robustness.benchmark.progress import ProgressReport
 from adasap_det.robustness.benchmark.scheduling import results
@@ -21,7 +21,7 @@ from adasap_det.robustness.benchmark.worker import (
     cell_path,
     check_files,
     check_sources,
-    other_picture,
+    other_image,
 )
 
 # Files that one piece of work checks.
@@ -94,7 +94,7 @@ def verify_benchmark(
 
 
 def check_state(
-    done: Mapping[str, Done],
+    done: Mapping[str, BuiltImage],
     targets: Mapping[str, str],
     out: Path,
     executor: Executor,
@@ -102,7 +102,7 @@ def check_state(
     in_flight: int,
     quiet: bool,
 ) -> dict[str, set[Cell]]:
-    """Cells whose file is missing or damaged, by image id, among pictures of an earlier run."""
+    """Cells whose file is missing or damaged, by image id, among images of an earlier run."""
     owner: dict[str, tuple[str, Cell]] = {}
     expected = []
     for name, known in done.items():
@@ -118,7 +118,7 @@ def check_state(
 
 
 def check_clean(
-    done: Mapping[str, Done],
+    done: Mapping[str, BuiltImage],
     sources: Mapping[str, Path],
     out: Path,
     executor: Executor,
@@ -126,13 +126,13 @@ def check_clean(
     in_flight: int,
     quiet: bool,
 ) -> None:
-    """Whether the clean pictures are still those that an earlier run has corrupted.
+    """Whether the clean images are still those that an earlier run has corrupted.
 
-    Else old pictures would stand beside new annotations.
+    Else old images would stand beside new annotations.
 
     Args:
         done: What was made, by image id.
-        sources: Clean pictures, by image id.
+        sources: Clean images, by image id.
         out: The benchmark.
         executor, in_flight: Do the work.
         quiet: No progress.
@@ -145,10 +145,10 @@ def check_clean(
     ]
     bad = _check(
         out, expected, executor, in_flight=in_flight, quiet=quiet, check=check_sources,
-        unit='pictures',
+        unit='images',
     )  # fmt: skip
     if bad:
-        raise other_picture(*min(bad), out)
+        raise other_image(*min(bad), out)
 
 
 def _check(

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
-from adasap_det.robustness.benchmark.errors import BenchmarkError, PictureError
+from adasap_det.robustness.benchmark.errors import BenchmarkError, ImageError
 from adasap_det.robustness.benchmark.source_images import (
-    Item,
     Source,
+    SourceImage,
     check_relative,
     folder_name,
     repeated,
@@ -23,7 +23,7 @@ _SUFFIXES = ('.jpg', '.jpeg', '.JPG', '.JPEG', '.png')
 def voc_source(
     root: str | os.PathLike[str], *, year: str = '2007', split: str = 'test', threads: int = 8
 ) -> Source:
-    """The pictures of one split, each with its annotation.
+    """The images of one split, each with its annotation.
 
     Args:
         root: ``VOCdevkit``, which holds ``VOC2007``; or the folder with ``JPEGImages`` itself.
@@ -32,7 +32,7 @@ def voc_source(
         threads: That read annotations.
 
     Returns:
-        The source. A picture without file, without readable annotation or listed twice is among
+        The source. A image without file, without readable annotation or listed twice is among
         its problems.
 
     Raises:
@@ -59,7 +59,7 @@ def voc_source(
         layout='voc',
         root=folder,
         description={'layout': 'voc', 'folder': name, 'split': split},
-        items=tuple(item for _, item in pairs if isinstance(item, Item)),
+        items=tuple(item for _, item in pairs if isinstance(item, SourceImage)),
         problems=twice | {image_id: item for image_id, item in pairs if isinstance(item, str)},
     )
 
@@ -84,7 +84,7 @@ def _read_list(path: Path) -> list[str]:
     return ids
 
 
-def _look_up(folder: Path, name: str, image_id: str) -> Item | str:
+def _look_up(folder: Path, name: str, image_id: str) -> SourceImage | str:
     path = next(
         (
             candidate
@@ -98,23 +98,23 @@ def _look_up(folder: Path, name: str, image_id: str) -> Item | str:
     annotation = folder / 'Annotations' / f'{image_id}.xml'
     try:
         check_annotation(annotation)
-    except PictureError as error:
+    except ImageError as error:
         return f'Annotations/{image_id}.xml {error}'
-    return Item(image_id, path, f'{name}/JPEGImages/{image_id}.jpg', annotation)
+    return SourceImage(image_id, path, f'{name}/JPEGImages/{image_id}.jpg', annotation)
 
 
 def check_annotation(path: Path) -> None:
     """Whether an annotation can be read, each object with a name and a box of four numbers.
 
     Raises:
-        PictureError: If not.
+        ImageError: If not.
     """
     try:
         tree = ElementTree.fromstring(path.read_bytes())
     except FileNotFoundError:
-        raise PictureError('does not exist') from None
+        raise ImageError('does not exist') from None
     except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise PictureError(f'cannot be read: {error}') from None
+        raise ImageError(f'cannot be read: {error}') from None
     for thing in tree.iter('object'):
         corners = [thing.findtext(f'bndbox/{tag}') for tag in ('xmin', 'ymin', 'xmax', 'ymax')]
         try:
@@ -122,4 +122,4 @@ def check_annotation(path: Path) -> None:
         except ValueError:
             numbers = []
         if len(numbers) != 4 or not thing.findtext('name'):
-            raise PictureError('cannot be read: an object lacks its name or its box')
+            raise ImageError('cannot be read: an object lacks its name or its box')

@@ -1,4 +1,4 @@
-"""What a worker does: one picture, decoded once, in all its corrupted versions."""
+"""What a worker does: one image, decoded once, in all its corrupted versions."""
 
 from __future__ import annotations
 
@@ -13,30 +13,36 @@ import cv2
 import numpy as np
 import torch
 
-from adasap_det.robustness.benchmark.digests import TEMPORARY, Stamp, check_file, stamp, write_whole
-from adasap_det.robustness.benchmark.errors import BenchmarkError, PictureError
+from adasap_det.robustness.benchmark.digests import (
+    TEMPORARY,
+    FileDigest,
+    check_file,
+    stamp,
+    write_whole,
+)
+from adasap_det.robustness.benchmark.errors import BenchmarkError, ImageError
 from adasap_det.robustness.benchmark.image_codec import centre_crop, decode, encode
 from adasap_det.robustness.benchmark.options import Options, software
 from adasap_det.robustness.corruptions import corrupt_severities
 
 Cell = tuple[str, int]
-# Corruptions whose pictures wait for the encoder; bounds the memory.
+# Corruptions whose images wait for the encoder; bounds the memory.
 _WAITING = 2
 
 
 @dataclass(frozen=True)
 class ImageTask:
-    """One picture and what to make of it. Plain data: it travels to other machines.
+    """One image and what to make of it. Plain data: it travels to other machines.
 
     Attributes:
         out: The benchmark, by a path that the worker sees too.
         image_id: Seeds the corruptions.
-        source: The clean picture's file.
-        target: Path of the corrupted picture inside a cell.
+        source: The clean image's file.
+        target: Path of the corrupted image inside a cell.
         options: Of the benchmark; its cells are not all wanted.
         cells: Those wanted, those of one corruption side by side.
         software: Versions that the worker must have too.
-        source_sha256: Of the clean picture, if it is known from an earlier run.
+        source_sha256: Of the clean image, if it is known from an earlier run.
     """
 
     out: str
@@ -51,28 +57,28 @@ class ImageTask:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of one picture.
+    """What became of one image.
 
     Attributes:
         image_id: Which one.
-        source_sha256: Of the clean picture.
-        files: Stamp of what was written, by cell.
+        source_sha256: Of the clean image.
+        files: FileDigest of what was written, by cell.
         problem: Why nothing was.
     """
 
     image_id: str
     source_sha256: str = ''
-    files: dict[Cell, Stamp] = field(default_factory=dict)
+    files: dict[Cell, FileDigest] = field(default_factory=dict)
     problem: str | None = None
 
 
 def cell_path(cell: Cell, target: str) -> str:
-    """Path of a picture inside the benchmark."""
+    """Path of a image inside the benchmark."""
     return f'{cell[0]}/{cell[1]}/{target}'
 
 
 def build_image(task: ImageTask) -> ImageResult:
-    """Write every wanted version of a picture.
+    """Write every wanted version of a image.
 
     Encoding and writing go on in a thread of their own while the next corruption is computed.
 
@@ -89,23 +95,23 @@ def build_image(task: ImageTask) -> ImageResult:
     _check_software(task)
     try:
         image, source_sha256 = _load(task)
-    except PictureError as error:
+    except ImageError as error:
         return ImageResult(task.image_id, problem=str(error))
     if task.source_sha256 not in (None, source_sha256):
-        raise other_picture(task.source, 'changed', out)
+        raise other_image(task.source, 'changed', out)
 
-    def finish(cell: Cell, rgb: np.ndarray) -> tuple[Cell, Stamp]:
+    def finish(cell: Cell, rgb: np.ndarray) -> tuple[Cell, FileDigest]:
         data = _encode(rgb, task.options)
         write_whole(out, cell_path(cell, task.target), data)
         return cell, stamp(data)
 
-    files: dict[Cell, Stamp] = {}
-    waiting: deque[list[Future[tuple[Cell, Stamp]]]] = deque()
+    files: dict[Cell, FileDigest] = {}
+    waiting: deque[list[Future[tuple[Cell, FileDigest]]]] = deque()
     with ThreadPoolExecutor(1, 'encode') as encoder:
         try:
-            for name, pictures in _corrupted(task, image):
+            for name, images in _corrupted(task, image):
                 waiting.append(
-                    [encoder.submit(finish, (name, level), rgb) for level, rgb in pictures.items()]
+                    [encoder.submit(finish, (name, level), rgb) for level, rgb in images.items()]
                 )
                 if len(waiting) > _WAITING:
                     files.update(future.result() for future in waiting.popleft())
@@ -121,19 +127,19 @@ def measure_image(task: ImageTask) -> list[int] | None:
     """Sizes in bytes of the files that :func:`build_image` would write; None if it would not."""
     try:
         image, _ = _load(task)
-    except PictureError:
+    except ImageError:
         return None
     return [
         len(_encode(rgb, task.options))
-        for _, pictures in _corrupted(task, image)
-        for rgb in pictures.values()
+        for _, images in _corrupted(task, image)
+        for rgb in images.values()
     ]
 
 
-def other_picture(source: str, complaint: str, out: Path) -> BenchmarkError:
-    """What to say of a clean picture that is ``'changed'`` or ``'missing'`` under a benchmark."""
+def other_image(source: str, complaint: str, out: Path) -> BenchmarkError:
+    """What to say of a clean image that is ``'changed'`` or ``'missing'`` under a benchmark."""
     what = {
-        'changed': 'is not the picture that the rest of the benchmark was made of',
+        'changed': 'is not the image that the rest of the benchmark was made of',
         'missing': 'cannot be read, and the rest of the benchmark was made of it',
     }[complaint]
     return BenchmarkError(
@@ -142,7 +148,7 @@ def other_picture(source: str, complaint: str, out: Path) -> BenchmarkError:
 
 
 def check_sources(out: str, expected: list[tuple[str, str]]) -> tuple[int, list[tuple[str, str]]]:
-    """Compare clean pictures with the SHA-256 of those that a benchmark was made of; how many, and
+    """Compare clean images with the SHA-256 of those that a benchmark was made of; how many, and
     path and complaint of each other one. ``out`` is not looked at."""
     bad = []
     for source, sha256 in expected:
@@ -156,7 +162,9 @@ def check_sources(out: str, expected: list[tuple[str, str]]) -> tuple[int, list[
     return len(expected), bad
 
 
-def check_files(out: str, expected: list[tuple[str, Stamp]]) -> tuple[int, list[tuple[str, str]]]:
+def check_files(
+    out: str, expected: list[tuple[str, FileDigest]]
+) -> tuple[int, list[tuple[str, str]]]:
     """Compare files with their stamps; how many, and path and complaint of each bad one."""
     found = ((path, check_file(Path(out), path, wanted)) for path, wanted in expected)
     bad = [(path, complaint) for path, complaint in found if complaint is not None]
@@ -177,7 +185,7 @@ def _load(task: ImageTask) -> tuple[np.ndarray, str]:
     try:
         data = Path(task.source).read_bytes()
     except OSError as error:
-        raise PictureError(f'the picture cannot be read ({error.strerror})') from None
+        raise ImageError(f'the image cannot be read ({error.strerror})') from None
     image = decode(data)
     if task.options.crop is not None:
         image = centre_crop(image, task.options.crop)

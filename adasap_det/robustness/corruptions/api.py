@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from . import blur, digital, frost, glass, noise, spatter, weather
-from .clean_image import Picture, as_rgb
+from .clean_image import CleanImage, as_rgb
 from .names import check_corruptions, check_severities
 from .seeds import corruption_seed, generator
 
 #: Goes up whenever a byte of any result would change.
 CORRUPTIONS_VERSION = '1'
 
-Draw = Callable[[np.random.Generator, Picture, int], Any]
+Draw = Callable[[np.random.Generator, CleanImage, int], Any]
 
 #: Of each corruption: what draws its random field, if it has one, and what applies it.
 FUNCTIONS: dict[str, tuple[Draw | None, Callable[..., np.ndarray]]] = {
@@ -89,15 +89,15 @@ def corrupt_severities(
     if corruption not in FUNCTIONS:
         check_corruptions([corruption])  # says which there are
         raise ValueError(f'{corruption!r} is a set of corruptions; give one of them')
-    picture = Picture(as_rgb(image))
+    clean = CleanImage(as_rgb(image))
     draw, apply = FUNCTIONS[corruption]
     found = {}
     for severity in check_severities(severities):
         if draw is None:
-            found[severity] = apply(picture, severity)
+            found[severity] = apply(clean, severity)
             continue
         number = corruption_seed(
             image_id=image_id, corruption=corruption, severity=severity, seed=seed
         )
-        found[severity] = apply(picture, severity, draw(generator(number), picture, severity))
+        found[severity] = apply(clean, severity, draw(generator(number), clean, severity))
     return found

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from .clean_image import Picture, from_planes, to_uint8
+from .clean_image import CleanImage, from_planes, to_uint8
 from .linear import gaussian_filter, magnify, motion_filter, motion_taps, zoomed_part
 
 GAUSSIAN_SIGMA = (1, 2, 3, 4, 6)
@@ -17,26 +17,26 @@ MOTION = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))  # radius, sigma
 ZOOM = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))  # end, step
 
 
-# Values of a picture whose magnified layers, 27 of them in float32, are kept: 0.4 GB.
+# Values of a image whose magnified layers, 27 of them in float32, are kept: 0.4 GB.
 _SHARED_ZOOM_SIZE = 4_000_000
 
 
-def gaussian_blur(picture: Picture, severity: int) -> np.ndarray:
+def gaussian_blur(clean: CleanImage, severity: int) -> np.ndarray:
     """An isotropic Gaussian, the border repeated outwards."""
-    return to_uint8(gaussian_filter(picture.float32, GAUSSIAN_SIGMA[severity - 1]))
+    return to_uint8(gaussian_filter(clean.float32, GAUSSIAN_SIGMA[severity - 1]))
 
 
-def defocus_blur(picture: Picture, severity: int) -> np.ndarray:
+def defocus_blur(clean: CleanImage, severity: int) -> np.ndarray:
     """A disk with a softened edge, the border mirrored; by the Fourier transform."""
-    spectra = picture.memo.get('defocus')
+    spectra = clean.memo.get('defocus')
     reach = max(radius for radius, _ in DEFOCUS)
     if spectra is None:
         # Twice the reach on the far sides, since the transform wraps around.
-        size = [cv2.getOptimalDFTSize(side + 2 * reach) for side in picture.image.shape[:2]]
+        size = [cv2.getOptimalDFTSize(side + 2 * reach) for side in clean.image.shape[:2]]
         framed = cv2.copyMakeBorder(
-            picture.image, reach, reach, reach, reach, borderType=cv2.BORDER_REFLECT_101
+            clean.image, reach, reach, reach, reach, borderType=cv2.BORDER_REFLECT_101
         ).astype(np.float32)
-        spectra = picture.memo['defocus'] = [_spectrum(plane, size) for plane in cv2.split(framed)]
+        spectra = clean.memo['defocus'] = [_spectrum(plane, size) for plane in cv2.split(framed)]
     kernel = _spectrum(_disk(*DEFOCUS[severity - 1]), list(spectra[0].shape))
     # The spectrum's product is a convolution; a disk is the same either way round.
     start = reach + len(_disk(*DEFOCUS[severity - 1])) // 2
@@ -44,7 +44,7 @@ def defocus_blur(picture: Picture, severity: int) -> np.ndarray:
     for spectrum in spectra:
         product = cv2.mulSpectrums(spectrum, kernel, 0)
         whole = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
-        planes.append(whole[start : start + picture.height, start : start + picture.width])
+        planes.append(whole[start : start + clean.height, start : start + clean.width])
     return from_planes(planes)
 
 
@@ -64,36 +64,36 @@ def _disk(radius: int, sigma: float) -> np.ndarray:
     return cv2.GaussianBlur(disk / disk.sum(), ksize=(side, side), sigmaX=sigma)
 
 
-def draw_angle(rng: np.random.Generator, picture: Picture, severity: int) -> float:
+def draw_angle(rng: np.random.Generator, clean: CleanImage, severity: int) -> float:
     """Direction of a streak in degrees, -45 to 45."""
     return rng.uniform(-45, 45)
 
 
-def motion_blur(picture: Picture, severity: int, field: float) -> np.ndarray:
+def motion_blur(clean: CleanImage, severity: int, field: float) -> np.ndarray:
     """A streak in the direction ``field`` that fades as a one-sided Gaussian."""
     radius, sigma = MOTION[severity - 1]
-    taps = motion_taps(radius=radius, sigma=sigma, angle=field, shape=picture.image.shape)
-    return to_uint8(motion_filter(picture.float32, taps))
+    taps = motion_taps(radius=radius, sigma=sigma, angle=field, shape=clean.image.shape)
+    return to_uint8(motion_filter(clean.float32, taps))
 
 
-def zoom_blur(picture: Picture, severity: int) -> np.ndarray:
-    """Mean of the picture and of its magnified middles; severities share the latter."""
-    total = picture.torch_planes.clone()
+def zoom_blur(clean: CleanImage, severity: int) -> np.ndarray:
+    """Mean of the image and of its magnified middles; severities share the latter."""
+    total = clean.torch_planes.clone()
     factors = np.arange(1, *ZOOM[severity - 1])
     for factor in factors:
-        total += _zoomed(picture, float(factor))
+        total += _zoomed(clean, float(factor))
     return from_planes(total[0].div_(len(factors) + 1).numpy())
 
 
-def _zoomed(picture: Picture, factor: float) -> torch.Tensor:
+def _zoomed(clean: CleanImage, factor: float) -> torch.Tensor:
     # Steps of 0.01 and of 0.02 reach the same factor but for the last digit.
-    layers, key = picture.memo.setdefault('zoom', {}), round(factor, 9)
+    layers, key = clean.memo.setdefault('zoom', {}), round(factor, 9)
     if key in layers:
         return layers[key]
-    top, rows = zoomed_part(picture.height, factor)
-    left, columns = zoomed_part(picture.width, factor)
-    middle = picture.torch_planes[:, :, top : top + rows, left : left + columns]
-    layer = magnify(middle, factor)[:, :, : picture.height, : picture.width]
-    if picture.image.size <= _SHARED_ZOOM_SIZE:
+    top, rows = zoomed_part(clean.height, factor)
+    left, columns = zoomed_part(clean.width, factor)
+    middle = clean.torch_planes[:, :, top : top + rows, left : left + columns]
+    layer = magnify(middle, factor)[:, :, : clean.height, : clean.width]
+    if clean.image.size <= _SHARED_ZOOM_SIZE:
         layers[key] = layer
     return layer

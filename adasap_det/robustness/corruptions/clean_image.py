@@ -14,7 +14,7 @@ MIN_SIDE = 32
 """As the reference; below it some of the corruptions have no room."""
 
 
-class Picture:
+class CleanImage:
     """An image and what is computed of it once for all severities.
 
     Args:

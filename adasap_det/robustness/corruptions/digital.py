@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from .clean_image import Picture, from_planes
+from .clean_image import CleanImage, from_planes
 from .linear import gaussian_filter
 
 CONTRAST = (0.4, 0.3, 0.2, 0.1, 0.05)
@@ -21,23 +21,23 @@ JPEG_QUALITY = (25, 18, 15, 10, 7)
 SATURATE = ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))  # factor, offset of the saturation
 
 
-def contrast(picture: Picture, severity: int) -> np.ndarray:
+def contrast(clean: CleanImage, severity: int) -> np.ndarray:
     """Each channel drawn towards its mean."""
     factor = CONTRAST[severity - 1]
-    means = np.asarray(cv2.mean(picture.image))[:3]
+    means = np.asarray(cv2.mean(clean.image))[:3]
     table = (np.arange(256)[:, None] - means) * factor + means
     table = np.floor(np.clip(table, 0, 255) + 1e-9).astype(np.uint8)
-    return cv2.LUT(picture.image, table.reshape(256, 1, 3))
+    return cv2.LUT(clean.image, table.reshape(256, 1, 3))
 
 
-def draw_elastic(rng: np.random.Generator, picture: Picture, severity: int) -> np.ndarray:
+def draw_elastic(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
     """Uniform numbers in [-1, 1), float32 ``(2, H, W)``: of columns, then of rows."""
-    return rng.random((2, picture.height, picture.width), dtype=np.float32) * 2 - 1
+    return rng.random((2, clean.height, clean.width), dtype=np.float32) * 2 - 1
 
 
-def elastic_transform(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
+def elastic_transform(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
     """Pixels moved by a smooth random field, with bilinear interpolation."""
-    height, width = picture.height, picture.width
+    height, width = clean.height, clean.width
     alpha = ELASTIC[severity - 1]
     sigma = (height * 0.01, width * 0.01)
     # The reference takes the height for both axes.
@@ -53,7 +53,7 @@ def elastic_transform(picture: Picture, severity: int, field: np.ndarray) -> np.
     grid[..., 0] = moved_x * np.float32(2 / width) + columns
     grid[..., 1] = moved_y * np.float32(2 / height) + rows[:, None]
     moved = functional.grid_sample(
-        picture.torch_planes,
+        clean.torch_planes,
         torch.from_numpy(grid)[None],
         mode='bilinear',
         padding_mode='reflection',
@@ -62,28 +62,28 @@ def elastic_transform(picture: Picture, severity: int, field: np.ndarray) -> np.
     return from_planes(moved[0].numpy())
 
 
-def pixelate(picture: Picture, severity: int) -> np.ndarray:
+def pixelate(clean: CleanImage, severity: int) -> np.ndarray:
     """Averaged over boxes, and enlarged again without interpolation."""
     factor = PIXELATE[severity - 1]
-    height, width = picture.height, picture.width
-    small = _pil(picture).resize((int(width * factor), int(height * factor)), Image.Resampling.BOX)
+    height, width = clean.height, clean.width
+    small = _pil(clean).resize((int(width * factor), int(height * factor)), Image.Resampling.BOX)
     return np.array(small.resize((width, height), Image.Resampling.NEAREST))
 
 
-def jpeg_compression(picture: Picture, severity: int) -> np.ndarray:
+def jpeg_compression(clean: CleanImage, severity: int) -> np.ndarray:
     """Written and read as JPEG by Pillow, as the reference does."""
     stream = BytesIO()
-    _pil(picture).save(stream, 'JPEG', quality=JPEG_QUALITY[severity - 1])
+    _pil(clean).save(stream, 'JPEG', quality=JPEG_QUALITY[severity - 1])
     return np.array(Image.open(stream))
 
 
-def _pil(picture: Picture) -> Image.Image:
-    if 'pil' not in picture.memo:
-        picture.memo['pil'] = Image.fromarray(picture.image)
-    return picture.memo['pil']
+def _pil(clean: CleanImage) -> Image.Image:
+    if 'pil' not in clean.memo:
+        clean.memo['pil'] = Image.fromarray(clean.image)
+    return clean.memo['pil']
 
 
-def saturate(picture: Picture, severity: int) -> np.ndarray:
+def saturate(clean: CleanImage, severity: int) -> np.ndarray:
     """HSV's saturation scaled and shifted.
 
     Value and hue stay: a channel's distance from the largest scales as the saturation does, a
@@ -91,11 +91,11 @@ def saturate(picture: Picture, severity: int) -> np.ndarray:
     saturation is shifted.
     """
     _, offset = SATURATE[severity - 1]
-    largest, smallest = picture.largest, picture.smallest
+    largest, smallest = clean.largest, clean.smallest
     index = (largest.astype(np.uint16) << 8) | smallest
     scale = _saturation_scale(severity).take(index)
     largest32 = largest.astype(np.float32)
-    planes = [largest32 - (largest32 - plane) * scale for plane in picture.planes]
+    planes = [largest32 - (largest32 - plane) * scale for plane in clean.planes]
     if offset:
         grey = largest == smallest
         for plane in planes[1:]:

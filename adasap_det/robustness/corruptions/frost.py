@@ -1,4 +1,4 @@
-"""Frost: a photograph of ice over the picture. Source: Hendrycks & Dietterich 2019.
+"""Frost: a photograph of ice over the image. Source: Hendrycks & Dietterich 2019.
 
 The photographs are those of the imagecorruptions package (module of that name, on PyPI as
 ``imagecorruptions-imaug``). Its maintained release draws among all six, the original one among
@@ -15,28 +15,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .clean_image import Picture
+from .clean_image import CleanImage
 
-FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))  # picture, ice
+FROST = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))  # image, ice
 FILES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg', 'frost6.jpg')
 
 
-def draw_frost(rng: np.random.Generator, picture: Picture, severity: int) -> tuple[int, int, int]:
+def draw_frost(rng: np.random.Generator, clean: CleanImage, severity: int) -> tuple[int, int, int]:
     """Which photograph, and the top and left of the part of it."""
     index = int(rng.integers(len(FILES)))
-    ice = _scaled_ice(index, picture.height, picture.width)
-    top = int(rng.integers(0, ice.shape[0] - picture.height))
-    left = int(rng.integers(0, ice.shape[1] - picture.width))
+    ice = _scaled_ice(index, clean.height, clean.width)
+    top = int(rng.integers(0, ice.shape[0] - clean.height))
+    left = int(rng.integers(0, ice.shape[1] - clean.width))
     return index, top, left
 
 
-def frost(picture: Picture, severity: int, field: tuple[int, int, int]) -> np.ndarray:
-    """Weighted sum of the picture and a part of a photograph of ice."""
+def frost(clean: CleanImage, severity: int, field: tuple[int, int, int]) -> np.ndarray:
+    """Weighted sum of the image and a part of a photograph of ice."""
     index, top, left = field
     clear, icy = FROST[severity - 1]
-    ice = _scaled_ice(index, picture.height, picture.width)
-    part = ice[top : top + picture.height, left : left + picture.width]
-    return cv2.addWeighted(picture.image, clear, part, icy, -0.499)
+    ice = _scaled_ice(index, clean.height, clean.width)
+    part = ice[top : top + clean.height, left : left + clean.width]
+    return cv2.addWeighted(clean.image, clear, part, icy, -0.499)
 
 
 def _scaled_ice(index: int, height: int, width: int) -> np.ndarray:
@@ -64,7 +64,7 @@ def _ice(index: int) -> np.ndarray:
         if ice is not None:
             return cv2.cvtColor(ice, cv2.COLOR_BGR2RGB)
     raise FileNotFoundError(
-        f'the frost corruption needs the picture frost/{FILES[index]} of the imagecorruptions '
+        f'the frost corruption needs the image frost/{FILES[index]} of the imagecorruptions '
         f'package, not found in {folders or "this environment"}; run `pip install '
         f'imagecorruptions-imaug`, or leave frost out'
     )

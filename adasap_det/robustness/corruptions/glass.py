@@ -9,28 +9,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from .clean_image import Picture, to_uint8
+from .clean_image import CleanImage, to_uint8
 from .linear import gaussian_filter
 
 GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # sigma, reach, rounds
 
 
-def draw_offsets(rng: np.random.Generator, picture: Picture, severity: int) -> np.ndarray:
+def draw_offsets(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
     """Column and row offset of each pixel's partner, int8 ``(rounds, rows, columns, 2)``.
 
     In ``[-reach, reach)``, for the pixels that the reference visits, in its order: from the last
     row and column backwards.
     """
     _, reach, rounds = GLASS[severity - 1]
-    rows, columns = picture.height - 2 * reach, picture.width - 2 * reach
+    rows, columns = clean.height - 2 * reach, clean.width - 2 * reach
     return rng.integers(-reach, reach, size=(rounds, rows, columns, 2), dtype=np.int8)
 
 
-def glass_blur(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
+def glass_blur(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
     """Blur, shuffle within ``reach`` pixels, blur again."""
     sigma, reach, _ = GLASS[severity - 1]
-    blurred = to_uint8(gaussian_filter(picture.float32, sigma))
-    source = shuffled_sources(picture.height, picture.width, field, reach=reach)
+    blurred = to_uint8(gaussian_filter(clean.float32, sigma))
+    source = shuffled_sources(clean.height, clean.width, field, reach=reach)
     shuffled = blurred.reshape(-1, 3).take(source, axis=0).reshape(blurred.shape)
     return to_uint8(gaussian_filter(shuffled.astype(np.float32), sigma))
 
@@ -60,7 +60,7 @@ def shuffled_sources(height: int, width: int, offsets: np.ndarray, *, reach: int
         step = offset[::-1, ::-1, 1].astype(np.int32) * width + offset[::-1, ::-1, 0]
         partner = pixels.copy()
         partner.reshape(height, width)[inside] += step
-        # Visited before whoever comes from there: later in the picture.
+        # Visited before whoever comes from there: later in the image.
         follows = visited.take(partner) & (partner > pixels)
         source = partner
         active = np.flatnonzero(follows)

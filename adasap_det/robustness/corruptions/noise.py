@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .clean_image import Picture
+from .clean_image import CleanImage
 from .random_words import BITS, Words
 
 GAUSSIAN_SCALE = (0.08, 0.12, 0.18, 0.26, 0.38)
@@ -20,12 +20,12 @@ _UNDECIDED_SHOT = 255
 _UNDECIDED_GAUSSIAN = np.iinfo(np.int16).min
 
 
-def draw_words(rng: np.random.Generator, picture: Picture, severity: int) -> Words:
+def draw_words(rng: np.random.Generator, clean: CleanImage, severity: int) -> Words:
     """Uniform field of 16 bits and more, ``(H, W, 3)``."""
-    return Words.draw(rng, picture.image.shape)
+    return Words.draw(rng, clean.image.shape)
 
 
-def gaussian_noise(picture: Picture, severity: int, field: Words) -> np.ndarray:
+def gaussian_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
     """``x + scale * n``, where n is the normal quantile of the field.
 
     Since x is a whole number and the result is cut off to one, only ``floor(scale * n)`` counts,
@@ -35,7 +35,7 @@ def gaussian_noise(picture: Picture, severity: int, field: Words) -> np.ndarray:
     noise = _gaussian_table(severity).take(field.leading)
     undecided = np.flatnonzero(noise == _UNDECIDED_GAUSSIAN)
     noise.reshape(-1)[undecided] = np.floor(scale * _normal_quantile(field.refine(undecided)))
-    return cv2.add(picture.int16, noise, dtype=cv2.CV_8U)
+    return cv2.add(clean.int16, noise, dtype=cv2.CV_8U)
 
 
 @lru_cache(maxsize=len(GAUSSIAN_SCALE))
@@ -55,19 +55,19 @@ def _normal_quantile(uniform: np.ndarray) -> np.ndarray:
     return ndtri(uniform)
 
 
-def draw_normal(rng: np.random.Generator, picture: Picture, severity: int) -> np.ndarray:
+def draw_normal(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
     """Standard normal field, float32 ``(H, W, 3)``."""
-    return rng.standard_normal(picture.image.shape, dtype=np.float32)
+    return rng.standard_normal(clean.image.shape, dtype=np.float32)
 
 
-def speckle_noise(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
+def speckle_noise(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
     """``x + x * scale * field``."""
     scale = SPECKLE_SCALE[severity - 1]
-    noise = cv2.multiply(picture.float32, field)
-    return cv2.addWeighted(picture.float32, 1.0, noise, scale, -0.499, dtype=cv2.CV_8U)
+    noise = cv2.multiply(clean.float32, field)
+    return cv2.addWeighted(clean.float32, 1.0, noise, scale, -0.499, dtype=cv2.CV_8U)
 
 
-def impulse_noise(picture: Picture, severity: int, field: Words) -> np.ndarray:
+def impulse_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
     """Each value turns to 255 or to 0, each with half of the probability ``amount``.
 
     The lowest numbers of the field become salt, the next pepper.
@@ -75,7 +75,7 @@ def impulse_noise(picture: Picture, severity: int, field: Words) -> np.ndarray:
     amount = IMPULSE_AMOUNT[severity - 1]
     salt = _below(field, amount / 2)
     pepper = _below(field, amount)
-    return (picture.image & ~pepper) | salt
+    return (clean.image & ~pepper) | salt
 
 
 def _below(field: Words, threshold: float) -> np.ndarray:
@@ -87,15 +87,15 @@ def _below(field: Words, threshold: float) -> np.ndarray:
     return (-below.view(np.int8)).view(np.uint8)
 
 
-def shot_noise(picture: Picture, severity: int, field: Words) -> np.ndarray:
+def shot_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
     """Poisson counts of ``photons * x``: quantiles of the field, by table."""
     table, cumulative, grey = _poisson_table(PHOTONS[severity - 1])
-    index = picture.memo.get('shot_index')
+    index = clean.memo.get('shot_index')
     if index is None:
-        index = picture.memo['shot_index'] = picture.image.astype(np.int32) << _SHOT_BITS
+        index = clean.memo['shot_index'] = clean.image.astype(np.int32) << _SHOT_BITS
     counts = table.take(index | (field.leading >> (BITS - _SHOT_BITS)))
     undecided = np.flatnonzero(counts == _UNDECIDED_SHOT)
-    levels = picture.image.reshape(-1)[undecided].astype(np.int64)
+    levels = clean.image.reshape(-1)[undecided].astype(np.int64)
     uniform = field.refine(undecided, bits=_SHOT_BITS)
     # One search for all grey levels: each has its distribution function in a unit of its own.
     steps = np.searchsorted(cumulative.reshape(-1), levels + uniform, side='right')

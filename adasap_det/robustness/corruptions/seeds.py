@@ -8,7 +8,7 @@ import numpy as np
 
 
 def corruption_seed(*, image_id: str, corruption: str, severity: int, seed: int = 0) -> int:
-    """Seed of one corrupted picture, the same on every machine, in any order of work.
+    """Seed of one corrupted image, the same on every machine, in any order of work.
 
     Args:
         image_id: Name of the image within its data set.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .clean_image import Picture, to_uint8
+from .clean_image import CleanImage, to_uint8
 from .linear import gaussian_filter
 
 # mean, scale and sigma of the liquid, threshold, strength or sigma of its edge, whether it is mud
@@ -21,12 +21,12 @@ MUD = (63, 42, 20)
 _EDGES = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
-def draw_spatter(rng: np.random.Generator, picture: Picture, severity: int) -> np.ndarray:
+def draw_spatter(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
     """Standard normal field, float32 ``(H, W)``."""
-    return rng.standard_normal(picture.image.shape[:2], dtype=np.float32)
+    return rng.standard_normal(clean.image.shape[:2], dtype=np.float32)
 
 
-def spatter(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
+def spatter(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
     """Smoothed noise above a threshold is liquid."""
     mean, scale, sigma, threshold, strength, mud = SPATTER[severity - 1]
     # In float64 up to the thresholds, as the reference: a drop on their other side shows.
@@ -37,13 +37,13 @@ def spatter(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
         cover = np.where(cover < 0.8, 0, cover).astype(np.float32)
         planes = [
             to_uint8(plane * (1 - cover) + cover * np.float32(color))
-            for plane, color in zip(picture.planes, MUD, strict=True)
+            for plane, color in zip(clean.planes, MUD, strict=True)
         ]
     else:
         cover = _water(liquid, strength)
         planes = [
             to_uint8(plane + cover * np.float32(color))
-            for plane, color in zip(picture.planes, WATER, strict=True)
+            for plane, color in zip(clean.planes, WATER, strict=True)
         ]
     return cv2.merge(planes)
 

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import torch
 
-from .clean_image import Picture
+from .clean_image import CleanImage
 from .linear import magnify, motion_filter, motion_taps, zoomed_part
 
 # mean and scale of the flakes, their zoom, threshold, radius and sigma of their streak, and how
-# much of the picture's colour is left
+# much of the image's colour is left
 SNOW = (
     (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
     (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
@@ -25,16 +25,16 @@ BRIGHTNESS = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 def draw_snow(
-    rng: np.random.Generator, picture: Picture, severity: int
+    rng: np.random.Generator, clean: CleanImage, severity: int
 ) -> tuple[np.ndarray, float]:
     """Standard normal field of the middle that is magnified, and the wind in degrees."""
     zoom = SNOW[severity - 1][2]
-    shape = tuple(zoomed_part(side, zoom)[1] for side in picture.image.shape[:2])
+    shape = tuple(zoomed_part(side, zoom)[1] for side in clean.image.shape[:2])
     return rng.standard_normal(shape, dtype=np.float32), rng.uniform(-135, -45)
 
 
-def snow(picture: Picture, severity: int, field: tuple[np.ndarray, float]) -> np.ndarray:
-    """Streaks of magnified noise, falling and turned round, over a bleached picture."""
+def snow(clean: CleanImage, severity: int, field: tuple[np.ndarray, float]) -> np.ndarray:
+    """Streaks of magnified noise, falling and turned round, over a bleached image."""
     mean, scale, zoom, threshold, radius, sigma, colour = SNOW[severity - 1]
     normal, angle = field
     # In float64 up to the threshold, as the reference: a flake that falls on its other side shows.
@@ -43,38 +43,36 @@ def snow(picture: Picture, severity: int, field: tuple[np.ndarray, float]) -> np
     flakes = np.where(magnified < threshold, 0, np.clip(magnified, 0, 1)).astype(np.float32)
     taps = motion_taps(radius=radius, sigma=sigma, angle=angle, shape=flakes.shape)
     # The reference rounds the layer to whole grey levels.
-    layer = np.rint(motion_filter(flakes, taps) * 255)[: picture.height, : picture.width]
+    layer = np.rint(motion_filter(flakes, taps) * 255)[: clean.height, : clean.width]
     layer = np.ascontiguousarray(layer + layer[::-1, ::-1])
-    bleached = picture.memo.get('bleached')
+    bleached = clean.memo.get('bleached')
     if bleached is None:
-        grey = cv2.cvtColor(picture.float32, cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(clean.float32, cv2.COLOR_RGB2GRAY)
         white = cv2.merge([grey * 1.5 + 127.5] * 3)
-        bleached = picture.memo['bleached'] = cv2.max(picture.float32, white)
-    mixed = cv2.addWeighted(picture.float32, colour, bleached, 1 - colour, 0)
+        bleached = clean.memo['bleached'] = cv2.max(clean.float32, white)
+    mixed = cv2.addWeighted(clean.float32, colour, bleached, 1 - colour, 0)
     return cv2.addWeighted(mixed, 1, cv2.merge([layer] * 3), 1, -0.499, dtype=cv2.CV_8U)
 
 
-def draw_fog(rng: np.random.Generator, picture: Picture, severity: int) -> np.ndarray:
+def draw_fog(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
     """Uniform numbers in [-1, 1), one for each point of the fractal but the first, float32."""
-    points = _map_size(picture) ** 2 - 1
+    points = _map_size(clean) ** 2 - 1
     return rng.random(points, dtype=np.float32) * 2 - 1
 
 
-def _map_size(picture: Picture) -> int:
-    return 1 << (max(picture.image.shape) - 1).bit_length()
+def _map_size(clean: CleanImage) -> int:
+    return 1 << (max(clean.image.shape) - 1).bit_length()
 
 
-def fog(picture: Picture, severity: int, field: np.ndarray) -> np.ndarray:
+def fog(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
     """A plasma fractal of haze, the brightest value kept."""
     density, decay = FOG[severity - 1]
-    haze = plasma_fractal(field, size=_map_size(picture), decay=decay)
-    haze = haze[: picture.height, : picture.width]
-    brightest = float(picture.largest.max())
+    haze = plasma_fractal(field, size=_map_size(clean), decay=decay)
+    haze = haze[: clean.height, : clean.width]
+    brightest = float(clean.largest.max())
     share = brightest / (brightest + 255 * density)
     haze = np.ascontiguousarray(haze) * np.float32(255 * density * share)
-    return cv2.addWeighted(
-        picture.float32, share, cv2.merge([haze] * 3), 1, -0.499, dtype=cv2.CV_8U
-    )
+    return cv2.addWeighted(clean.float32, share, cv2.merge([haze] * 3), 1, -0.499, dtype=cv2.CV_8U)
 
 
 def plasma_fractal(uniform: np.ndarray, *, size: int, decay: float) -> np.ndarray:
@@ -122,16 +120,16 @@ def _previous(array: np.ndarray, *, axis: int) -> np.ndarray:
     return np.roll(array, 1, axis=axis)
 
 
-def brightness(picture: Picture, severity: int) -> np.ndarray:
+def brightness(clean: CleanImage, severity: int) -> np.ndarray:
     """HSV's value plus a constant.
 
     Hue and saturation stay, so each of red, green and blue grows as the value does: a table over
     value and channel.
     """
-    index = picture.memo.get('value_index')
+    index = clean.memo.get('value_index')
     if index is None:
-        value = picture.largest.astype(np.uint16) << 8
-        index = picture.memo['value_index'] = cv2.merge([value] * 3) | picture.image
+        value = clean.largest.astype(np.uint16) << 8
+        index = clean.memo['value_index'] = cv2.merge([value] * 3) | clean.image
     return _brightness_table(severity).take(index)
 
 

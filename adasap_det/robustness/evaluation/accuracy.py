@@ -19,14 +19,14 @@ _CLASSWISE = 'per_class'
 class ClassificationAccuracy(BaseMetric):
     """Accuracy as mmpretrain's ``Accuracy`` has it, but as fractions, and by class.
 
-    A picture with several true classes, as ObjectNet's, is right if any of them is found, and
+    A image with several true classes, as ObjectNet's, is right if any of them is found, and
     counts for the first one.
 
     Args:
         collect_device, prefix: As in MMEngine.
 
     Returns metrics ``top1``, ``top5`` where there are more than five classes, and ``per_class``, a
-    dictionary of both by class name; fractions, None for a class without pictures.
+    dictionary of both by class name; fractions, None for a class without images.
     """
 
     default_prefix = 'robustness'
@@ -35,10 +35,10 @@ class ClassificationAccuracy(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the true class of each picture and its place among the scores.
+        """Keep the true class of each image and its place among the scores.
 
         Raises:
-            ValueError: If a picture has no true class.
+            ValueError: If a image has no true class.
         """
         for sample in data_samples:
             truth = torch.as_tensor(sample.get('gt_label', [])).flatten().tolist()
@@ -51,7 +51,7 @@ class ClassificationAccuracy(BaseMetric):
             self.results.append((truth[0], best, scores.numel()))
 
     def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, Any]:
-        """Metrics over all pictures."""
+        """Metrics over all images."""
         classes = distinct(self.dataset_meta['classes'])
         depths = {'top1': 1} | ({'top5': 5} if results and results[0][2] > 5 else {})
         total: dict[str, Any] = {}

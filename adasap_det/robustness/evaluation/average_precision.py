@@ -41,7 +41,7 @@ class DetectionAP(BaseMetric):
         self.eval_mode = eval_mode
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep what the metrics need of each picture, on the CPU."""
+        """Keep what the metrics need of each image, on the CPU."""
         for sample in data_samples:
             if 'gt_instances' not in sample:
                 raise ValueError(
@@ -62,7 +62,7 @@ class DetectionAP(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict[str, np.ndarray]]) -> dict[str, Any]:
-        """Metrics over all pictures."""
+        """Metrics over all images."""
         classes = self.dataset_meta['classes']
         by_metric = {
             'AP50': [
@@ -90,7 +90,7 @@ def voc_ap(
     MMDetection's ``eval_map``, without its pool of processes and its table.
 
     Args:
-        results: One entry a picture: ``bboxes`` and ``labels`` of the objects, ``bboxes_ignore``
+        results: One entry a image: ``bboxes`` and ``labels`` of the objects, ``bboxes_ignore``
             and ``labels_ignore``, and ``found``, ``scores`` and ``found_labels``.
         label: The class.
         eval_mode: ``'area'`` or ``'11points'``.
@@ -131,7 +131,7 @@ def voc_ap(
 
 
 def coco_ap(results: Sequence[dict[str, np.ndarray]], classes: int) -> list[float | None]:
-    """AP over IoU 0.50 to 0.95 of each class, by pycocotools, 100 detections a picture.
+    """AP over IoU 0.50 to 0.95 of each class, by pycocotools, 100 detections a image.
 
     Returns:
         Fractions; None for a class without objects.

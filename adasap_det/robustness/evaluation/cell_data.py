@@ -1,4 +1,4 @@
-"""Where corrupted pictures come from: made on the fly, or a benchmark that was built."""
+"""Where corrupted images come from: made on the fly, or a benchmark that was built."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class CellSource(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Of all that the pictures depend on, besides the clean data set."""
+        """Of all that the images depend on, besides the clean data set."""
 
     def missing(self, keys: list[CellKey]) -> list[CellKey]:
         """The cells that it has not."""
 
     def clean(self, dataset: Mapping[str, Any]) -> DatasetConfig:
-        """The clean pictures that the corrupted ones were made of."""
+        """The clean images that the corrupted ones were made of."""
 
     def cell(self, dataset: Mapping[str, Any], key: CellKey) -> DatasetConfig:
-        """The pictures of a cell."""
+        """The images of a cell."""
 
 
 class OnTheFly:
@@ -88,7 +88,7 @@ class OnTheFly:
                 seed=self.seed,
                 image_id=_naming(leaf),
             )
-            # ImageNet-C is defined on the crop, detection's benchmarks on the whole picture.
+            # ImageNet-C is defined on the crop, detection's benchmarks on the whole image.
             place = after_cropping if is_folder(leaf) else after_loading
             leaf['pipeline'] = place(leaf.get('pipeline') or [], corruption)
         return changed
@@ -122,7 +122,7 @@ class Built:
         return [key for key in keys if key[0] is not None and key not in there]
 
     def clean(self, dataset: Mapping[str, Any]) -> DatasetConfig:
-        """The clean data set, but only the benchmark's pictures, which may be a part of it.
+        """The clean data set, but only the benchmark's images, which may be a part of it.
 
         Raises:
             ValueError: If it lacks some of them.
@@ -154,7 +154,7 @@ class Built:
         return changed
 
     def _keep(self, leaf: DatasetConfig) -> None:
-        """Leave of a data set the benchmark's pictures."""
+        """Leave of a data set the benchmark's images."""
         names = self._listing(leaf).names
         kept = kept_indices(names, self.manifest.images, own=leaf.get('indices'))
         if kept is not None:
@@ -163,7 +163,7 @@ class Built:
     def _move_folder(self, leaf: DatasetConfig, root: Path) -> None:
         """Point an image folder's config to a cell.
 
-        The labels are those of the clean data set: a part of it need not have a picture of each
+        The labels are those of the clean data set: a part of it need not have a image of each
         class, and files may have another suffix than its list.
         """
         found, text = self._listing(leaf), _as_text(leaf)
@@ -218,7 +218,7 @@ class Built:
     def _check_prefix(self, root: Path, prefix: Mapping[str, str] | str) -> None:
         folders = {'': prefix} if isinstance(prefix, str) else prefix
         for key, folder in folders.items():
-            # An absolute one would win over data_root, and the clean pictures be read.
+            # An absolute one would win over data_root, and the clean images be read.
             if os.path.isabs(folder or '') or not (root / (folder or '')).is_dir():
                 raise ValueError(
                     f'the benchmark {self.folder} has no folder {folder!r} in {root}, which '
@@ -229,7 +229,7 @@ class Built:
 
 
 class Downloaded:
-    """Folders ``<corruption>/<severity>/<class>/<picture>`` without a manifest: ImageNet-C as it is
+    """Folders ``<corruption>/<severity>/<class>/<image>`` without a manifest: ImageNet-C as it is
     published, 224 x 224 crops. Its archives may lie in folders of their own, such as ``noise``.
 
     Args:
@@ -304,7 +304,7 @@ def move_folder(leaf: DatasetConfig, root: Path, *, cropped: bool) -> None:
     Args:
         leaf: Changed in place.
         root: Of the cell.
-        cropped: Whether its pictures are crops already, which nothing must resize.
+        cropped: Whether its images are crops already, which nothing must resize.
 
     Raises:
         ValueError: If they are, and the pipeline crops in a way that is not known.
@@ -332,7 +332,7 @@ def _naming(dataset: DatasetConfig) -> str:
 
 
 def images_folder(dataset: Mapping[str, Any]) -> str:
-    """The folder that the names of a data set's pictures are relative to."""
+    """The folder that the names of a data set's images are relative to."""
     prefix = dataset.get('data_prefix') or ''
     # MMDetection's name for it, and mmpretrain's.
     folder = (

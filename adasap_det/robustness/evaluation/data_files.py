@@ -15,7 +15,7 @@ from adasap_det.utils.config_tree import type_name
 def data_digest(dataset: Mapping[str, Any]) -> str:
     """SHA-256, in hexadecimal, of the lists and annotations of a config's data set.
 
-    Of image folders without a list it is that of the names of the files. Pictures are not read,
+    Of image folders without a list it is that of the names of the files. Images are not read,
     and what does not lie on a local disk does not count.
 
     Args:

@@ -1,4 +1,4 @@
-"""Example pictures with what a model predicts for them, for the report."""
+"""Example images with what a model predicts for them, for the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from torch import nn
 
-from adasap_det.robustness.results import CellKey, ExamplePicture, load_pictures, save_pictures
+from adasap_det.robustness.results import CellKey, ExampleImage, load_images, save_images
 from adasap_det.utils.modules import unwrap
 
 _SCORE = 0.3
@@ -27,23 +27,23 @@ def paint_examples(
     number: int = 1,
     score: float = _SCORE,
     conditions: str = '',
-) -> list[ExamplePicture]:
-    """Write pictures of each cell with the model's detections, or its class and score, on them.
+) -> list[ExampleImage]:
+    """Write images of each cell with the model's detections, or its class and score, on them.
 
     Args:
         model: A detector or classifier, in whatever wrapper.
         datasets: Config of each cell's data set.
-        folder: Of the results; pictures go to ``pictures`` in it.
-        number: Of pictures a cell, the first of the data set.
+        folder: Of the results; images go to ``images`` in it.
+        number: Of images a cell, the first of the data set.
         score: Detections below it are not painted.
-        conditions: Of the results. Pictures that an earlier run painted under the same ones, of
+        conditions: Of the results. Images that an earlier run painted under the same ones, of
             other corruptions, stay in the list.
 
     Returns:
-        What ``pictures.json`` lists.
+        What ``images.json`` lists.
     """
     bare = unwrap(model).eval()
-    target = folder / 'pictures'
+    target = folder / 'images'
     target.mkdir(parents=True, exist_ok=True)
     examples = []
     for (corruption, severity), config in datasets.items():
@@ -58,17 +58,15 @@ def paint_examples(
             paint = _paint_boxes if 'pred_instances' in found else _paint_class
             paint(_loaded(dataset, index), found.cpu(), dataset.metainfo, file, score)
             examples.append(
-                ExamplePicture(
-                    file.name, corruption, severity, Path(found.img_path).stem, conditions
-                )
+                ExampleImage(file.name, corruption, severity, Path(found.img_path).stem, conditions)
             )
     painted = {corruption for corruption, _ in datasets}
     examples += [
         one
-        for one in load_pictures(folder)
+        for one in load_images(folder)
         if one.corruption not in painted and one.conditions == conditions
     ]
-    save_pictures(folder, examples)
+    save_images(folder, examples)
     return examples
 
 
@@ -87,13 +85,13 @@ def _paint_class(image: Any, found: Any, meta: dict, file: Path, score: float) -
 
     visualizer = UniversalVisualizer()
     visualizer.dataset_meta = meta
-    # Small pictures, such as CIFAR's, have no room for a word.
+    # Small images, such as CIFAR's, have no room for a word.
     resize = _READABLE if min(image.shape[:2]) < _READABLE else None
     visualizer.visualize_cls(image, found, resize=resize, out_file=str(file))
 
 
 def _loaded(dataset: Any, index: int) -> Any:
-    """The picture as it is before anything is resized, RGB."""
+    """The image as it is before anything is resized, RGB."""
     while hasattr(dataset, 'datasets') or hasattr(dataset, 'dataset'):
         if hasattr(dataset, 'datasets'):
             which, index = dataset._get_ori_dataset_idx(index)

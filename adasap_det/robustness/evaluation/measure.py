@@ -26,7 +26,7 @@ def build_loader(dataloader: Mapping[str, Any], dataset: Mapping[str, Any]) -> A
 
 
 def measure(runner: Runner, loader: Any, task: Task) -> tuple[Values, dict[str, Values]]:
-    """Metrics of the runner's model on the loader's pictures, by name, and by name and class.
+    """Metrics of the runner's model on the loader's images, by name, and by name and class.
 
     Returns:
         Fractions in [0, 1]; None where undefined.

@@ -1,4 +1,4 @@
-"""Where in a test pipeline pictures are corrupted, and what of it crops have behind them."""
+"""Where in a test pipeline images are corrupted, and what of it crops have behind them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def after_loading(pipeline: Sequence[Any], transform: dict[str, Any]) -> list[An
         if type_name(step).startswith('LoadImage'):
             return _inserted(pipeline, index, transform)
     raise ValueError(
-        'the test pipeline has no LoadImageFromFile, behind which pictures could be corrupted; '
+        'the test pipeline has no LoadImageFromFile, behind which images could be corrupted; '
         'evaluate from a built benchmark instead'
     )
 
@@ -47,7 +47,7 @@ def after_cropping(pipeline: Sequence[Any], transform: dict[str, Any]) -> list[A
 
 
 def without_cropping(pipeline: Sequence[Any]) -> list[Any]:
-    """The pipeline of pictures that are crops already.
+    """The pipeline of images that are crops already.
 
     Raises:
         ValueError: If the pipeline crops in a way that is not known.

@@ -1,4 +1,4 @@
-"""Other test sets of the same classes: ImageNet-V2, ObjectNet, pictures of another country.
+"""Other test sets of the same classes: ImageNet-V2, ObjectNet, images of another country.
 
 What is kept of the clean performance there is the paper's R_V2 = acc_V2 / acc_val (AdaSAP, arXiv
 2306.14306), as rPC, its R_C, is of what is kept under corruption.
@@ -16,7 +16,7 @@ from adasap_det.robustness.evaluation.sweep import Sweep
 from adasap_det.robustness.evaluation.task import task_of
 from adasap_det.robustness.metrics import percent
 from adasap_det.robustness.results import ShiftedSet, load_shifted, save_shifted
-from adasap_det.utils.dist import on_the_first_rank
+from adasap_det.utils.dist import broadcast_from_rank0
 
 
 def evaluate_shifted(
@@ -58,7 +58,7 @@ def evaluate_shifted(
         images = len(loader.dataset)
         found[name] = ShiftedSet(name, path, images, metrics, sweep.sha256, fingerprint)
         values = '  '.join(f'{m} {percent(v)}' for m, v in metrics.items())
-        sweep.say(f'{name}: {values}, {images} pictures')
+        sweep.say(f'{name}: {values}, {images} images')
         if is_main_process():
             save_shifted(sweep.out, list(found.values()))
     return tuple(found.values())
@@ -66,5 +66,5 @@ def evaluate_shifted(
 
 def _there(sweep: Sweep) -> dict[str, ShiftedSet]:
     """What earlier runs found of this checkpoint; the main process looks."""
-    known = on_the_first_rank(lambda: load_shifted(sweep.out, checkpoint_sha256=sweep.sha256))
+    known = broadcast_from_rank0(lambda: load_shifted(sweep.out, checkpoint_sha256=sweep.sha256))
     return {one.name: one for one in known}

@@ -1,4 +1,4 @@
-"""Which pictures of a data set a benchmark was made of."""
+"""Which images of a data set a benchmark was made of."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from adasap_det.robustness.transforms import image_name
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a data set, in its order.
+    """The images of a data set, in its order.
 
     Attributes:
         names: As ``tools/make_voc_c.py`` names them.
-        labels: Of the classes; None where a picture has not just one.
+        labels: Of the classes; None where a image has not just one.
         classes: Names, if the data set knows them.
     """
 
@@ -33,7 +33,7 @@ def listing(dataset: Mapping[str, Any], *, naming: str) -> Listing:
         dataset: Config, without wrappers; its own ``indices`` do not count.
         naming: ``image_id`` of :class:`~adasap_det.robustness.transforms.CorruptImage`.
     """
-    # No picture is loaded.
+    # No image is loaded.
     whole = {key: value for key, value in dataset.items() if key != 'indices'}
     built = DATASETS.build({**whole, 'pipeline': []})
     entries = [built.get_data_info(index) for index in range(len(built))]
@@ -48,12 +48,12 @@ def listing(dataset: Mapping[str, Any], *, naming: str) -> Listing:
 def kept_indices(
     names: Sequence[str], kept: Collection[str], *, own: int | Sequence[int] | None = None
 ) -> list[int] | None:
-    """What ``indices`` of the data set has to be for only the benchmark's pictures to be left.
+    """What ``indices`` of the data set has to be for only the benchmark's images to be left.
 
     Args:
-        names: Of the data set's pictures.
+        names: Of the data set's images.
         kept: Of the benchmark's.
-        own: ``indices`` of the data set as it is, which count among the benchmark's pictures, as
+        own: ``indices`` of the data set as it is, which count among the benchmark's images, as
             they do in its cells.
 
     Returns:
@@ -66,7 +66,7 @@ def kept_indices(
     lost = [name for name in kept if name not in there]
     if lost:
         raise ValueError(
-            f'the test data lack {len(lost)} of the {len(kept)} pictures that the benchmark was '
+            f'the test data lack {len(lost)} of the {len(kept)} images that the benchmark was '
             f'made of, such as {lost[0]!r}; they have {len(names)}'
             + (f', such as {names[0]!r}' if names else '')
             + '; take a config of the data that it was built from'

@@ -32,7 +32,7 @@ from adasap_det.robustness.results import (
     save_cell,
     save_model,
 )
-from adasap_det.utils.dist import on_the_first_rank
+from adasap_det.utils.dist import broadcast_from_rank0
 from adasap_det.utils.input_size import pipeline_input_size
 
 
@@ -46,13 +46,13 @@ class Sweep:
         runner: Built from ``cfg``, which names the checkpoint in ``load_from``.
         cfg: Whole config.
         out: Folder of the results.
-        source: Of the corrupted pictures.
+        source: Of the corrupted images.
         grid: Cells to evaluate besides the clean one.
         name: Of the model, for reports.
         say: Told what happens, in the main process.
 
     Raises:
-        ValueError: If the source lacks a cell, or has other pictures than the config's test set.
+        ValueError: If the source lacks a cell, or has other images than the config's test set.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Sweep:
                 f'{source.title} lacks {names}{more}; build them, or choose others with '
                 f'--corruptions and --severities'
             )
-        # Before any time is spent: whether every cell has its list of pictures, and the clean
+        # Before any time is spent: whether every cell has its list of images, and the clean
         # one all of them.
         for key in self.grid:
             source.cell(cfg.test_dataloader.dataset, key)
@@ -112,7 +112,7 @@ class Sweep:
             images = cell.images if images is None else images
             if cell.images != images:
                 raise ValueError(
-                    f'{_title(key)} has {cell.images} pictures and other cells have {images}; '
+                    f'{_title(key)} has {cell.images} images and other cells have {images}; '
                     f'build the benchmark from the same test data'
                 )
             if is_main_process():
@@ -133,7 +133,7 @@ class Sweep:
         """Count and time the model; it may be done before :meth:`run`, whose hours it can save.
 
         MACs and latency are those of the size that the training pipeline resizes to, or, where it
-        does not, of the first test picture.
+        does not, of the first test image.
 
         Args:
             config, checkpoint: As they are to be recorded.
@@ -171,10 +171,10 @@ class Sweep:
             save_model(self.out, model)
 
     def paint(self, number: int, *, severity: int = 3) -> None:
-        """Paint what is predicted on the first pictures of the clean cell and of each corruption.
+        """Paint what is predicted on the first images of the clean cell and of each corruption.
 
         Args:
-            number: Of pictures a cell; 0 paints none.
+            number: Of images a cell; 0 paints none.
             severity: Of the corrupted ones; the nearest of the grid.
         """
         if not (number and is_main_process()):
@@ -230,7 +230,7 @@ class Sweep:
 
         Every rank has to ask; the first one reads the lists and annotations.
         """
-        files = on_the_first_rank(lambda: data_digest(dataset))
+        files = broadcast_from_rank0(lambda: data_digest(dataset))
         parts = {
             'checkpoint': self.sha256,
             'model': _plain(self.cfg.model),
@@ -246,7 +246,7 @@ class Sweep:
 
     def _reusable(self) -> tuple[dict[CellKey, Cell], list[CellKey]]:
         """Cells on disk that fit, and those that do not; the main process looks."""
-        there = on_the_first_rank(lambda: load_cells(self.out))
+        there = broadcast_from_rank0(lambda: load_cells(self.out))
         wanted = {key: there[key] for key in (CLEAN, *self.grid) if key in there}
         fits = {k: c for k, c in wanted.items() if c.fingerprint == self.fingerprint(k)}
         return fits, [key for key in wanted if key not in fits]

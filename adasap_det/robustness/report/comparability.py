@@ -21,12 +21,12 @@ def check_comparable(results: Sequence[ModelResults], names: Sequence[str], metr
     Args:
         results: One model each.
         names: How messages call them.
-        metric: Which must have been measured on the clean pictures of each.
+        metric: Which must have been measured on the clean images of each.
 
     Raises:
         ValueError: If there is none, a folder comes twice, one lacks its clean cell or the metric,
-            or data set, split, classes, number of pictures or seed differ, or another test set
-            has the same name and another number of pictures.
+            or data set, split, classes, number of images or seed differ, or another test set
+            has the same name and another number of images.
     """
     if not results:
         raise ValueError('no results to report; give the folder of at least one model')
@@ -93,7 +93,7 @@ def check_values(name: str, results: ModelResults) -> None:
 
 
 def seeds(results: ModelResults) -> tuple[str, ...]:
-    """Seeds of the corrupted pictures, in order, as far as their sources state them."""
+    """Seeds of the corrupted images, in order, as far as their sources state them."""
     found = {
         match[1]
         for cell in results.cells.values()
@@ -103,7 +103,7 @@ def seeds(results: ModelResults) -> tuple[str, ...]:
 
 
 def _check_shifted(results: Sequence[ModelResults], names: Sequence[str]) -> None:
-    # Configs may differ: each model has its own, with the size of picture that it takes.
+    # Configs may differ: each model has its own, with the size of image that it takes.
     firsts: dict[str, tuple[str, ShiftedSet]] = {}
     for name, r in zip(names, results, strict=True):
         for one in r.shifted:
@@ -111,7 +111,7 @@ def _check_shifted(results: Sequence[ModelResults], names: Sequence[str]) -> Non
             if one.images != first.images:
                 raise ValueError(
                     f'the models cannot be compared: the test set {one.name!r} of {name!r} has '
-                    f'{one.images} pictures ({one.config}), that of {first_name!r} '
+                    f'{one.images} images ({one.config}), that of {first_name!r} '
                     f'{first.images} ({first.config}); evaluate one of them again on the test set '
                     f'of the other: --shifted {one.name}=CONFIG'
                 )

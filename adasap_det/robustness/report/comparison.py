@@ -21,7 +21,7 @@ _HELD_OUT: tuple[Key, ...] = tuple((c, s) for c in VALIDATION for s in SEVERITIE
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several models on the same pictures; fractions throughout, None where undefined.
+    """Several models on the same images; fractions throughout, None where undefined.
 
     Means go over the cells of the benchmark that *all* models have, so that they compare like
     with like; only where these are all 75 is such a mean mPC (Michaelis et al. 2019,
@@ -99,7 +99,7 @@ class Comparison:
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
-        """Where the corrupted pictures came from; more than one is worth a word, as a benchmark
+        """Where the corrupted images came from; more than one is worth a word, as a benchmark
         of JPEG files is not to the byte what is made on the fly."""
         cells = (cell for r in self.results for cell in r.cells.values())
         return tuple(dict.fromkeys(cell.source for cell in cells if cell.corruption is not None))
@@ -109,7 +109,7 @@ class Comparison:
         return tuple(key for key in FULL_GRID if key not in self.values[model])
 
     def clean(self, model: int) -> float | None:
-        """P, the metric on clean pictures."""
+        """P, the metric on clean images."""
         return self._at(self.results[model], (None, 0))
 
     def mean(self, model: int) -> float | None:
@@ -199,7 +199,7 @@ def compare(
 
     Raises:
         ValueError: If there is no model, the same folder comes twice, the models were measured on
-            different pictures, a value is not a fraction, or the metric or the baseline is
+            different images, a value is not a fraction, or the metric or the baseline is
             unknown.
     """
     results = tuple(results)

@@ -18,7 +18,7 @@ _HEAD = ('model', 'corruption', 'severity', 'class', 'metric', 'value')
 def to_csv(comparison: Comparison) -> str:
     """All values in long form, one a line.
 
-    Columns: model, corruption ('clean' for clean pictures, 'shifted: V2' for another test set),
+    Columns: model, corruption ('clean' for clean images, 'shifted: V2' for another test set),
     severity (0 there), class (empty for the mean over classes), metric, value (a fraction; empty
     where undefined).
     """

@@ -1,4 +1,4 @@
-"""Example pictures with detections, small enough to stand inside the page."""
+"""Example images with detections, small enough to stand inside the page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from adasap_det.robustness.corruptions.names import CORRUPTIONS
 from adasap_det.robustness.report.comparison import Comparison
 from adasap_det.robustness.report.text import corruption_name
 
-#: What all pictures together may take as JPEG, in bytes; base64 makes it a third more.
+#: What all images together may take as JPEG, in bytes; base64 makes it a third more.
 BUDGET = 6_000_000
-# Longer side in pixels and quality of JPEG, tried in turn until the pictures fit.
+# Longer side in pixels and quality of JPEG, tried in turn until the images fit.
 _SIZES = ((480, 82), (400, 80), (320, 78), (240, 72), (160, 65))
 # The middle severity shows a corruption best: seen, and not yet all there is to see.
 _SEVERITY = 3
@@ -25,7 +25,7 @@ _SEVERITY = 3
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture.
+    """One image.
 
     Attributes:
         model: Index of the model whose detections it shows.
@@ -42,27 +42,27 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class PictureRow:
-    """The same picture under one corruption, as each model sees it."""
+class ImageRow:
+    """The same image under one corruption, as each model sees it."""
 
     label: str
     severity: int
     image_id: str
-    pictures: tuple[Shown, ...]
+    images: tuple[Shown, ...]
 
 
-def picture_rows(comparison: Comparison, *, budget: int = BUDGET) -> list[PictureRow]:
-    """One row for clean pictures and for each corruption that some model has pictures of.
+def image_rows(comparison: Comparison, *, budget: int = BUDGET) -> list[ImageRow]:
+    """One row for clean images and for each corruption that some model has images of.
 
     Of several severities and images that is taken which most models have, then the severity
     nearest to 3.
 
     Args:
         comparison: The models.
-        budget: Bytes that all pictures together may take; they shrink until they do.
+        budget: Bytes that all images together may take; they shrink until they do.
 
     Raises:
-        ValueError: If a listed file lies outside the folder of pictures.
+        ValueError: If a listed file lies outside the folder of images.
     """
     chosen = [
         row for c in (None, *_named(comparison)) if (row := _choose(comparison, c)) is not None
@@ -70,18 +70,18 @@ def picture_rows(comparison: Comparison, *, budget: int = BUDGET) -> list[Pictur
     paths = [path for _, _, _, files in chosen for _, path in files]
     encoded = _encode(paths, budget)
     return [
-        PictureRow(
+        ImageRow(
             label='Clean' if corruption is None else corruption_name(corruption),
             severity=severity,
             image_id=image_id,
-            pictures=tuple(_shown(model, path, encoded[path]) for model, path in files),
+            images=tuple(_shown(model, path, encoded[path]) for model, path in files),
         )
         for corruption, severity, image_id, files in chosen
     ]
 
 
 def _named(comparison: Comparison) -> Iterable[str]:
-    seen = {picture.corruption for r in comparison.results for picture in r.pictures}
+    seen = {image.corruption for r in comparison.results for image in r.images}
     return [name for name in CORRUPTIONS if name in seen]
 
 
@@ -90,15 +90,15 @@ def _choose(
 ) -> tuple[str | None, int, str, list[tuple[int, Path]]] | None:
     candidates: dict[tuple[int, str], dict[int, Path]] = {}
     for model, r in enumerate(comparison.results):
-        for picture in r.pictures:
-            if picture.corruption == corruption:
-                if Path(picture.file).name != picture.file:
+        for image in r.images:
+            if image.corruption == corruption:
+                if Path(image.file).name != image.file:
                     raise ValueError(
-                        f'{r.folder}/pictures/pictures.json lists {picture.file!r}, which is not '
+                        f'{r.folder}/images/images.json lists {image.file!r}, which is not '
                         'the plain name of a file beside it'
                     )
-                files = candidates.setdefault((picture.severity, picture.image_id), {})
-                files.setdefault(model, r.folder / 'pictures' / picture.file)
+                files = candidates.setdefault((image.severity, image.image_id), {})
+                files.setdefault(model, r.folder / 'images' / image.file)
     if not candidates:
         return None
     severity, image_id = min(
@@ -120,15 +120,15 @@ def _encode(paths: list[Path], budget: int) -> dict[Path, tuple[bytes, int, int]
 def _jpeg(path: Path, side: int, quality: int) -> tuple[bytes, int, int] | str:
     try:
         with Image.open(path) as file:
-            picture = file.convert('RGB')
+            image = file.convert('RGB')
     except FileNotFoundError:
         return f'{path.name} is missing'
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
         return f'{path.name} cannot be read'
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, 'JPEG', quality=quality, optimize=True)
-    return buffer.getvalue(), picture.width, picture.height
+    image.save(buffer, 'JPEG', quality=quality, optimize=True)
+    return buffer.getvalue(), image.width, image.height
 
 
 def _shown(model: int, path: Path, item: tuple[bytes, int, int] | str) -> Shown:

@@ -36,7 +36,7 @@ def facts(comparison: Comparison) -> list[Fact]:
         ('data set', False, lambda r: f'{r.model.dataset.type}, {r.model.dataset.split}'),
         ('images', False, lambda r: r.cells[None, 0].images),
         ('classes', False, lambda r: len(r.model.dataset.classes)),
-        ('corrupted pictures', False, _sources),
+        ('corrupted images', False, _sources),
         *((f'test set {name}', False, partial(_shifted, name=name)) for name in comparison.shifted),
         ('config', True, lambda r: r.model.config),
         ('checkpoint', True, lambda r: r.model.checkpoint),

@@ -8,7 +8,7 @@ from markupsafe import Markup
 import adasap_det
 from adasap_det.robustness.report.channel_tables import channel_tables
 from adasap_det.robustness.report.comparison import Comparison
-from adasap_det.robustness.report.example_figures import picture_rows
+from adasap_det.robustness.report.example_figures import image_rows
 from adasap_det.robustness.report.facts import facts, missing_cells
 from adasap_det.robustness.report.figures.channel_bars import channel_bars
 from adasap_det.robustness.report.figures.curves import severity_curves
@@ -25,7 +25,7 @@ from adasap_det.robustness.report.tables import (
 from adasap_det.robustness.report.text import clean
 from adasap_det.utils.plot_style import mark
 
-# Pictures side by side; more models go on in the next line.
+# Images side by side; more models go on in the next line.
 _COLUMNS = 4
 
 
@@ -37,14 +37,14 @@ def render_page(comparison: Comparison, *, title: str) -> str:
         title: Heading of the page; escaped like every other name.
 
     Raises:
-        ValueError: If a picture lies outside its folder, or channels make no sense.
+        ValueError: If a image lies outside its folder, or channels make no sense.
     """
     content = {
         'heat_maps': heat_maps(comparison),
         'difference_maps': difference_maps(comparison),
         'curves': severity_curves(comparison),
         'scatters': scatters(comparison),
-        'pictures': picture_rows(comparison),
+        'images': image_rows(comparison),
         'classes': by_class(comparison) if comparison.classes else None,
         'channels': [
             {
@@ -63,7 +63,7 @@ def render_page(comparison: Comparison, *, title: str) -> str:
         ('scatter', 'Clean and corrupted', content['scatters']),
         ('corruptions', 'By corruption', comparison.corruptions),
         ('classes', 'By class', content['classes']),
-        ('pictures', 'Pictures', content['pictures']),
+        ('images', 'Images', content['images']),
         ('channels', 'Channels', content['channels']),
         ('measured', 'How it was measured', True),
     ]

@@ -28,7 +28,7 @@ def write_report(
     ``report.json`` beside it.
 
     Args:
-        results: One model each, measured on the same pictures.
+        results: One model each, measured on the same images.
         out_dir: Folder for the three files, made if missing; those of an earlier report are
             replaced, each in one step and only once all three are written.
         title: Heading of the page.

@@ -6,7 +6,7 @@ classes = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'hors
 
 data_preprocessor = dict(
     num_classes=10, to_rgb=True,
-    # RGB, of the training pictures
+    # RGB, of the training images
     mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255])
 
 train_pipeline = [

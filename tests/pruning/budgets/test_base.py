@@ -13,33 +13,33 @@ from ...helpers.toy import ToyDetector
 
 
 @pytest.mark.parametrize('kind', [ParamsBudget, MACsBudget])
-@pytest.mark.parametrize('keep', [0, 1, -0.5, 1.5])
-def test_keep_is_a_share(kind, keep):
-    with pytest.raises(ValueError, match=rf'budget\.keep.*\(0, 1\), got {keep}'):
-        kind(keep=keep)
+@pytest.mark.parametrize('keep_ratio', [0, 1, -0.5, 1.5])
+def test_keep_ratio_outside_zero_to_one_is_an_error(kind, keep_ratio):
+    with pytest.raises(ValueError, match=rf'budget\.keep_ratio.*\(0, 1\), got {keep_ratio}'):
+        kind(keep_ratio=keep_ratio)
 
 
 def test_each_limits_its_own():
     model = ToyDetector()
     groups = find_channel_groups(model, input_size=(6, 6)).groups
-    params = ParamsBudget(keep=0.5).cost_model(model, groups, input_size=(6, 6))
-    macs = MACsBudget(keep=0.5).cost_model(model, groups, input_size=(6, 6))
+    params = ParamsBudget(keep_ratio=0.5).cost_model(model, groups, input_size=(6, 6))
+    macs = MACsBudget(keep_ratio=0.5).cost_model(model, groups, input_size=(6, 6))
     assert params.cost() == count_params(model)
     assert round(macs.cost()) == count_macs(model, input_size=(6, 6))
 
 
 def test_a_share_or_an_amount_but_not_both():
-    assert ParamsBudget(keep=0.25).limit(8.0) == 2.0
-    assert ParamsBudget(at_most='1.5 k').limit(8000.0) == 1500.0
-    for options in ({}, {'keep': 0.5, 'at_most': 3}):
-        with pytest.raises(ValueError, match=r'either keep=.* or at_most='):
+    assert ParamsBudget(keep_ratio=0.25).limit(8.0) == 2.0
+    assert ParamsBudget(max_cost='1.5 k').limit(8000.0) == 1500.0
+    for options in ({}, {'keep_ratio': 0.5, 'max_cost': 3}):
+        with pytest.raises(ValueError, match=r'either keep_ratio=.* or max_cost='):
             MACsBudget(**options)
 
 
 def toy_cost(exclude=()):
     model = ToyDetector()
     analysis = find_channel_groups(model, input_size=(6, 6), exclude=exclude)
-    budget = ParamsBudget(keep=0.5)
+    budget = ParamsBudget(keep_ratio=0.5)
     return analysis, budget.cost_model(model, analysis.groups, input_size=(6, 6))
 
 
@@ -49,12 +49,15 @@ def test_an_unreachable_budget_says_the_least_and_what_holds_it_up():
     fewest = {g.name: 1 for g in analysis.groups}
     with pytest.raises(ValueError) as error:
         check_reachable(
-            ParamsBudget(keep=0.05), cost, analysis.groups,
-            round_to=1, min_keep=0, kept_whole=analysis.kept_whole,
+            ParamsBudget(keep_ratio=0.05), cost, analysis.groups,
+            round_to=1, min_keep_ratio=0, skipped=analysis.skipped,
         )  # fmt: skip
     text = str(error.value)
     least = round(cost.cost(fewest))
-    assert 'budget.keep=0.05 cannot be reached: with the fewest channels allowed in every' in text
+    assert (
+        'budget.keep_ratio=0.05 cannot be reached: with the fewest channels allowed in every'
+        in text
+    )
     assert f'{least} of {count_params(ToyDetector()) / 1000:.4g} k parameters remain' in text
     inner = 9 * 6 + 6  # one input channel left
     assert f'most of it in inner {inner} (inner is excluded)' in text
@@ -62,8 +65,10 @@ def test_an_unreachable_budget_says_the_least_and_what_holds_it_up():
 
 def test_a_budget_that_the_model_meets_already_is_refused():
     analysis, cost = toy_cost()
-    with pytest.raises(ValueError, match=r"at_most='2 M' leaves nothing to prune: .* parameters"):
-        check_reachable(ParamsBudget(at_most='2 M'), cost, analysis.groups, round_to=1, min_keep=0)
+    with pytest.raises(ValueError, match=r"max_cost='2 M' leaves nothing to prune: .* parameters"):
+        check_reachable(
+            ParamsBudget(max_cost='2 M'), cost, analysis.groups, round_to=1, min_keep_ratio=0
+        )
 
 
 def test_a_cost_is_the_sum_of_its_layers():

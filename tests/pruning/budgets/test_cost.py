@@ -3,7 +3,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
-from adasap_det.pruning import count_macs, count_params, cut_channels, find_channel_groups
+from adasap_det.pruning import count_macs, count_params, find_channel_groups, prune_channels
 from adasap_det.pruning.budgets.cost import macs_cost, params_cost, weight_uses
 
 from ...helpers.toy import FlattenNet, GroupedNet, GroupNormNet, SharedHeadNet, ToyDetector
@@ -28,7 +28,7 @@ def test_cost_of_a_cut_is_known_before_it_is_made(net, seed):
         kept[group.name] = stays.repeat(group.parts).nonzero().flatten()
     counts = {name: channels.numel() for name, channels in kept.items()}
     told = params.cost(counts), macs.cost(counts)
-    cut_channels(model, groups, kept)
+    prune_channels(model, groups, kept)
     assert told[0] == count_params(model)
     assert told[1] == pytest.approx(count_macs(model, input_size=SIZE))
 

@@ -20,13 +20,16 @@ from adasap_det.pruning.budgets.quantity import (
     ],
 )
 def test_amounts_are_read_in_the_base_unit(value, units, expected):
-    assert parse_quantity(value, units, name='at_most') == pytest.approx(expected)
+    assert parse_quantity(value, units, name='max_cost') == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ('value', 'message'),
     [
-        ('8 parsec', r'budget\.at_most is a number with one of the units s, ms, us, got .8 parsec'),
+        (
+            '8 parsec',
+            r'budget\.max_cost is a number with one of the units s, ms, us, got .8 parsec',
+        ),
         ('8', 'one of the units'),
         ('fast', 'one of the units'),
         ('1.2.3 ms', "'1.2.3' in '1.2.3 ms' is no number"),
@@ -37,7 +40,7 @@ def test_amounts_are_read_in_the_base_unit(value, units, expected):
 )
 def test_what_is_no_amount_is_named(value, message):
     with pytest.raises(ValueError, match=message):
-        parse_quantity(value, MILLISECONDS, name='budget.at_most')
+        parse_quantity(value, MILLISECONDS, name='budget.max_cost')
 
 
 def test_amounts_are_written_with_the_largest_fitting_unit():

@@ -37,12 +37,12 @@ def test_target_falls_exponentially():
 @pytest.mark.parametrize(
     ('options', 'counts'),
     [
-        (dict(size=5, dense=5, parts=1, round_to=1, min_keep=0.0), [5, 4, 3, 2, 1]),
-        (dict(size=5, dense=5, parts=1, round_to=1, min_keep=0.5), [5, 4, 3]),
-        (dict(size=20, dense=20, parts=1, round_to=8, min_keep=0.0), [20, 16, 8]),
-        (dict(size=16, dense=32, parts=1, round_to=8, min_keep=0.4), [16]),
-        (dict(size=24, dense=24, parts=4, round_to=6, min_keep=0.0), [24, 12]),
-        (dict(size=6, dense=6, parts=1, round_to=8, min_keep=0.0), [6]),
+        (dict(size=5, dense=5, parts=1, round_to=1, min_keep_ratio=0.0), [5, 4, 3, 2, 1]),
+        (dict(size=5, dense=5, parts=1, round_to=1, min_keep_ratio=0.5), [5, 4, 3]),
+        (dict(size=20, dense=20, parts=1, round_to=8, min_keep_ratio=0.0), [20, 16, 8]),
+        (dict(size=16, dense=32, parts=1, round_to=8, min_keep_ratio=0.4), [16]),
+        (dict(size=24, dense=24, parts=4, round_to=6, min_keep_ratio=0.0), [24, 12]),
+        (dict(size=6, dense=6, parts=1, round_to=8, min_keep_ratio=0.0), [6]),
     ],
 )
 def test_counts_a_group_may_be_left_with(options, counts):
@@ -108,7 +108,7 @@ def test_parts_and_rounding_together():
 
 def test_the_share_that_stays_is_of_the_dense_model():
     groups = [Group('a', 5)]
-    options = dict(limit=15.0, min_keep=0.4)
+    options = dict(limit=15.0, min_keep_ratio=0.4)
     kept = select_channels(groups, [torch.arange(5.0)], Product('a'), **options)
     assert kept['a'].tolist() == [2, 3, 4]
     with pytest.raises(ValueError, match=r'fewest channels allowed it is 20'):
@@ -132,7 +132,7 @@ def test_an_unreachable_limit_says_the_least():
     groups = [Group('a', 4), Group('b', 4)]
     cost = Product('a', 'b')
     with pytest.raises(ValueError, match=r'cost of 5.*it is 14'):
-        select_channels(groups, [torch.ones(4)] * 2, cost, limit=5.0, min_keep=0.5)
+        select_channels(groups, [torch.ones(4)] * 2, cost, limit=5.0, min_keep_ratio=0.5)
 
 
 def test_never_empty():

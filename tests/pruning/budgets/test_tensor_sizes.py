@@ -1,6 +1,6 @@
 import torch
 
-from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning import find_channel_groups, prune_channels
 from adasap_det.pruning.budgets.tensor_sizes import TensorSizes, size_with
 
 from ...helpers.toy import GroupedNet, ToyDetector, randomize
@@ -19,7 +19,7 @@ def test_sizes_foretold_are_those_after_the_cut():
             name: tuple(size_with(dim, counts) for dim in sizes.dims(name))
             for name, _ in model.named_parameters()
         }
-        cut_channels(model, groups, kept)
+        prune_channels(model, groups, kept)
         assert foretold == {name: tuple(p.shape) for name, p in model.named_parameters()}
 
 

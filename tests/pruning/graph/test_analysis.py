@@ -7,8 +7,8 @@ from torch import nn
 
 from adasap_det.pruning import (
     count_params,
-    cut_channels,
     find_channel_groups,
+    prune_channels,
     select_channels,
 )
 from adasap_det.pruning.budgets.cost import params_cost
@@ -90,7 +90,7 @@ def test_residual_and_depthwise_are_one_group():
     }
     assert group.slices == group.own + group.consumers
     assert len(analysis.groups) == 4
-    assert analysis.kept_whole == {'out': 'out is an output of the model'}
+    assert analysis.skipped == {'out': 'out is an output of the model'}
 
 
 def test_concat_shares_the_norm_and_the_reader_behind_it():
@@ -225,7 +225,7 @@ def test_what_the_model_itself_freezes_is_kept_whole_and_told(monkeypatch):
     )
     analysis = analyse(FreezingNet(lambda s, x: s.out(x)))
     assert [g.name for g in analysis.groups] == ['b']
-    assert analysis.kept_whole == {
+    assert analysis.skipped == {
         'a': 'a is frozen by the model itself',
         'out': 'out is an output of the model',
     }
@@ -265,22 +265,22 @@ def test_nothing_is_left_of_a_model_that_freezes_itself():
 def test_outputs_are_kept_whole_and_named(end, layers, outputs):
     analysis = analyse(Net(end, **layers))
     assert {g.name for g in analysis.groups} == {'a', 'b'}
-    for name, reason in analysis.kept_whole.items():
+    for name, reason in analysis.skipped.items():
         assert name in {'out', 'more'}
         assert reason in {f'{layer} is an output of the model' for layer in ('out', 'more')}
 
 
 def test_an_output_under_a_norm():
     analysis = analyse(Net(lambda s, x: s.norm(s.out(x)), norm=nn.BatchNorm2d(6)))
-    assert analysis.kept_whole == {'out': 'norm is an output of the model'}
+    assert analysis.skipped == {'out': 'norm is an output of the model'}
 
 
 @pytest.mark.parametrize('function', [lambda x: x, torch.relu, lambda x: x.mean((2, 3))])
 def test_an_output_that_the_model_also_reads_itself(function):
     analysis = analyse(Net(lambda s, x: [function(x), s.out(x)]))
     assert {g.name for g in analysis.groups} == {'a'}
-    assert set(analysis.kept_whole) == {'b', 'out'}
-    assert 'output of the model' in analysis.kept_whole['b']
+    assert set(analysis.skipped) == {'b', 'out'}
+    assert 'output of the model' in analysis.skipped['b']
 
 
 def net_with_buffer():
@@ -309,7 +309,7 @@ def test_what_the_graph_does_not_show_is_found_by_trial(case, caplog):
     model = UNSEEN[case]()
     analysis = analyse(model)
     assert {g.name for g in analysis.groups} == {'a'}
-    assert analysis.kept_whole['b'].startswith('without one of its channels the model fails: ')
+    assert analysis.skipped['b'].startswith('without one of its channels the model fails: ')
     assert model.b.weight.shape[0] == 8
 
 
@@ -339,7 +339,7 @@ def test_parts_over_a_concat_are_kept_whole(layer, channels):
     )
     analysis = analyse(net)
     reason = 'parted takes them in 4 parts together with others'
-    assert analysis.kept_whole['b'] == analysis.kept_whole['c'] == reason
+    assert analysis.skipped['b'] == analysis.skipped['c'] == reason
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ def test_parts_over_a_concat_are_kept_whole(layer, channels):
 )
 def test_layers_that_are_not_supported(layer, reason):
     analysis = analyse(Net(lambda s, x: s.out(s.special(x)), special=layer))
-    assert analysis.kept_whole['b'] == reason
+    assert analysis.skipped['b'] == reason
     assert 'a' in {g.name for g in analysis.groups}
 
 
@@ -361,7 +361,7 @@ def test_attention_is_not_supported():
         attention=nn.MultiheadAttention(8, 2),
         end_linear=nn.Linear(8, 2),
     )
-    assert 'MultiheadAttention' in analyse(net).kept_whole['b']
+    assert 'MultiheadAttention' in analyse(net).skipped['b']
 
 
 def test_nothing_can_be_pruned():
@@ -387,7 +387,7 @@ def test_exclude(exclude, left):
     analysis = analyse(ToyDetector(), exclude=exclude)
     layers = {layer for group in analysis.groups for layer in group.layers}
     assert {'stem', 'inner', 'left', 'right'} & layers == left
-    assert sum('is excluded' in reason for reason in analysis.kept_whole.values()) == 4 - len(left)
+    assert sum('is excluded' in reason for reason in analysis.skipped.values()) == 4 - len(left)
 
 
 def test_exclude_a_module_with_all_in_it():
@@ -403,7 +403,7 @@ def test_exclude_a_module_with_all_in_it():
 
     analysis = analyse(Outer(), exclude=['backbone'])
     assert [g.name for g in analysis.groups] == ['neck']
-    assert analysis.kept_whole['backbone.0'] == 'backbone.0 is excluded'
+    assert analysis.skipped['backbone.0'] == 'backbone.0 is excluded'
     analysis = analyse(Outer(), exclude=['backbone.?'])
     assert [g.name for g in analysis.groups] == ['neck']
 
@@ -434,7 +434,7 @@ def test_groups_after_a_cut_equal_a_fresh_analysis(net):
             stays = torch.rand(per_part) < 0.7
             stays[torch.randint(per_part, ())] = True
             kept[group.name] = stays.repeat(group.parts).nonzero().flatten()
-        groups = cut_channels(model, groups, kept)
+        groups = prune_channels(model, groups, kept)
         fresh = analyse(model).groups
         assert [g.name for g in groups] == [g.name for g in fresh]
         for actual, expected in zip(groups, fresh, strict=True):
@@ -474,7 +474,7 @@ def test_equal_shares_lose_the_same_channels_and_the_cost_is_foretold():
     kept = select_channels(groups, [score], cost, limit=0.6 * cost.cost(), round_to=2)
     foretold = cost.cost({name: len(channels) for name, channels in kept.items()})
     assert kept[groups[0].name].tolist() == [1, 2, 5, 6]
-    cut_channels(model, groups, kept)
+    prune_channels(model, groups, kept)
     assert foretold == count_params(model)
     assert model.left.out_channels == model.right.out_channels == 2
 
@@ -486,6 +486,6 @@ def test_no_layer_is_left_without_channels():
     score = torch.tensor([0.1, 0.4, 0.3, 5.0, 6.0, 7.0, 8.0])
     cost = params_cost(model, groups)
     kept = select_channels(groups, [score], cost, limit=0.5 * cost.cost())
-    cut_channels(model, groups, kept)
+    prune_channels(model, groups, kept)
     assert model.left.out_channels == 1
     assert model(torch.rand(1, 3, 6, 6)).shape == (1, 2, 6, 6)

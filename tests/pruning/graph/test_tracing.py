@@ -51,8 +51,8 @@ def test_a_base_model_is_asked_for_raw_outputs():
         def forward(self, inputs, data_samples=None, mode='tensor'):
             return mode, inputs
 
-    picture = torch.zeros(1, 3, 4, 4)
-    assert trace_forward(Detector(), picture) == ('tensor', picture)
+    image = torch.zeros(1, 3, 4, 4)
+    assert trace_forward(Detector(), image) == ('tensor', image)
 
 
 def test_a_plain_module_is_called():
@@ -152,4 +152,4 @@ def test_of_a_detection_transformer_backbone_and_neck_are_shown():
 
     analysis = find_channel_groups(Transformer(), input_size=(8, 8))
     assert [group.layers for group in analysis.groups] == [('backbone.0',)]
-    assert 'neck' in analysis.kept_whole
+    assert 'neck' in analysis.skipped

@@ -25,13 +25,13 @@ from adasap_det.robustness.benchmark import (
 )
 from adasap_det.robustness.benchmark import run as run_module
 from adasap_det.robustness.benchmark import worker as worker_module
-from adasap_det.robustness.benchmark.disk import Need
+from adasap_det.robustness.benchmark.disk import DiskEstimate
 from adasap_det.robustness.benchmark.image_codec import decode, encode
 from adasap_det.robustness.benchmark.lock import LOCK, locked
 from adasap_det.robustness.benchmark.options import software
 from adasap_det.robustness.corruptions import corrupt
 
-from ...helpers.source_trees import CORRUPTIONS, contents, make_coco, make_voc, picture
+from ...helpers.source_trees import CORRUPTIONS, contents, image, make_coco, make_voc
 
 OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(1, 3))
 
@@ -50,7 +50,7 @@ def build(root, out, **options):
     return build_benchmark(voc_source(root), out, **arguments)
 
 
-def test_every_picture_is_the_corrupted_clean_one(voc, tmp_path):
+def test_every_image_is_the_corrupted_clean_one(voc, tmp_path):
     report = build(voc, tmp_path / 'out')
     assert (report.images, report.cells, report.built) == (6, 8, 6)
     for image_id in ('000001', '000006'):
@@ -140,7 +140,7 @@ def test_killed_and_started_again_it_is_the_same_to_the_byte(voc, tmp_path, monk
 
 
 def _kill_at(patch, write):
-    """End the build in the third picture, or while what follows the pictures is written."""
+    """End the build in the third image, or while what follows the images is written."""
     real_replace, real_write, count = os.replace, os.write, [0]
 
     def replace_(old, new):
@@ -214,7 +214,7 @@ def test_verify_names_the_damage_and_a_second_run_mends_it(voc, tmp_path):
     missing, damaged = damage(out)
     report = verify_benchmark(out, workers=0, quiet=True)
     assert (report.missing, report.damaged) == (missing, damaged)
-    assert build(voc, out).built == 2  # those two pictures only
+    assert build(voc, out).built == 2  # those two images only
     assert contents(out) == whole
     shutil.rmtree(out / 'brightness')
     assert build(voc, out).built == 6
@@ -257,11 +257,11 @@ def test_other_options_are_refused_by_name(voc, tmp_path, monkeypatch, change, m
     assert contents(out) == before
 
 
-def test_other_pictures_are_refused(voc, tmp_path):
+def test_other_images_are_refused(voc, tmp_path):
     out = tmp_path / 'out'
     build(voc, out, subset=3)
     assert read_manifest(out).images.keys() < {f'{i:06d}' for i in range(1, 7)}
-    with pytest.raises(BenchmarkError, match=r'pictures: 3 .* there, 6 .* asked for'):
+    with pytest.raises(BenchmarkError, match=r'images: 3 .* there, 6 .* asked for'):
         build(voc, out)
     with pytest.raises(BenchmarkError, match='annotations of a cell: links there, copies asked'):
         build(voc, out, subset=3, copy_annotations=True)
@@ -316,7 +316,7 @@ def test_what_was_begun_with_fewer_versions_on_record_goes_on(voc, tmp_path, mon
     del header['software']['torch'], header['software']['processor']
     journal.write_text(json.dumps(header) + '\n' + ''.join(lines))
     assert build(voc, out).built == 4
-    # Who made the first pictures with which torch is not known.
+    # Who made the first images with which torch is not known.
     assert read_manifest(out).software == header['software']
     (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
     assert build(voc, out).built == 1
@@ -356,14 +356,14 @@ def test_a_changed_source_is_told(voc, tmp_path):
     before = contents(out)
     path = voc / 'VOC2007/JPEGImages/000002.jpg'
     whole = path.read_bytes()
-    Image.fromarray(picture(99)).save(path)
+    Image.fromarray(image(99)).save(path)
     annotation = voc / 'VOC2007/Annotations/000002.xml'
     annotation.write_text(annotation.read_text().replace('<object>', '<object> '))
-    # Nothing is missing: the old pictures would get the new annotations.
-    with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the picture that the rest.*anew'):
+    # Nothing is missing: the old images would get the new annotations.
+    with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the image that the rest.*anew'):
         build(voc, out)
     assert contents(out) == before
-    # Corrected boxes of the same pictures are taken over.
+    # Corrected boxes of the same images are taken over.
     path.write_bytes(whole)
     build(voc, out)
     shared = out / 'annotations/VOC2007/Annotations/000002.xml'
@@ -371,31 +371,31 @@ def test_a_changed_source_is_told(voc, tmp_path):
 
 
 def test_a_source_that_changes_in_the_middle_is_told(voc, tmp_path, monkeypatch):
-    """After the check, before the picture that is missing is made again."""
+    """After the check, before the image that is missing is made again."""
     out = tmp_path / 'out'
     build(voc, out)
     (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
     monkeypatch.setattr(run_module, 'check_clean', lambda *arguments, **options: None)
-    Image.fromarray(picture(99)).save(voc / 'VOC2007/JPEGImages/000002.jpg')
-    with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the picture that the rest'):
+    Image.fromarray(image(99)).save(voc / 'VOC2007/JPEGImages/000002.jpg')
+    with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the image that the rest'):
         build(voc, out)
 
 
 def spoil(voc):
-    """One picture each: cut off, too small, without annotation, listed twice. 1 and 6 stay."""
+    """One image each: cut off, too small, without annotation, listed twice. 1 and 6 stay."""
     folder = voc / 'VOC2007'
     path = folder / 'JPEGImages/000002.jpg'
     path.write_bytes(path.read_bytes()[:-200])
-    Image.fromarray(picture(0, width=31)).save(folder / 'JPEGImages/000003.jpg')
+    Image.fromarray(image(0, width=31)).save(folder / 'JPEGImages/000003.jpg')
     (folder / 'Annotations/000004.xml').write_text('<annotation>')
     with (folder / 'ImageSets/Main/test.txt').open('a') as file:
         file.write('000005\n')
 
 
-def test_a_bad_picture_stops_the_build(voc, tmp_path):
+def test_a_bad_image_stops_the_build(voc, tmp_path):
     out = tmp_path / 'out'
     spoil(voc)
-    with pytest.raises(BenchmarkError, match=r'(?s)2 pictures.*000005: it is listed more than'):
+    with pytest.raises(BenchmarkError, match=r'(?s)2 images.*000005: it is listed more than'):
         build(voc, out)
     assert not out.exists()
     lists = voc / 'VOC2007/ImageSets/Main/test.txt'
@@ -407,7 +407,7 @@ def test_a_bad_picture_stops_the_build(voc, tmp_path):
     assert build(voc, out, on_error='skip').images == 2
 
 
-def test_bad_pictures_can_be_skipped_and_are_listed(voc, tmp_path):
+def test_bad_images_can_be_skipped_and_are_listed(voc, tmp_path):
     out = tmp_path / 'out'
     spoil(voc)
     report = build(voc, out, on_error='skip')
@@ -425,15 +425,15 @@ def test_bad_pictures_can_be_skipped_and_are_listed(voc, tmp_path):
     ]
     assert verify_benchmark(out, workers=0, quiet=True).good
     # Mended in the meantime, it is taken in.
-    Image.fromarray(picture(2)).save(voc / 'VOC2007/JPEGImages/000003.jpg')
+    Image.fromarray(image(2)).save(voc / 'VOC2007/JPEGImages/000003.jpg')
     assert build(voc, out, on_error='skip').images == 3
     assert verify_benchmark(out, workers=0, quiet=True).good
 
 
-def test_not_one_usable_picture(tmp_path):
+def test_not_one_usable_image(tmp_path):
     voc = make_voc(tmp_path / 'voc', 1)
     (voc / 'VOC2007/JPEGImages/000001.jpg').write_bytes(b'')
-    with pytest.raises(BenchmarkError, match='not one picture'):
+    with pytest.raises(BenchmarkError, match='not one image'):
         build(voc, tmp_path / 'out', on_error='skip')
 
 
@@ -520,16 +520,16 @@ def test_decoded_once_whatever_the_number_of_cells(voc, tmp_path, monkeypatch):
         'adasap_det.robustness.benchmark.worker.decode',
         lambda data: decoded.append(len(data)) or decode(data),
     )
-    # The estimate looks at a picture of its own.
-    monkeypatch.setattr(run_module, 'estimate', lambda *_, **__: Need(0, 0, 0))
+    # The estimate looks at a image of its own.
+    monkeypatch.setattr(run_module, 'estimate', lambda *_, **__: DiskEstimate(0, 0, 0))
     build(voc, tmp_path / 'out')
     assert len(decoded) == 6
 
 
-def test_folder_of_pictures(tmp_path):
+def test_folder_of_images(tmp_path):
     for name in ('cat/1.jpg', 'dog/2.png'):
         (tmp_path / 'in' / name).parent.mkdir(parents=True)
-        Image.fromarray(picture(len(name))).save(tmp_path / 'in' / name)
+        Image.fromarray(image(len(name))).save(tmp_path / 'in' / name)
     out = tmp_path / 'out'
     source = folder_source(tmp_path / 'in')
     build_benchmark(source, out, options=OPTIONS, workers=0, quiet=True, say=lambda _: None)
@@ -547,10 +547,10 @@ def test_folder_of_pictures(tmp_path):
         build_benchmark(folder_source(tmp_path / 'in'), tmp_path / 'x', workers=0)
 
 
-def test_a_benchmark_in_the_folder_of_its_pictures_is_refused(tmp_path):
+def test_a_benchmark_in_the_folder_of_its_images_is_refused(tmp_path):
     root = tmp_path / 'in'
     (root / 'cat').mkdir(parents=True)
-    Image.fromarray(picture(1)).save(root / 'cat/1.png')
+    Image.fromarray(image(1)).save(root / 'cat/1.png')
     (tmp_path / 'link').symlink_to(root)
     before = contents(tmp_path)
     arguments = dict(options=OPTIONS, workers=0, quiet=True, say=lambda _: None)
@@ -558,7 +558,7 @@ def test_a_benchmark_in_the_folder_of_its_pictures_is_refused(tmp_path):
         with pytest.raises(BenchmarkError, match=r'lies in the source .* elsewhere with --out'):
             build_benchmark(folder_source(root), out, **arguments)
     assert contents(tmp_path) == before
-    # Beside it, or where the source does not look, a second run finds the same pictures.
+    # Beside it, or where the source does not look, a second run finds the same images.
     for out in (tmp_path / 'in-C', root / '.benchmark'):
         build_benchmark(folder_source(root), out, **arguments)
         assert build_benchmark(folder_source(root), out, **arguments).built == 0
@@ -577,7 +577,7 @@ def test_coco_with_a_skip_lists_what_is_there(tmp_path):
     assert verify_benchmark(out, workers=0, quiet=True).good
 
 
-def test_a_picture_lost_from_the_source_is_told(voc, tmp_path):
+def test_a_image_lost_from_the_source_is_told(voc, tmp_path):
     build(voc, tmp_path / 'out')
     (voc / 'VOC2007/JPEGImages/000002.jpg').unlink()
     with pytest.raises(BenchmarkError, match=r'has lost what .* 000002: .* does not exist'):

@@ -19,7 +19,7 @@ def change(root, **entries):
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-def test_pictures_in_the_files_order(tmp_path):
+def test_images_in_the_files_order(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
     assert [item.image_id for item in source.items] == [f'{i:012d}.jpg' for i in range(3)]
     assert source.items[1].target == 'val/000000000001.jpg'
@@ -60,7 +60,7 @@ def test_the_file_is_kept_to_the_byte_where_nothing_changes(tmp_path):
     assert annotations_of(source, kept, format='jpg') == raw
 
 
-def test_a_part_of_the_pictures_takes_its_boxes_along(tmp_path):
+def test_a_part_of_the_images_takes_its_boxes_along(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
     data = json.loads(annotations_of(source, ['000000000002.jpg'], format='png'))
     assert [entry['file_name'] for entry in data['images']] == ['000000000002.png']
@@ -68,7 +68,7 @@ def test_a_part_of_the_pictures_takes_its_boxes_along(tmp_path):
     assert data['categories'] == [{'id': 1, 'name': 'person'}]
 
 
-def test_problems_are_told_picture_by_picture(tmp_path):
+def test_problems_are_told_image_by_image(tmp_path):
     root = make_coco(tmp_path / 'coco', 5)
     images = json.loads((root / 'annotations/val.json').read_text())['images']
     images[3]['id'] = 4
@@ -87,7 +87,7 @@ def test_problems_are_told_picture_by_picture(tmp_path):
         ('{"images": [', 'cannot be read'),
         ('[]', "are not COCO's"),
         ('{"images": [{"id": 1}], "annotations": []}', "are not COCO's"),
-        ('{"images": [], "annotations": []}', 'list no picture'),
+        ('{"images": [], "annotations": []}', 'list no image'),
         ('{"images": [{"id": 1, "file_name": "../a.jpg"}], "annotations": []}', 'no path inside'),
     ],
 )

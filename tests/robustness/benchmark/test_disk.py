@@ -12,7 +12,7 @@ from adasap_det.robustness.benchmark import (
     voc_source,
 )
 from adasap_det.robustness.benchmark import disk as disk_module
-from adasap_det.robustness.benchmark.disk import Need, human, require_room
+from adasap_det.robustness.benchmark.disk import DiskEstimate, human, require_room
 from adasap_det.robustness.benchmark.lock import LOCK
 
 from ...helpers.source_trees import CORRUPTIONS, contents, make_voc
@@ -61,21 +61,21 @@ def test_too_few_files_allowed(tmp_path, monkeypatch):
     status = namedtuple('Status', 'f_files f_favail f_blocks f_frsize f_bfree f_bavail')
     monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(100, 9, 9, 9, 9, 9))
     with pytest.raises(BenchmarkError, match='takes 9 more files, and 10 are needed'):
-        require_room(tmp_path, Need(1, 10, 1))
+        require_room(tmp_path, DiskEstimate(1, 10, 1))
     monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(0, 0, 9, 9, 9, 9))
-    require_room(tmp_path, Need(1, 10, 1))
+    require_room(tmp_path, DiskEstimate(1, 10, 1))
 
 
 def test_room_that_is_freed_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(10**6, 10**6 - 5000, 5000))
     status = namedtuple('Status', 'f_files f_favail')
     monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(100, 9))
-    text = require_room(tmp_path, Need(9000, 10, 1), freed=Need(4000, 1, 0))
+    text = require_room(tmp_path, DiskEstimate(9000, 10, 1), freed=DiskEstimate(4000, 1, 0))
     assert text.endswith('5 kB free and 4 kB more without what is there')
     with pytest.raises(BenchmarkError, match='make room'):
-        require_room(tmp_path, Need(9001, 10, 1), freed=Need(4000, 1, 0))
+        require_room(tmp_path, DiskEstimate(9001, 10, 1), freed=DiskEstimate(4000, 1, 0))
     with pytest.raises(BenchmarkError, match='takes 10 more files, and 11 are needed'):
-        require_room(tmp_path, Need(9000, 11, 1), freed=Need(4000, 1, 0))
+        require_room(tmp_path, DiskEstimate(9000, 11, 1), freed=DiskEstimate(4000, 1, 0))
 
 
 def test_a_dry_run_of_overwriting_counts_what_the_old_benchmark_takes(tmp_path, monkeypatch):

@@ -160,7 +160,7 @@ def test_a_dask_cluster_gives_the_same_bytes(tmp_path, capsys):
         assert main([*command, '--verify']) == 1
         assert main(command) == 0
         assert contents(tmp_path / 'here') == contents(tmp_path / 'there')
-        # A bad picture on a worker reaches the user as anywhere else.
+        # A bad image on a worker reaches the user as anywhere else.
         (root / 'VOC2007/JPEGImages/000005.jpg').write_bytes(b'')
         capsys.readouterr()
         command[3] = str(tmp_path / 'other')

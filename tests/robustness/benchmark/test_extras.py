@@ -121,7 +121,7 @@ def test_coco_is_read_by_mmdet_and_torchvision(tmp_path, options):
     assert image.size == (60, 50) and target[0]['image_id'] == 1
 
 
-def test_a_subset_of_coco_lists_only_its_pictures(tmp_path):
+def test_a_subset_of_coco_lists_only_its_images(tmp_path):
     root = make_coco(tmp_path / 'coco', 6)
     source = coco_source(root, annotations='annotations/val.json', images='val')
     out = build(source, tmp_path / 'out', subset=2)
@@ -132,10 +132,10 @@ def test_a_subset_of_coco_lists_only_its_pictures(tmp_path):
 
 
 def test_image_folder_is_read_by_torchvision(tmp_path):
-    pictures = make_voc(tmp_path / 'voc', 3) / 'VOC2007/JPEGImages'
+    images = make_voc(tmp_path / 'voc', 3) / 'VOC2007/JPEGImages'
     for number, name in enumerate(IDS):
         (tmp_path / f'in/class{number % 2}').mkdir(parents=True, exist_ok=True)
-        shutil.copy(pictures / f'{name}.jpg', tmp_path / f'in/class{number % 2}/{name}.jpg')
+        shutil.copy(images / f'{name}.jpg', tmp_path / f'in/class{number % 2}/{name}.jpg')
     out = build(folder_source(tmp_path / 'in'), tmp_path / 'out')
     dataset = ImageFolder(str(cell_root(out, 'shot_noise', 2)))
     assert dataset.classes == ['class0', 'class1']

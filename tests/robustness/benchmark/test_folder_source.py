@@ -5,22 +5,22 @@ from PIL import Image
 
 from adasap_det.robustness.benchmark import BenchmarkError, folder_source
 
-from ...helpers.source_trees import picture
+from ...helpers.source_trees import image
 
 
-def test_pictures_of_all_folders_in_order(tmp_path):
+def test_images_of_all_folders_in_order(tmp_path):
     for name in ('b/2.png', 'b/1.JPG', 'a/deep/3.jpeg', '.hidden/4.jpg'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(0)).save(tmp_path / name)
-    (tmp_path / 'b/notes.txt').write_text('no picture')
-    (tmp_path / 'b/.5.jpg').write_text('no picture either')
+        Image.fromarray(image(0)).save(tmp_path / name)
+    (tmp_path / 'b/notes.txt').write_text('no image')
+    (tmp_path / 'b/.5.jpg').write_text('no image either')
     source = folder_source(tmp_path)
     assert [item.image_id for item in source.items] == ['a/deep/3.jpeg', 'b/1.JPG', 'b/2.png']
     assert [item.target for item in source.items] == ['a/deep/3.jpeg', 'b/1.JPG', 'b/2.png']
 
 
-def test_no_pictures(tmp_path):
-    with pytest.raises(BenchmarkError, match='holds no picture'):
+def test_no_images(tmp_path):
+    with pytest.raises(BenchmarkError, match='holds no image'):
         folder_source(tmp_path)
     with pytest.raises(BenchmarkError, match=r'does not exist.*--source'):
         folder_source(tmp_path / 'absent')

@@ -8,11 +8,11 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image
 from torchvision import transforms
 
-from adasap_det.robustness.benchmark.errors import PictureError
+from adasap_det.robustness.benchmark.errors import ImageError
 from adasap_det.robustness.benchmark.image_codec import centre_crop, decode, encode, with_suffix
 
 from ...helpers.corruption_images import photograph
-from ...helpers.source_trees import picture
+from ...helpers.source_trees import image
 
 
 def as_file(rgb: np.ndarray, format: str, **options: object) -> bytes:
@@ -23,14 +23,14 @@ def as_file(rgb: np.ndarray, format: str, **options: object) -> bytes:
 
 def with_thumbnail() -> bytes:
     """A JPEG that holds a whole small JPEG, with its own end, in its EXIF data."""
-    data = as_file(picture(0), 'JPEG')
-    inner = b'Exif\0\0' + as_file(picture(1), 'JPEG')
+    data = as_file(image(0), 'JPEG')
+    inner = b'Exif\0\0' + as_file(image(1), 'JPEG')
     return data[:2] + b'\xff\xe1' + (len(inner) + 2).to_bytes(2, 'big') + inner + data[2:]
 
 
 def with_stray_bytes() -> bytes:
     """Four bytes between the first two segments."""
-    data = as_file(picture(0), 'JPEG')
+    data = as_file(image(0), 'JPEG')
     end = 4 + int.from_bytes(data[4:6], 'big')
     return data[:end] + bytes(4) + data[end:]
 
@@ -38,20 +38,20 @@ def with_stray_bytes() -> bytes:
 def rotated() -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6
-    return as_file(picture(0), 'JPEG', exif=exif)
+    return as_file(image(0), 'JPEG', exif=exif)
 
 
 @pytest.mark.parametrize(
     'data',
     [
-        as_file(picture(0), 'JPEG'),
-        as_file(picture(0), 'JPEG', progressive=True),
-        as_file(picture(0)[..., 0], 'JPEG'),
-        as_file(picture(0), 'PNG'),
-        as_file(picture(0), 'BMP'),
+        as_file(image(0), 'JPEG'),
+        as_file(image(0), 'JPEG', progressive=True),
+        as_file(image(0)[..., 0], 'JPEG'),
+        as_file(image(0), 'PNG'),
+        as_file(image(0), 'BMP'),
         with_thumbnail(),
         rotated(),
-        as_file(picture(0), 'JPEG') + b'padding behind the end',
+        as_file(image(0), 'JPEG') + b'padding behind the end',
         with_stray_bytes(),
     ],
     ids=[
@@ -67,7 +67,7 @@ def rotated() -> bytes:
     ],
 )
 def test_decode_gives_the_pixels_that_mmdet_loads(data, tmp_path):
-    path = tmp_path / 'picture'
+    path = tmp_path / 'image'
     path.write_bytes(data)
     loaded = TRANSFORMS.build(dict(type='LoadImageFromFile'))({'img_path': str(path)})['img']
     np.testing.assert_array_equal(decode(data), loaded[..., ::-1])
@@ -76,16 +76,16 @@ def test_decode_gives_the_pixels_that_mmdet_loads(data, tmp_path):
 @pytest.mark.parametrize('make', [as_file, None], ids=['plain', 'thumbnail'])
 @pytest.mark.parametrize('cut', [0.3, 0.9, -1, -2])
 def test_a_cut_off_jpeg_is_told(make, cut):
-    data = with_thumbnail() if make is None else as_file(picture(0), 'JPEG')
+    data = with_thumbnail() if make is None else as_file(image(0), 'JPEG')
     data = data[:cut] if cut < 0 else data[: int(len(data) * cut)]
-    with pytest.raises(PictureError, match='cut off'):
+    with pytest.raises(ImageError, match='cut off'):
         decode(data)
 
 
 def test_a_cut_off_png_is_told():
-    data = as_file(picture(0), 'PNG')
+    data = as_file(image(0), 'PNG')
     for end in (len(data) // 2, len(data) - 1, len(data) - 12):
-        with pytest.raises(PictureError, match='cut off'):
+        with pytest.raises(ImageError, match='cut off'):
             decode(data[:end])
 
 
@@ -93,24 +93,24 @@ def test_a_cut_off_png_is_told():
     ('data', 'message'),
     [
         (b'', 'empty'),
-        (b'hello, world', 'no picture'),
-        (b'\xff\xd8\xff\xe0\x00\x04ab\xff\xda\x00\x04ab\xff\xd9', 'no picture'),
-        (as_file(picture(0, width=31, height=40), 'PNG'), '31 x 40 pixels'),
-        (as_file(picture(0, width=40, height=31), 'JPEG'), '40 x 31 pixels'),
-        (as_file(picture(0), 'BMP')[:2000], 'damaged'),
+        (b'hello, world', 'no image'),
+        (b'\xff\xd8\xff\xe0\x00\x04ab\xff\xda\x00\x04ab\xff\xd9', 'no image'),
+        (as_file(image(0, width=31, height=40), 'PNG'), '31 x 40 pixels'),
+        (as_file(image(0, width=40, height=31), 'JPEG'), '40 x 31 pixels'),
+        (as_file(image(0), 'BMP')[:2000], 'damaged'),
     ],
 )
-def test_what_is_no_usable_picture_is_told(data, message):
-    with pytest.raises(PictureError, match=message):
+def test_what_is_no_usable_image_is_told(data, message):
+    with pytest.raises(ImageError, match=message):
         decode(data)
 
 
-def test_the_smallest_picture():
-    assert decode(as_file(picture(0, width=32, height=32), 'JPEG')).shape == (32, 32, 3)
+def test_the_smallest_image():
+    assert decode(as_file(image(0, width=32, height=32), 'JPEG')).shape == (32, 32, 3)
 
 
 def test_png_keeps_every_pixel():
-    rgb = picture(0)
+    rgb = image(0)
     np.testing.assert_array_equal(
         decode(encode(rgb, format='png', quality=None, subsampling=None)), rgb
     )
@@ -121,7 +121,7 @@ def test_png_keeps_every_pixel():
 )
 @pytest.mark.parametrize('quality', [60, 95])
 def test_jpeg_has_the_quality_and_subsampling_asked_for(subsampling, factors, quality):
-    rgb = picture(0)
+    rgb = image(0)
     data = encode(rgb, format='jpg', quality=quality, subsampling=subsampling)
     ours, pillows = (
         Image.open(io.BytesIO(file))

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from adasap_det.robustness.benchmark import BenchmarkError
-from adasap_det.robustness.benchmark.digests import TEMPORARY, Stamp
+from adasap_det.robustness.benchmark.digests import TEMPORARY, FileDigest
 from adasap_det.robustness.benchmark.journal import JOURNAL, Journal, read_journal, start_journal
 from adasap_det.robustness.benchmark.worker import ImageResult
 
-FILES = {('fog', 1): Stamp(10, 'aa'), ('fog', 2): Stamp(20, 'bb')}
+FILES = {('fog', 1): FileDigest(10, 'aa'), ('fog', 2): FileDigest(20, 'bb')}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_cut_anywhere_it_holds_all_lines_before_and_takes_more(journal):
         assert list(read_journal(journal)[1]) == ['a', 'c']
 
 
-def test_a_damaged_line_loses_its_picture_only(journal):
+def test_a_damaged_line_loses_its_image_only(journal):
     add(journal, 'a', 'b', 'c')
     lines = journal.read_bytes().splitlines(keepends=True)
     lines[2] = b'\0' * (len(lines[2]) - 1) + b'\n'

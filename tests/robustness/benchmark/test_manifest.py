@@ -5,7 +5,7 @@ import json
 import pytest
 
 from adasap_det.robustness.benchmark import BenchmarkError, Manifest, cell_root, read_manifest
-from adasap_det.robustness.benchmark.digests import Stamp
+from adasap_det.robustness.benchmark.digests import FileDigest
 from adasap_det.robustness.benchmark.manifest import manifest_bytes
 
 MANIFEST = Manifest(
@@ -15,8 +15,8 @@ MANIFEST = Manifest(
     options={'corruptions': ['fog'], 'severities': [1, 3], 'seed': 0},
     images={'b': '11', 'ä "quoted"': '22'},
     skipped={'c': 'JPEGImages/c.jpg: the JPEG is cut off'},
-    files={'fog/3/x.jpg': Stamp(3, 'cc'), 'fog/1/x.jpg': Stamp(1, 'aa')},
-    annotations={'annotations/x.xml': Stamp(4, 'dd')},
+    files={'fog/3/x.jpg': FileDigest(3, 'cc'), 'fog/1/x.jpg': FileDigest(1, 'aa')},
+    annotations={'annotations/x.xml': FileDigest(4, 'dd')},
     links={'fog/1/x': '../../x'},
 )
 

@@ -20,9 +20,7 @@ def test_a_log_gets_a_line_now_and_then_with_rate_and_time_left(monkeypatch):
             now[0] += 0.5
             progress.advance()
     lines = stream.getvalue().splitlines()
-    assert lines[0] == (
-        'building: 10 of 1000 pictures, 2.00 a second, 0:00:05 passed, 0:08:15 left'
-    )
+    assert lines[0] == ('building: 10 of 1000 images, 2.00 a second, 0:00:05 passed, 0:08:15 left')
     assert len(lines) == 3  # at 5 and 10 seconds and at the end
     assert lines[-1].startswith('building: 20 of 1000')
 

@@ -38,7 +38,7 @@ def test_a_file_names_the_subset(source, tmp_path):
     [
         ('', 'is empty'),
         ('000001\n000001\n', "lists '000001' twice"),
-        ('000001\n5\n6\n', "2 pictures that the source does not have, the first is '5'"),
+        ('000001\n5\n6\n', "2 images that the source does not have, the first is '5'"),
     ],
 )
 def test_a_subset_file_that_makes_no_sense(source, tmp_path, text, message):

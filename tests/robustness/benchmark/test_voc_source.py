@@ -73,7 +73,7 @@ def test_lists_that_make_no_sense(tmp_path, text, message):
         voc_source(tmp_path)
 
 
-def test_problems_are_told_picture_by_picture(tmp_path):
+def test_problems_are_told_image_by_image(tmp_path):
     folder = make_voc(tmp_path, 8) / 'VOC2007'
     with (folder / 'ImageSets/Main/test.txt').open('a') as file:
         file.write('000002\n')

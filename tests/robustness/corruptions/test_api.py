@@ -57,7 +57,7 @@ def test_equals_the_reference_on_a_photograph(corruption, monkeypatch):
 
 
 @pytest.mark.parametrize('corruption', CORRUPTIONS)
-def test_a_flat_grey_picture_equals_the_reference(corruption, monkeypatch):
+def test_a_flat_grey_clean_equals_the_reference(corruption, monkeypatch):
     """Hue is undefined, and every rounding falls on the same side."""
     if corruption in BY_DISTRIBUTION:
         pytest.skip('compared by distribution in test_noise.py')

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy.stats import binom, chisquare, poisson
 
-from adasap_det.robustness.corruptions.clean_image import Picture
+from adasap_det.robustness.corruptions.clean_image import CleanImage
 from adasap_det.robustness.corruptions.noise import (
     IMPULSE_AMOUNT,
     PHOTONS,
@@ -22,7 +22,7 @@ P_VALUE = 1e-4
 
 
 def flat(level, side=200):
-    return Picture(np.full((side, side, 3), level, np.uint8))
+    return CleanImage(np.full((side, side, 3), level, np.uint8))
 
 
 def words(seed, side=200):
@@ -60,8 +60,8 @@ def test_shot_noise_is_poisson(severity, level):
 def test_shot_noise_is_the_quantile_of_its_field(severity):
     """Exact for every pixel, those that the table leaves undecided included."""
     image = np.arange(256, dtype=np.uint8).repeat(3 * 64).reshape(128, 128, 3)
-    picture = Picture(image)
-    noisy = shot_noise(picture, severity, Words.draw(generator(5), image.shape))
+    clean = CleanImage(image)
+    noisy = shot_noise(clean, severity, Words.draw(generator(5), image.shape))
     field = Words.draw(generator(5), image.shape)
     photons = PHOTONS[severity - 1]
     rates = photons * image.reshape(-1).astype(float) / 255
@@ -84,7 +84,7 @@ def test_shot_noise_has_the_references_mean_and_spread():
     for severity in SEVERITIES:
         reference = np.uint8(theirs.shot_noise(Image.fromarray(ramp), severity)).astype(float)
         field = Words.draw(generator(9 + severity), ramp.shape)
-        ours = shot_noise(Picture(ramp), severity, field).astype(float)
+        ours = shot_noise(CleanImage(ramp), severity, field).astype(float)
         spread = reference.std(axis=(0, 2)) + 1e-9
         error = np.sqrt(2 * spread**2 / 1800) + 1e-3
         assert (np.abs(ours.mean((0, 2)) - reference.mean((0, 2))) < 5 * error).all()
@@ -115,7 +115,7 @@ def test_impulse_noise_has_the_references_rates():
     image = flat(100).image
     for severity in SEVERITIES:
         reference = np.uint8(theirs.impulse_noise(Image.fromarray(image), severity, seed=1))
-        ours = impulse_noise(Picture(image), severity, words(70 + severity))
+        ours = impulse_noise(CleanImage(image), severity, words(70 + severity))
         for value in (0, 255):
             error = np.sqrt(2 * (reference == value).mean() / reference.size)
             assert abs((ours == value).mean() - (reference == value).mean()) < 5 * error
@@ -126,7 +126,7 @@ def test_impulses_of_a_fraction_of_a_cell():
     amount = IMPULSE_AMOUNT[0]
     cell, rest = divmod(amount / 2 * (1 << 16), 1)
     leading = np.full((400, 400, 3), int(cell), np.uint16)
-    picture = Picture(np.full(leading.shape, 100, np.uint8))
-    noisy = impulse_noise(picture, 1, Words(leading, generator(2)))
+    clean = CleanImage(np.full(leading.shape, 100, np.uint8))
+    noisy = impulse_noise(clean, 1, Words(leading, generator(2)))
     low, high = binom.interval(1 - P_VALUE, noisy.size, rest)
     assert low <= (noisy == 255).sum() <= high

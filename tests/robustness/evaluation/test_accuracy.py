@@ -66,6 +66,6 @@ def test_any_of_several_true_classes_will_do():
     assert found['robustness/per_class']['top1'] == {'a': 0.5, 'b': None, 'c': None}
 
 
-def test_pictures_without_a_class_are_refused():
+def test_images_without_a_class_are_refused():
     with pytest.raises(ValueError, match='have no gt_label'):
         ClassificationAccuracy().process(None, [dict(pred_score=torch.rand(3))])

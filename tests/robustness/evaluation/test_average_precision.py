@@ -16,11 +16,11 @@ def boxes(rng, number):
     return np.hstack([corner, corner + rng.uniform(8, 40, (number, 2))]).astype(np.float32)
 
 
-def samples(seed=0, pictures=20):
+def samples(seed=0, images=20):
     """Detections near the objects, some doubled, some wrong; class c has no objects."""
     rng = np.random.default_rng(seed)
     found = []
-    for index in range(pictures):
+    for index in range(images):
         truth, ignored = boxes(rng, rng.integers(1, 5)), boxes(rng, rng.integers(0, 3))
         labels = rng.integers(0, 2, len(truth))
         near = truth + rng.normal(0, 3, truth.shape)
@@ -138,7 +138,7 @@ def test_nothing_found_and_nothing_there():
 def test_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="eval_mode must be 'area' or '11points', got 'x'"):
         DetectionAP(eval_mode='x')
-    sample = samples(pictures=1)[0]
+    sample = samples(images=1)[0]
     del sample['gt_instances']
     with pytest.raises(ValueError, match=r'add dict.*LoadAnnotations'):
         DetectionAP().process({}, [sample])

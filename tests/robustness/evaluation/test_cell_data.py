@@ -1,4 +1,4 @@
-"""Data sets of a benchmark's cells: the same pictures in each, and no clean one among them."""
+"""Data sets of a benchmark's cells: the same images in each, and no clean one among them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from adasap_det.cli import make_voc_c
 from adasap_det.robustness.evaluation.cell_data import Built
 
-from ...helpers.source_trees import make_coco, picture
+from ...helpers.source_trees import image, make_coco
 
 KEY = ('contrast', 1)
 BUILD = ('--corruptions', 'contrast', '--severities', '1', '--workers', '0', '--quiet')
@@ -30,14 +30,14 @@ def entries(config):
 
 @pytest.fixture
 def pngs(tmp_path):
-    """Four pictures in COCO's format, PNG."""
+    """Four images in COCO's format, PNG."""
     from PIL import Image
 
     root = make_coco(tmp_path / 'pngs', 4)
     path = root / 'annotations/val.json'
     path.write_text(path.read_text().replace('.jpg', '.png'))
     for index, file in enumerate(sorted((root / 'val').glob('*.jpg'))):
-        Image.fromarray(picture(index)).save(file.with_suffix('.png'))
+        Image.fromarray(image(index)).save(file.with_suffix('.png'))
         file.unlink()
     return root
 
@@ -56,9 +56,7 @@ def coco_options(root):
 
 
 @pytest.mark.parametrize('subset', [None, 3])
-def test_clean_and_corrupted_pictures_of_coco_are_there_whatever_their_suffix(
-    pngs, tmp_path, subset
-):
+def test_clean_and_corrupted_images_of_coco_are_there_whatever_their_suffix(pngs, tmp_path, subset):
     options = () if subset is None else ('--subset', subset)
     built = build(tmp_path / 'c', *coco_options(pngs), *options)
     clean, cell = entries(built.clean(coco(pngs))), entries(built.cell(coco(pngs), KEY))
@@ -71,7 +69,7 @@ def test_clean_and_corrupted_pictures_of_coco_are_there_whatever_their_suffix(
     assert all(str(tmp_path / 'c') in info['img_path'] for info in cell)
 
 
-def test_indices_of_the_config_are_those_of_the_benchmarks_pictures(pngs, tmp_path):
+def test_indices_of_the_config_are_those_of_the_benchmarks_images(pngs, tmp_path):
     built = build(tmp_path / 'c', *coco_options(pngs), '--subset', 3)
     config = coco(pngs, indices=2)
     clean, cell = entries(built.clean(config)), entries(built.cell(config, KEY))
@@ -79,7 +77,7 @@ def test_indices_of_the_config_are_those_of_the_benchmarks_pictures(pngs, tmp_pa
     assert [info['img_id'] for info in clean] == [info['img_id'] for info in cell]
 
 
-def test_an_absolute_prefix_would_read_the_clean_pictures_and_is_refused(pngs, tmp_path):
+def test_an_absolute_prefix_would_read_the_clean_images_and_is_refused(pngs, tmp_path):
     built = build(tmp_path / 'c', *coco_options(pngs))
     for folder in (f'{pngs}/val/', 'train/'):
         config = {**coco(pngs), 'data_prefix': dict(img=folder)}
@@ -87,12 +85,12 @@ def test_an_absolute_prefix_would_read_the_clean_pictures_and_is_refused(pngs, t
             built.cell(config, KEY)
 
 
-def test_a_data_set_that_lacks_pictures_of_the_benchmark(pngs, tmp_path):
+def test_a_data_set_that_lacks_images_of_the_benchmark(pngs, tmp_path):
     built = build(tmp_path / 'c', *coco_options(pngs))
     path = pngs / 'annotations/val.json'
     data = json.loads(path.read_text())
     path.write_text(json.dumps({**data, 'images': data['images'][1:]}))
-    with pytest.raises(ValueError, match=r"lack 1 of the 4 pictures .* such as '000000000000.png'"):
+    with pytest.raises(ValueError, match=r"lack 1 of the 4 images .* such as '000000000000.png'"):
         built.clean(coco(pngs))
 
 
@@ -119,7 +117,7 @@ def folders(tmp_path):
     for label, name in enumerate(('bar', 'dot', 'ring')):
         (root / name).mkdir(parents=True)
         for index in range(2):
-            Image.fromarray(picture(index)).save(root / name / f'{index}.png')
+            Image.fromarray(image(index)).save(root / name / f'{index}.png')
             # Not in the folders' order: the list counts.
             lines.append(f'{name}/{index}.png {2 - label}\n')
     (tmp_path / 'list.txt').write_text(''.join(lines))
@@ -148,7 +146,7 @@ def test_labels_of_a_part_of_image_folders_are_those_of_the_whole(folders, tmp_p
     built = build(tmp_path / 'c', *source)
     config = custom(folders, **(dict(ann_file=str(tmp_path / 'list.txt')) if listed else {}))
     clean, cell = labels(built.clean(config)), labels(built.cell(config, KEY))
-    # 'dot' has no picture there, and no other class takes its place.
+    # 'dot' has no image there, and no other class takes its place.
     assert clean == cell == ({'bar/0': 2, 'ring/1': 0} if listed else {'bar/0': 0, 'ring/1': 2})
 
 

@@ -1,4 +1,4 @@
-"""Where pictures are corrupted: ImageNet-C on the crop, detection's benchmarks on the whole."""
+"""Where images are corrupted: ImageNet-C on the crop, detection's benchmarks on the whole."""
 
 import pytest
 
@@ -51,6 +51,6 @@ def test_without_a_crop_behind_the_loading():
 
 @pytest.mark.parametrize('change', [lambda p: after_cropping(p, NEW), without_cropping])
 def test_a_crop_that_is_not_known_is_refused(change):
-    """Its pictures would be corrupted whole, or cropped twice, which is not ImageNet-C."""
+    """Its images would be corrupted whole, or cropped twice, which is not ImageNet-C."""
     with pytest.raises(ValueError, match=r'crops with RandomResizedCrop.*EfficientNetCenterCrop'):
         change(steps('LoadImageFromFile', 'RandomResizedCrop', 'PackInputs'))

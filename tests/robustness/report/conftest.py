@@ -16,14 +16,14 @@ def folders(tmp_path_factory):
     """Three models on the whole benchmark: dense, pruned, and AdaSAP."""
     root = tmp_path_factory.mktemp('results')
     return [
-        make_results(root / 'dense', 'Dense SSD300', seed=1, pictures=PICTURES),
+        make_results(root / 'dense', 'Dense SSD300', seed=1, images=PICTURES),
         make_results(
             root / 'pruned', 'Pruned 50 %', seed=2, clean=0.668, robustness=0.93, kept=0.5,
-            pictures=PICTURES,
+            images=PICTURES,
         ),
         make_results(
             root / 'adasap', 'AdaSAP 50 %', seed=3, clean=0.681, robustness=1.22, kept=0.49,
-            pictures=PICTURES,
+            images=PICTURES,
         ),
     ]  # fmt: skip
 

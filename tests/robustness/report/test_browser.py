@@ -58,7 +58,7 @@ def page(tmp_path_factory, folders):
         ('adasap', 'AdaSAP 50 %', {'clean': 0.681, 'robustness': 1.22, 'kept': 0.49}),
     ]
     made = [
-        make_results(root / folder, name, seed=i, classes=classes, pictures=PICTURES, **values)
+        make_results(root / folder, name, seed=i, classes=classes, images=PICTURES, **values)
         for i, (folder, name, values) in enumerate(options)
     ]
     results = [load_results(folder) for folder in made]
@@ -90,7 +90,7 @@ def test_the_console_is_silent_and_nothing_is_asked_of_the_network(opened, page)
     assert {url for url in asked if url.startswith('file:')} == {page.as_uri()}
 
 
-def test_every_figure_and_picture_is_seen(opened):
+def test_every_figure_and_image_is_seen(opened):
     browser, width = opened
     for name in FIGURES:
         box = browser.execute_script(
@@ -157,7 +157,7 @@ def test_nasty_names_are_text(opened):
     assert browser.execute_script('return document.querySelectorAll("script").length') == 0
     for selector, where in (
         ('h1', 'heading'), ('#models th', 'models'), ('#classes th', 'classes'),
-        ('.pictures figcaption', 'pictures'), ('#scatter', 'scatter'), ('#measured th', 'facts'),
+        ('.images figcaption', 'images'), ('#scatter', 'scatter'), ('#measured th', 'facts'),
     ):  # fmt: skip
         texts = browser.execute_script(
             'return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)', selector

@@ -42,7 +42,7 @@ def test_an_unknown_metric_is_named(model):
         ({'classes': CLASSES[:4]}, r"the classes of 'other' is \['aeroplane'"),
     ],
 )
-def test_different_pictures_do_not_compare(model, options, message):
+def test_different_images_do_not_compare(model, options, message):
     with pytest.raises(ValueError, match=message):
         compare([model('first'), model('other', **options)])
 
@@ -76,7 +76,7 @@ def test_results_of_an_earlier_version_compare_with_new_ones(tmp_path, key, old,
     check_comparable(found, ['old', 'new'], 'AP50')
 
 
-def test_cells_of_one_model_have_the_same_pictures(tmp_path):
+def test_cells_of_one_model_have_the_same_images(tmp_path):
     folder = make_results(tmp_path / 'a', 'a')
     cell = json.loads((folder / 'cells/fog-3.json').read_text('utf-8'))
     cell['images'] = 7
@@ -116,7 +116,7 @@ def on_v2(results, *, config='configs/v2.py', images=10_000, value=0.5):
     return replace(results, shifted=(one,))
 
 
-def test_other_test_sets_of_one_name_have_the_same_pictures(model):
+def test_other_test_sets_of_one_name_have_the_same_images(model):
     first, other = on_v2(model('first')), model('other')
     with pytest.raises(ValueError, match=r"'V2' of 'other' has 7 .*'first' 10000 .*V2=CONFIG"):
         compare([first, on_v2(other, images=7)])

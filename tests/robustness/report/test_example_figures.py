@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from adasap_det.robustness.report.comparison import compare
-from adasap_det.robustness.report.example_figures import picture_rows
+from adasap_det.robustness.report.example_figures import image_rows
 from adasap_det.robustness.results import load_results
 
 from ...helpers.result_folders import make_results
@@ -21,53 +21,53 @@ def decoded(shown):
 
 
 def test_a_row_for_clean_and_each_corruption_with_all_models(comparison):
-    rows = picture_rows(comparison)
+    rows = image_rows(comparison)
     assert [row.label for row in rows][:3] == ['Clean', 'Gaussian noise', 'Shot noise']
     assert len(rows) == 16
-    assert all([p.model for p in row.pictures] == [0, 1, 2] for row in rows)
-    assert decoded(rows[0].pictures[0]).size == (480, 360)
-    assert rows[1].pictures[0].uri != rows[1].pictures[1].uri
+    assert all([p.model for p in row.images] == [0, 1, 2] for row in rows)
+    assert decoded(rows[0].images[0]).size == (480, 360)
+    assert rows[1].images[0].uri != rows[1].images[1].uri
 
 
-def test_pictures_shrink_until_they_fit(comparison):
-    rows = picture_rows(comparison, budget=100_000)
-    sizes = [len(base64.b64decode(p.uri.partition(',')[2])) for r in rows for p in r.pictures]
+def test_images_shrink_until_they_fit(comparison):
+    rows = image_rows(comparison, budget=100_000)
+    sizes = [len(base64.b64decode(p.uri.partition(',')[2])) for r in rows for p in r.images]
     assert 0 < sum(sizes) <= 100_000
-    assert rows[0].pictures[0].width < 480
+    assert rows[0].images[0].width < 480
 
 
 def test_the_severity_that_most_models_have_then_the_middle_one(model):
-    one = model('one', pictures=[('fog', 3), ('fog', 5), ('snow', 1), ('snow', 4)])
-    two = model('two', pictures=[('fog', 5)])
-    rows = {row.label: row for row in picture_rows(compare([one, two]))}
-    assert rows['Fog'].severity == 5 and len(rows['Fog'].pictures) == 2
-    assert rows['Snow'].severity == 4 and len(rows['Snow'].pictures) == 1
+    one = model('one', examples=[('fog', 3), ('fog', 5), ('snow', 1), ('snow', 4)])
+    two = model('two', examples=[('fog', 5)])
+    rows = {row.label: row for row in image_rows(compare([one, two]))}
+    assert rows['Fog'].severity == 5 and len(rows['Fog'].images) == 2
+    assert rows['Snow'].severity == 4 and len(rows['Snow'].images) == 1
 
 
-def test_no_pictures(model):
-    assert picture_rows(compare([model()])) == []
+def test_no_images(model):
+    assert image_rows(compare([model()])) == []
 
 
 def test_lost_and_broken_files_are_said_to_be_so(tmp_path):
-    folder = make_results(tmp_path / 'a', 'a', pictures=[('fog', 3), ('snow', 3), ('frost', 3)])
+    folder = make_results(tmp_path / 'a', 'a', examples=[('fog', 3), ('snow', 3), ('frost', 3)])
     results = load_results(folder)
-    (folder / 'pictures/fog-3.jpg').unlink()
-    whole = (folder / 'pictures/snow-3.jpg').read_bytes()
-    (folder / 'pictures/snow-3.jpg').write_bytes(whole[: len(whole) // 2])
-    rows = {row.label: row.pictures[0] for row in picture_rows(compare([results]))}
+    (folder / 'images/fog-3.jpg').unlink()
+    whole = (folder / 'images/snow-3.jpg').read_bytes()
+    (folder / 'images/snow-3.jpg').write_bytes(whole[: len(whole) // 2])
+    rows = {row.label: row.images[0] for row in image_rows(compare([results]))}
     assert rows['Fog'].problem == 'fog-3.jpg is missing' and not rows['Fog'].uri
     assert rows['Snow'].problem == 'snow-3.jpg cannot be read'
     assert rows['Frost'].uri and not rows['Frost'].problem
 
 
 def test_files_elsewhere_are_refused(tmp_path):
-    folder = make_results(tmp_path / 'a', 'a', pictures=[('fog', 3)])
+    folder = make_results(tmp_path / 'a', 'a', examples=[('fog', 3)])
     secret = tmp_path / 'secret.jpg'
-    (folder / 'pictures/fog-3.jpg').rename(secret)
-    path = folder / 'pictures/pictures.json'
+    (folder / 'images/fog-3.jpg').rename(secret)
+    path = folder / 'images/images.json'
     listed = json.loads(path.read_text('utf-8'))
     for file in ('../../secret.jpg', str(secret)):
         listed[0]['file'] = file
         path.write_text(json.dumps(listed), 'utf-8')
         with pytest.raises(ValueError, match=r'secret\.jpg'):
-            picture_rows(compare([load_results(folder)]))
+            image_rows(compare([load_results(folder)]))

@@ -49,7 +49,7 @@ def test_all_figures_and_sections_are_there(html):
     assert sum(tag == 'img' for tag, _ in page.tags) == 3 * 16
     sections = [attrs['id'] for tag, attrs in page.tags if tag == 'section']
     assert sections == [
-        'models', 'severity-map', 'curves', 'scatter', 'corruptions', 'classes', 'pictures',
+        'models', 'severity-map', 'curves', 'scatter', 'corruptions', 'classes', 'images',
         'channels', 'measured',
     ]  # fmt: skip
     assert 'mPC' in page.text and 'not complete' not in page.text
@@ -74,7 +74,7 @@ def test_ids_are_unique_and_references_lead_somewhere(html):
     assert references and set(references) <= set(ids)
 
 
-def test_figures_and_pictures_say_what_they_show(html):
+def test_figures_and_images_say_what_they_show(html):
     for tag, attrs in Page(html).tags:
         if tag == 'svg':
             assert attrs['role'] == 'img' and len(attrs['aria-label']) > 10
@@ -87,7 +87,7 @@ def test_names_are_escaped_everywhere(model, html, name):
     layers = [(f'backbone.{name}', 8), ('backbone.x', 8)]
     one = model(
         name, classes=(name, 'y'), cells=SMALL, kept=0.5, layers=layers, config=name,
-        checkpoint=name, checkpoint_sha256=name, device=name, pictures=[('fog', 1)],
+        checkpoint=name, checkpoint_sha256=name, device=name, examples=[('fog', 1)],
     )  # fmt: skip
     two = model(f'2{name}', classes=(name, 'y'), cells=SMALL, device=name)
     page = Page(render_page(compare([one, two]), title=name))

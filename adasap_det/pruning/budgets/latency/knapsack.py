@@ -35,7 +35,7 @@ def select_by_knapsack(
     *,
     limit: float,
     round_to: int = 1,
-    min_keep: float = 0.0,
+    min_keep_ratio: float = 0.0,
     dense_sizes: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """Keep the largest sum of scores whose marginal costs fit the limit.
@@ -49,7 +49,9 @@ def select_by_knapsack(
     Source: HALP (Shen et al. 2022, arXiv 2110.10811), equations 5 to 8; solved by HiGHS.
     """
     items = [
-        _Steps(group, score, (dense_sizes or {}).get(group.name, group.size), round_to, min_keep)
+        _Steps(
+            group, score, (dense_sizes or {}).get(group.name, group.size), round_to, min_keep_ratio
+        )
         for group, score in zip(groups, scores, strict=True)
     ]
     now = {item.name: item.counts[-1] for item in items}
@@ -81,13 +83,13 @@ class _Steps:
     """Channels of a group in the order in which they stay, in steps."""
 
     def __init__(
-        self, group: Prunable, score: Tensor, dense: int, round_to: int, min_keep: float
+        self, group: Prunable, score: Tensor, dense: int, round_to: int, min_keep_ratio: float
     ) -> None:
         self.name = group.name
         self.size = group.size
-        self.counts = possible_counts(group, dense=dense, round_to=round_to, min_keep=min_keep)[
-            ::-1
-        ]
+        self.counts = possible_counts(
+            group, dense=dense, round_to=round_to, min_keep_ratio=min_keep_ratio
+        )[::-1]
         self._order = ascending_channels(group, score)
         ordered = score.cpu().double()[self._order.flip(0)]
         self._sums = torch.cat([torch.zeros(1, dtype=torch.double), ordered.cumsum(0)])

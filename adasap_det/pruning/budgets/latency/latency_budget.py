@@ -17,7 +17,7 @@ from adasap_det.pruning.budgets.base import Budget
 from adasap_det.pruning.budgets.quantity import MILLISECONDS
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import BUDGETS
-from adasap_det.utils.dist import on_the_first_rank
+from adasap_det.utils.dist import broadcast_from_rank0
 
 from .knapsack import select_by_knapsack
 from .latency_cost import LatencyCost
@@ -42,9 +42,9 @@ class LatencyBudget(Budget):
     channels at a time.
 
     Args:
-        keep, at_most: See :class:`~adasap_det.pruning.budgets.base.Budget`; units of
-            ``at_most``: ``s``, ``ms`` (default), ``us``.
-        batch_size: Pictures at a time.
+        keep_ratio, max_cost: See :class:`~adasap_det.pruning.budgets.base.Budget`; units of
+            ``max_cost``: ``s``, ``ms`` (default), ``us``.
+        batch_size: Images at a time.
         device: Where to measure; by default where the model is.
         dtype: Of the forward pass, ``'float32'``, ``'bfloat16'`` or ``'float16'``.
         table: JSON file that keeps the times, by default one a device under ``~/.cache``.
@@ -65,8 +65,8 @@ class LatencyBudget(Budget):
     def __init__(
         self,
         *,
-        keep: float | None = None,
-        at_most: float | str | None = None,
+        keep_ratio: float | None = None,
+        max_cost: float | str | None = None,
         batch_size: int = 1,
         device: str | None = None,
         dtype: str = 'float32',
@@ -74,7 +74,7 @@ class LatencyBudget(Budget):
         any_device: bool = False,
         check: bool = True,
     ) -> None:
-        super().__init__(keep=keep, at_most=at_most)
+        super().__init__(keep_ratio=keep_ratio, max_cost=max_cost)
         if batch_size < 1:
             raise ValueError(f'budget.batch_size must be at least 1, got {batch_size}')
         if dtype not in ('float32', 'bfloat16', 'float16'):
@@ -97,7 +97,7 @@ class LatencyBudget(Budget):
         device = own if self.device is None else torch.device(self.device)
         forward = Forward(input_size, self.batch_size, self.dtype, device)
         # Ranks that measured for themselves would cut differently.
-        cost = on_the_first_rank(lambda: self._cost(model, groups, forward))
+        cost = broadcast_from_rank0(lambda: self._cost(model, groups, forward))
         self._measured = model, forward
         return cost
 
@@ -131,7 +131,7 @@ class LatencyBudget(Budget):
         def choose() -> dict[str, Tensor]:
             # A solver that runs out of time may stop elsewhere on another rank, and what is timed
             # next is one choice.
-            return on_the_first_rank(
+            return broadcast_from_rank0(
                 lambda: select_by_knapsack(groups, scores, cost, limit=limit, **options)
             )
 
@@ -145,7 +145,7 @@ class LatencyBudget(Budget):
             if counts == cost.full:
                 break
             # As a share of the model's own time at the same moment: the machine's speed drifts.
-            share = on_the_first_rank(functools.partial(time_left, model, groups, kept, forward))
+            share = broadcast_from_rank0(functools.partial(time_left, model, groups, kept, forward))
             predicted, measured = cost.cost(counts), share * cost.cost()
             print_log(
                 f'Chosen for {self.written(limit)}: predicted {self.written(predicted)}, '

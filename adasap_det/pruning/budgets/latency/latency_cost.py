@@ -22,7 +22,7 @@ FIXED = 'what no channel changes'
 
 
 @dataclass(frozen=True)
-class Rest:
+class Overhead:
     """What the layers' own times leave of a whole network.
 
     Attributes:
@@ -40,7 +40,7 @@ class Rest:
 
 
 @dataclass(frozen=True)
-class Alone:
+class LayerTotals:
     """The layers of a network by themselves.
 
     Attributes:
@@ -65,11 +65,11 @@ class Measured:
     """
 
     ms: float
-    alone: Alone
+    alone: LayerTotals
     weight: float = 1.0
 
 
-def fit_rest(networks: Sequence[Measured]) -> Rest:
+def fit_overhead(networks: Sequence[Measured]) -> Overhead:
     """The rest that explains some networks best: least squares of relative errors, then scaled.
 
     Nothing of it is negative. The first network, the one to be pruned, is explained exactly:
@@ -86,7 +86,7 @@ def fit_rest(networks: Sequence[Measured]) -> Rest:
     found, _ = nnls(explained * (weights / measured)[:, None], weights)
     found = found * measured[0] / (explained[0] @ found)
     fixed, elements, read, scale = map(float, found)
-    return Rest(fixed, 1e-6 * elements, 1e-6 * read, scale)
+    return Overhead(fixed, 1e-6 * elements, 1e-6 * read, scale)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class LatencyCost:
         self._terms = terms
         self.full = dict(full)
         self.networks = [] if networks is None else networks
-        self.rest = fit_rest(networks) if networks else Rest()
+        self.rest = fit_overhead(networks) if networks else Overhead()
         self._of_group: dict[str, list[LatencyTerm]] = {name: [] for name in full}
         for term in terms:
             for name in {n for _, along in (term.inputs, term.outputs) for n, _ in along}:
@@ -167,10 +167,10 @@ class LatencyCost:
         """Milliseconds of the layers that a group's channels go into or come out of."""
         return sum(self._term(term, kept) for term in self._of_group[name])
 
-    def layers_alone(self, kept: Mapping[str, int] | None = None) -> Alone:
+    def layer_totals(self, kept: Mapping[str, int] | None = None) -> LayerTotals:
         """What the layers are by themselves."""
         kept = self.full if kept is None else kept
-        return Alone(
+        return LayerTotals(
             sum(term.grid.at(*term.channels(kept)) for term in self._terms),
             sum(term.elements(kept) for term in self._terms),
             sum(term.weights(kept) for term in self._terms),
@@ -178,11 +178,11 @@ class LatencyCost:
 
     def learn(self, kept: Mapping[str, int], ms: float) -> None:
         """Correct the rest by the time of a network that was cut to ``kept``."""
-        self.networks.append(Measured(ms, self.layers_alone(kept), ASKED_WEIGHT))
+        self.networks.append(Measured(ms, self.layer_totals(kept), ASKED_WEIGHT))
         chosen = [network for network in self.networks[1:] if network.weight == ASKED_WEIGHT]
         if len(chosen) > MOST_LEARNED:
             self.networks.remove(chosen[0])
-        self.rest = fit_rest(self.networks)
+        self.rest = fit_overhead(self.networks)
 
     def _term(self, term: LatencyTerm, kept: Mapping[str, int]) -> float:
         own = self.rest.scale * term.grid.at(*term.channels(kept))

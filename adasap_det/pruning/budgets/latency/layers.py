@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adasap_det.pruning.budgets.cost import COUNTED, num_proposals
 from adasap_det.pruning.graph.tracing import example_input, trace_forward
-from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 
 
@@ -69,8 +69,8 @@ class LayerKind:
                 options['output_padding'] = self.output_padding
             layer = _CONVOLUTIONS[self.operator](inputs, outputs, self.kernel, **options)
             shape = (self.shape[0], inputs, *self.shape[1:])
-        picture = torch.randn(shape, device=device).to(options['dtype'])
-        return layer.eval(), picture
+        image = torch.randn(shape, device=device).to(options['dtype'])
+        return layer.eval(), image
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class LayerCall:
 def layer_calls(
     model: nn.Module, *, input_size: tuple[int, int], batch_size: int, dtype: torch.dtype
 ) -> list[LayerCall]:
-    """Every call of a convolution or linear layer for ``batch_size`` pictures."""
-    shadow = shadow_of(model).cpu().float()
+    """Every call of a convolution or linear layer for ``batch_size`` images."""
+    shadow = copy_unwrapped(model).cpu().float()
     calls: list[LayerCall] = []
 
     def record(name: str, module: Any, inputs: Tensor, output: Tensor) -> None:
@@ -107,7 +107,7 @@ def layer_calls(
 def describe_call(
     module: Any, inputs: Tensor, output: Tensor, *, batch_size: int, dtype: torch.dtype
 ) -> tuple[LayerKind, float]:
-    """Kind of a layer called with one picture's ``inputs``, and positions of its output."""
+    """Kind of a layer called with one image's ``inputs``, and positions of its output."""
     name = str(dtype).removeprefix('torch.')
     if isinstance(module, nn.Linear):
         rows = inputs.numel() // module.in_features * batch_size

@@ -77,7 +77,7 @@ def latency_cost(
             )
         typical = [sum(visits) / len(visits) for visits in zip(*times, strict=True)]
         table.networks[network] = [
-            Measured(ms, LatencyCost(terms, kept).layers_alone(), weight)
+            Measured(ms, LatencyCost(terms, kept).layer_totals(), weight)
             for ms, kept, weight in zip(typical, wholes.kept, wholes.weights, strict=True)
         ]
     return LatencyCost(terms, sizes.full, table.networks[network])

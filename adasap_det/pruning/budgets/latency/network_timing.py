@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from adasap_det.pruning.budgets.cost import num_proposals
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.graph.tracing import example_input, trace_forward
-from adasap_det.pruning.surgery import cut_channels
-from adasap_det.utils.copy_unwrapped import shadow_of
+from adasap_det.pruning.surgery import prune_channels
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.timing import time_calls
 
 from .grid import VECTOR
@@ -31,7 +31,7 @@ class Forward:
 
     Attributes:
         input_size: Height and width in pixels.
-        batch_size: Pictures at a time.
+        batch_size: Images at a time.
         dtype: Of the forward pass.
         device: Where.
     """
@@ -43,14 +43,14 @@ class Forward:
 
     def time(self, networks: Sequence[nn.Module], *, seconds: float) -> list[float]:
         """Median milliseconds of each, in turns: what a user will measure."""
-        picture = example_input(networks[0], self.input_size)
-        picture = picture.to(device=self.device, dtype=self.dtype)
-        picture = picture.expand(self.batch_size, -1, -1, -1).contiguous()
+        image = example_input(networks[0], self.input_size)
+        image = image.to(device=self.device, dtype=self.dtype)
+        image = image.expand(self.batch_size, -1, -1, -1).contiguous()
         calls = {}
         for index, network in enumerate(networks):
             network.to(device=self.device, dtype=self.dtype).eval()
             calls[str(index)] = partial(
-                trace_forward, network, picture, num_rois=num_proposals(network)
+                trace_forward, network, image, num_rois=num_proposals(network)
             )
         times = time_calls(calls, device=self.device, seconds=seconds, most=40)
         return list(times.values())
@@ -75,7 +75,7 @@ class WidthSeries:
 
     def time(self, forward: Forward) -> list[float]:
         """Milliseconds of each network."""
-        networks = [cut_copy(self._model, self._groups, channels) for channels in self._channels]
+        networks = [pruned_copy(self._model, self._groups, channels) for channels in self._channels]
         return forward.time(networks, seconds=5.0)
 
 
@@ -83,17 +83,17 @@ def time_left(
     model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor], forward: Forward
 ) -> float:
     """Time of ``model`` cut to ``kept`` through its time as it is, both timed in turns."""
-    networks = [shadow_of(model), cut_copy(model, groups, kept)]
+    networks = [copy_unwrapped(model), pruned_copy(model, groups, kept)]
     before, after = forward.time(networks, seconds=3.0)
     return after / before
 
 
-def cut_copy(
+def pruned_copy(
     model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]
 ) -> nn.Module:
     """A copy of a model with fewer channels."""
-    network = shadow_of(model)
-    cut_channels(network, groups, kept)
+    network = copy_unwrapped(model)
+    prune_channels(network, groups, kept)
     return network
 
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from adasap_det.utils.device import device_identity
-from adasap_det.utils.io import whole_file
+from adasap_det.utils.io import atomic_write
 from adasap_det.utils.timing import time_calls
 
 from .grid import Grid, monotone
-from .latency_cost import Alone, Measured
+from .latency_cost import LayerTotals, Measured
 from .layers import LayerKind
 
 FORMAT_VERSION = 2
@@ -104,7 +104,7 @@ class LatencyTable:
             },
             'networks': {key: [asdict(n) for n in of] for key, of in self.networks.items()},
         }
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), 'utf-8')
 
     def merge(self, other: LatencyTable) -> None:
@@ -142,7 +142,7 @@ class LatencyTable:
                     for key, grids in content['grids'].items()
                 },
                 networks={
-                    key: [Measured(n['ms'], Alone(**n['alone']), n['weight']) for n in of]
+                    key: [Measured(n['ms'], LayerTotals(**n['alone']), n['weight']) for n in of]
                     for key, of in content['networks'].items()
                 },
             )
@@ -196,8 +196,8 @@ def open_table(
 def _time(kind: LayerKind, channels: tuple[int, int], device: torch.device) -> float:
     if kind.groups == 'depthwise':
         channels = channels[0], channels[0]
-    layer, picture = kind.build(channels, device=device)
-    times = time_calls({'layer': lambda: layer(picture)}, device=device, quantile=QUANTILE)
+    layer, image = kind.build(channels, device=device)
+    times = time_calls({'layer': lambda: layer(image)}, device=device, quantile=QUANTILE)
     return times['layer']
 
 

@@ -1,4 +1,4 @@
-"""Severity curves: the metric from clean pictures to severity 5."""
+"""Severity curves: the metric from clean images to severity 5."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_a_limit_already_met_cuts_nothing():
 def test_an_unreachable_limit_says_the_least():
     cost = Separable({'a': [1, 5, 6, 7, 8]})
     with pytest.raises(ValueError, match=r'cost of 4.*it is 6'):
-        select_by_knapsack([Group('a', 4)], [torch.ones(4)], cost, limit=4.0, min_keep=0.5)
+        select_by_knapsack([Group('a', 4)], [torch.ones(4)], cost, limit=4.0, min_keep_ratio=0.5)
 
 
 def test_tiny_scores_count_as_large_ones_do():

@@ -12,8 +12,8 @@ SIZE = (6, 6)
 
 
 def test_units_are_milliseconds():
-    assert LatencyBudget(at_most='0.5 s').limit(1e9) == 500.0
-    assert str(LatencyBudget(at_most=8)) == "at_most='8 ms'"
+    assert LatencyBudget(max_cost='0.5 s').limit(1e9) == 500.0
+    assert str(LatencyBudget(max_cost=8)) == "max_cost='8 ms'"
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_units_are_milliseconds():
 )
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
-        LatencyBudget(keep=0.5, **options)
+        LatencyBudget(keep_ratio=0.5, **options)
 
 
 def test_the_cut_meets_the_budget_and_the_table_is_kept(known_times, tmp_path):
     model = randomize(ToyDetector())
     groups = find_channel_groups(model, input_size=SIZE).groups
-    budget = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'))
+    budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
     cost = budget.cost_model(model, groups, input_size=SIZE)
     kept = budget.select(
         groups, MagnitudeImportance().scores(groups, model), cost, limit=budget.limit(cost.cost())
@@ -39,7 +39,7 @@ def test_the_cut_meets_the_budget_and_the_table_is_kept(known_times, tmp_path):
     found = cost.cost({name: len(channels) for name, channels in kept.items()})
     assert 0.6 * cost.cost() < found <= 0.7 * cost.cost()
     measured = len(known_times)
-    again = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'))
+    again = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
     assert again.cost_model(model, groups, input_size=SIZE).cost() == cost.cost()
     assert len(known_times) == measured
 
@@ -48,9 +48,9 @@ def test_nothing_is_measured_for_another_device(known_times, tmp_path):
     model = ToyDetector()
     groups = find_channel_groups(model, input_size=SIZE).groups
     path = tmp_path / 'table.json'
-    here = LatencyBudget(keep=0.7, table=str(path)).cost_model(model, groups, input_size=SIZE)
+    here = LatencyBudget(keep_ratio=0.7, table=str(path)).cost_model(model, groups, input_size=SIZE)
     path.write_text(path.read_text().replace('"threads": "', '"threads": "9'))
-    there = LatencyBudget(keep=0.7, table=str(path), any_device=True)
+    there = LatencyBudget(keep_ratio=0.7, table=str(path), any_device=True)
     measured = len(known_times)
     assert there.cost_model(model, groups, input_size=SIZE).cost() == here.cost()
     assert len(known_times) == measured
@@ -63,7 +63,7 @@ def chosen(known_times, tmp_path):
     def choose(**options):
         model = randomize(ToyDetector())
         groups = find_channel_groups(model, input_size=SIZE).groups
-        budget = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'), **options)
+        budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'), **options)
         cost = budget.cost_model(model, groups, input_size=SIZE)
         scores = MagnitudeImportance().scores(groups, model)
         limit = budget.limit(cost.cost())
@@ -133,7 +133,7 @@ def test_what_is_not_cut_is_not_timed(known_times, monkeypatch, tmp_path):
     monkeypatch.setattr(budget_file, 'time_left', None)
     model = randomize(ToyDetector())
     groups = find_channel_groups(model, input_size=SIZE).groups
-    budget = LatencyBudget(keep=0.7, table=str(tmp_path / 'table.json'))
+    budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
     cost = budget.cost_model(model, groups, input_size=SIZE)
     scores = MagnitudeImportance().scores(groups, model)
     kept = budget.select(groups, scores, cost, limit=2 * cost.cost())

@@ -5,12 +5,12 @@ from adasap_det.pruning.budgets.latency.latency_cost import (
     ASKED_WEIGHT,
     FIXED,
     MOST_LEARNED,
-    Alone,
     LatencyCost,
     LatencyTerm,
+    LayerTotals,
     Measured,
-    Rest,
-    fit_rest,
+    Overhead,
+    fit_overhead,
 )
 
 PRODUCT = Grid((0, 10), (0, 10), ((0.0, 0.0), (0.0, 100.0)))  # inputs times outputs
@@ -19,7 +19,7 @@ ALONG = Grid((0, 10), (1,), ((0.0,), (20.0,)))  # twice the channels
 
 @pytest.fixture
 def cost():
-    """A picture of 3 channels into a; a over itself depthwise; a and two fixed channels into b."""
+    """A image of 3 channels into a; a over itself depthwise; a and two fixed channels into b."""
     a, b = (0.0, (('a', 1.0),)), (0.0, (('b', 1.0),))
     terms = [
         LatencyTerm('first', PRODUCT, (3.0, ()), a, False, 5.0, 9.0),
@@ -27,7 +27,7 @@ def cost():
         LatencyTerm('last', PRODUCT, (2.0, (('a', 1.0),)), b, False, 1.0, 1.0),
     ]
     cost = LatencyCost(terms, {'a': 8, 'b': 4})
-    cost.rest = Rest(fixed=7.0, per_element=0.5, per_weight=0.25, scale=2.0)
+    cost.rest = Overhead(fixed=7.0, per_element=0.5, per_weight=0.25, scale=2.0)
     return cost
 
 
@@ -55,21 +55,23 @@ def test_what_a_group_changes_is_in_its_own_part(cost):
 
 def test_the_rest_is_found_again():
     layers = [
-        Alone(10.0, 8e6, 5e6),
-        Alone(6.0, 7e6, 1e6),
-        Alone(3.0, 2e6, 2e6),
-        Alone(4.0, 1e6, 1e5),
-        Alone(5.0, 5e6, 4e6),
+        LayerTotals(10.0, 8e6, 5e6),
+        LayerTotals(6.0, 7e6, 1e6),
+        LayerTotals(3.0, 2e6, 2e6),
+        LayerTotals(4.0, 1e6, 1e5),
+        LayerTotals(5.0, 5e6, 4e6),
     ]
     times = [1.5 + 2e-7 * a.elements + 3e-7 * a.weights + 0.9 * a.ms for a in layers]
-    rest = fit_rest([Measured(ms, alone) for ms, alone in zip(times, layers, strict=True)])
+    rest = fit_overhead([Measured(ms, alone) for ms, alone in zip(times, layers, strict=True)])
     found = rest.fixed, rest.per_element, rest.per_weight, rest.scale
     assert found == pytest.approx((1.5, 2e-7, 3e-7, 0.9))
 
 
 def test_no_part_of_the_rest_is_negative():
     """Faster than its layers: scaled, not paid back."""
-    rest = fit_rest([Measured(5.0, Alone(10.0, 1e6, 1e6)), Measured(2.5, Alone(5.0, 1e5, 1e4))])
+    rest = fit_overhead(
+        [Measured(5.0, LayerTotals(10.0, 1e6, 1e6)), Measured(2.5, LayerTotals(5.0, 1e5, 1e4))]
+    )
     assert rest.scale == pytest.approx(0.5)
     for part in (rest.fixed, rest.per_element, rest.per_weight):
         assert part == pytest.approx(0, abs=1e-9)
@@ -78,9 +80,9 @@ def test_no_part_of_the_rest_is_negative():
 def test_the_network_to_be_pruned_is_explained_exactly():
     """Three networks that no rest explains: twice the layers in less time."""
     networks = [
-        Measured(ms, Alone(ms_alone, 0.0, 0.0)) for ms, ms_alone in ((8, 9), (9, 4), (2, 3))
+        Measured(ms, LayerTotals(ms_alone, 0.0, 0.0)) for ms, ms_alone in ((8, 9), (9, 4), (2, 3))
     ]
-    rest = fit_rest(networks)
+    rest = fit_overhead(networks)
     assert rest.fixed + 9 * rest.scale == pytest.approx(8)
 
 
@@ -88,11 +90,11 @@ def test_learns_the_time_of_a_cut(cost):
     """Half as slow again as predicted: now in between, and what was to be pruned as before."""
     kept = {'a': 2, 'b': 2}
     dense, least = {'a': 8, 'b': 4}, {'a': 1, 'b': 1}
-    start = [Measured(cost.cost(k), cost.layers_alone(k), w) for k, w in ((dense, 3), (least, 1))]
+    start = [Measured(cost.cost(k), cost.layer_totals(k), w) for k, w in ((dense, 3), (least, 1))]
     learner = LatencyCost(cost._terms, cost.full, start)
     before = learner.cost(kept)
     learner.learn(kept, 1.5 * before)
-    assert learner.networks[-1] == Measured(1.5 * before, cost.layers_alone(kept), ASKED_WEIGHT)
+    assert learner.networks[-1] == Measured(1.5 * before, cost.layer_totals(kept), ASKED_WEIGHT)
     assert learner.cost() == pytest.approx(cost.cost())
     assert learner.cost(kept) > 1.1 * before
     for _ in range(2 * MOST_LEARNED):

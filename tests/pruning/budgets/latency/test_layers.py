@@ -32,11 +32,11 @@ def test_a_layer_is_built_again_from_its_kind(name, batch_size):
     channels = layer.weight.shape[1], layer.weight.shape[0]
     if name != 'linear':
         channels = layer.in_channels, layer.out_channels
-    again, picture = kind.build(channels, device=torch.device('cpu'))
+    again, image = kind.build(channels, device=torch.device('cpu'))
     assert again.weight.shape == layer.weight.shape
     assert (again.bias is None) == (layer.bias is None)
     whole = layer(inputs.expand(batch_size, *shape[1:]))
-    assert again(picture).numel() == whole.numel() == positions * channels[1]
+    assert again(image).numel() == whole.numel() == positions * channels[1]
 
 
 def test_kinds_differ_by_all_but_the_channels():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adasap_det.pruning import cut_channels, find_channel_groups
+from adasap_det.pruning import find_channel_groups, prune_channels
 from adasap_det.pruning.budgets.latency.lookup import latency_cost
 from adasap_det.pruning.budgets.latency.network_timing import Forward
 from adasap_det.pruning.budgets.latency.table import LatencyTable
@@ -28,7 +28,7 @@ def test_what_is_predicted_for_a_cut_is_the_cut_models_latency(known_times, kind
     assert rest.per_element == pytest.approx(1e-3, rel=0.05)
     kept = {g.name: torch.arange(g.size).view(g.parts, -1)[:, 1:].flatten() for g in groups}
     predicted = cost.cost({name: len(channels) for name, channels in kept.items()})
-    cut_channels(model, groups, kept)
+    prune_channels(model, groups, kept)
     measured = len(known_times)
     _, after = cost_of(model, table)
     assert len(known_times) == measured  # the cut model is in the table too

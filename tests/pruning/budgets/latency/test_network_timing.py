@@ -7,7 +7,7 @@ from adasap_det.pruning.budgets.latency.latency_cost import ASKED_WEIGHT
 from adasap_det.pruning.budgets.latency.network_timing import (
     Forward,
     WidthSeries,
-    cut_copy,
+    pruned_copy,
     time_left,
 )
 
@@ -51,7 +51,7 @@ def test_the_share_of_the_time_is_that_of_the_cut_network(detector, monkeypatch)
     kept = {g.name: torch.arange(g.size)[: g.size // 2] for g in groups}
     share = time_left(model, groups, kept, FORWARD)
     count = sum(p.numel() for p in model.parameters())
-    assert share == sum(p.numel() for p in cut_copy(model, groups, kept).parameters()) / count
+    assert share == sum(p.numel() for p in pruned_copy(model, groups, kept).parameters()) / count
     assert sizes(model) == before
     assert model not in seen  # a copy: it is to be trained on
 
@@ -64,9 +64,9 @@ def test_networks_see_what_was_asked_for(monkeypatch):
             super().__init__()
             self.layer = nn.Conv2d(3, 1, 1)
 
-        def forward(self, picture):
-            seen.append((picture.shape, picture.dtype, self.training))
-            return self.layer(picture)
+        def forward(self, image):
+            seen.append((image.shape, image.dtype, self.training))
+            return self.layer(image)
 
     times = FORWARD.time([Net(), Net()], seconds=0.0)
     assert len(times) == 2

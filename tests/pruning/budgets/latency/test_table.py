@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from adasap_det.pruning.budgets.latency.grid import Grid
-from adasap_det.pruning.budgets.latency.latency_cost import Alone, Measured
+from adasap_det.pruning.budgets.latency.latency_cost import LayerTotals, Measured
 from adasap_det.pruning.budgets.latency.layers import describe_call
 from adasap_det.pruning.budgets.latency.table import (
     PASSES,
@@ -65,7 +65,7 @@ def test_real_layers_take_time(kind):
 
 def test_saved_and_loaded(tmp_path, kind):
     table = LatencyTable(HERE, {kind.key: [Grid((2, 4), (8,), ((1.5,), (2.25,)))]})
-    table.networks['net'] = [Measured(1.0, Alone(0.5, 2e6, 3e6), 0.9)]
+    table.networks['net'] = [Measured(1.0, LayerTotals(0.5, 2e6, 3e6), 0.9)]
     table.save(tmp_path / 'deep' / 'table.json')
     assert LatencyTable.load(tmp_path / 'deep' / 'table.json', device=HERE) == table
     assert not list(tmp_path.rglob('*.tmp'))
