@@ -7,7 +7,7 @@ from . import compat
 from .compat import config_path
 
 __version__ = '0.1.0'
-__all__ = ['__version__', 'config_path']
+__all__ = ['Pruner', '__version__', 'config_path']
 
 # Before anything imports mmdet, which needs MMCV's operators at import time.
 compat.apply()
@@ -15,6 +15,7 @@ compat.apply()
 from . import datasets, hooks, optim, pruning  # noqa: E402, F401
 from .checkpoint import atomic_backend as _atomic_backend  # noqa: E402, F401
 from .compat.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
+from .pruning import Pruner  # noqa: E402
 from .robustness import transforms as _transforms  # noqa: E402, F401
 from .robustness.evaluation import accuracy as _accuracy  # noqa: E402, F401
 from .robustness.evaluation import average_precision as _average_precision  # noqa: E402, F401

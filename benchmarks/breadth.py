@@ -24,15 +24,15 @@ from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import get_installed_path
 from torch import nn
 
-from adasap_det.checkpoint.structure import mark_pruned
+from adasap_det.checkpoint.structure import describe, mark_pruned
 from adasap_det.pruning import (
     MagnitudeImportance,
     ParamsBudget,
+    Pruner,
     count_macs,
     count_params,
-    find_channel_groups,
 )
-from adasap_det.pruning.one_shot import prune_once
+from adasap_det.pruning.graph.tracing import example_image
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = {
@@ -126,7 +126,13 @@ def try_out(config: str) -> Outcome:
         model = MODELS.build(copy.deepcopy(cfg.model))
         start = time.perf_counter()
         try:
-            analysis = find_channel_groups(model, input_size=size)
+            pruner = Pruner(
+                model,
+                example_image(size),
+                importance=MagnitudeImportance(),
+                budget=ParamsBudget(keep_ratio=KEEP),
+                round_to=8,
+            )
         except (ValueError, NotImplementedError, RuntimeError, AttributeError) as error:
             problem = str(error).splitlines()[0][:160]
             return Outcome(seconds=time.perf_counter() - start, problem=problem)
@@ -134,25 +140,20 @@ def try_out(config: str) -> Outcome:
         params, macs = count_params(model), count_macs(model, input_size=size)
         start = time.perf_counter()
         try:
-            prune_once(
-                model, analysis, importance=MagnitudeImportance(),
-                budget=ParamsBudget(keep_ratio=KEEP), input_size=size, round_to=8,
-            )  # fmt: skip
+            pruner.prune()
         except ValueError as error:
-            return Outcome(seconds, len(analysis.groups), problem=str(error)[:160])
+            return Outcome(seconds, len(pruner.groups), problem=str(error)[:160])
         cut = time.perf_counter() - start
         train_a_step(model, scope, size)
         again = MODELS.build(copy.deepcopy(cfg.model))
         reload(model, again)
         same_predictions(model, again, scope, size)
         whole = tuple(
-            f'{name}, {why}'
-            for name, why in analysis.skipped.items()
-            if 'is an output of' not in why
+            f'{name}, {why}' for name, why in pruner.skipped.items() if 'is an output of' not in why
         )
         return Outcome(
             seconds,
-            len(analysis.groups),
+            len(pruner.groups),
             whole,
             (params, count_params(model)),
             (macs, count_macs(model, input_size=size)),
@@ -198,7 +199,7 @@ def train_a_step(model: Any, scope: str, size: tuple[int, int]) -> None:
 def reload(model: nn.Module, again: nn.Module) -> None:
     """Save, and load into the network as the config builds it."""
     state = model.state_dict()
-    mark_pruned(state)
+    mark_pruned(state, describe(model))
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)

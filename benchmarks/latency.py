@@ -42,7 +42,7 @@ from adasap_det.pruning.budgets.latency.latency_budget import TOLERANCE
 from adasap_det.pruning.budgets.latency.network_timing import Forward, pruned_copy
 from adasap_det.pruning.budgets.selection import ascending_channels
 from adasap_det.pruning.graph.channel_group import ChannelGroup
-from adasap_det.pruning.graph.tracing import example_input, trace_forward
+from adasap_det.pruning.graph.tracing import example_image, like_parameters, trace_forward
 from adasap_det.utils.device import device_identity
 from adasap_det.utils.timing import time_calls
 
@@ -80,13 +80,14 @@ def compare(name: str, args: argparse.Namespace) -> Table:
     """All ways of pruning one detector."""
     config, size = DETECTORS[name]
     model = build(config)
-    groups = find_channel_groups(model, input_size=size).groups
+    groups = find_channel_groups(model, example_image(size)).groups
     scores = MagnitudeImportance().scores(groups, model)
     budget = LatencyBudget(keep_ratio=0.5, table=args.table)
-    cost = budget.cost_model(model, groups, input_size=size)
-    macs = MACsBudget(keep_ratio=0.5).cost_model(model, groups, input_size=size)
+    plan = budget.plan(model, groups, example_image(size))
+    cost = plan.cost
+    macs = MACsBudget(keep_ratio=0.5).plan(model, groups, example_image(size)).cost
     dense = cost.cost()
-    forward = Forward(size, 1, torch.float32, CPU)
+    forward = Forward(example_image(size), 1, torch.float32, CPU)
     rows: dict[str, Kept | None] = {'dense': None}
     for keep in args.keeps:
         limit = keep * dense
@@ -107,7 +108,7 @@ def compare(name: str, args: argparse.Namespace) -> Table:
             'Torch-Pruning, uniform': partial(peer, everywhere=False),
             'Torch-Pruning, global': partial(peer, everywhere=True),
         }
-        chosen = budget.select(groups, scores, cost, limit=limit, round_to=args.round_to)
+        chosen = plan.select(scores, limit=limit, round_to=args.round_to)
         rows[f'{keep:.0%} knapsack'] = chosen
         reference = pruned_copy(model, groups, chosen)
         for way, at in ways.items():
@@ -119,7 +120,7 @@ def compare(name: str, args: argparse.Namespace) -> Table:
         networks[row] = copy.deepcopy(model)
         if kept is not None:
             prune_channels(networks[row], groups, kept)
-    image, rois = example_input(model, size), num_proposals(model)
+    image, rois = example_image(size), num_proposals(model)
     times = time_calls(
         {
             row: (lambda net=network: trace_forward(net, image, num_rois=rois))
@@ -256,7 +257,7 @@ def torch_pruning(
     pruned = {names[layer] for group in groups for layer in group.layers}
     pruner = tp.pruner.MagnitudePruner(
         shadow,
-        example_input(shadow, size),
+        like_parameters(example_image(size), shadow),
         importance=tp.importance.GroupMagnitudeImportance(p=2, normalizer='mean'),
         global_pruning=everywhere,
         pruning_ratio=1 - share,

@@ -26,6 +26,7 @@ from adasap_det.hooks.pruning_hook import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import MagnitudeImportance, find_channel_groups
 from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.utils.input_size import pipeline_input_size
 
 UNIFORM = (0.1, 0.5, 1.0, 2.0)
@@ -79,7 +80,7 @@ def main() -> None:
     cfg.train_dataloader.num_workers = 0
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=args.seed)
     batches = [batch for _, batch in zip(range(args.batches), loader, strict=False)]
-    groups = find_channel_groups(model, input_size=pipeline_input_size(cfg)).groups
+    groups = find_channel_groups(model, example_image(pipeline_input_size(cfg))).groups
     scores = torch.cat(MagnitudeImportance().scores(groups, model))
 
     table = Table(title=f'{args.form}, {scores.numel()} channels, {args.batches} batches')

@@ -35,15 +35,16 @@ from rich.table import Table
 from torch import nn
 
 from adasap_det.checkpoint.loading import build_model
-from adasap_det.hooks.pruning_hook import channel_rows
+from adasap_det.hooks.channel_rows import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import (
     MagnitudeImportance,
     ParamsBudget,
+    Pruner,
     count_params,
     find_channel_groups,
 )
-from adasap_det.pruning.one_shot import prune_once
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.utils.input_size import pipeline_input_size
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,13 +157,16 @@ def our_step(
     groups = []
     if cut:
         model = copy.deepcopy(model)
-        analysis = find_channel_groups(model, input_size=size)
-        prune_once(
-            model, analysis, importance=importance, budget=ParamsBudget(keep_ratio=0.4),
-            input_size=size, round_to=8,
-        )  # fmt: skip
+        pruner = Pruner(
+            model,
+            example_image(size),
+            importance=importance,
+            budget=ParamsBudget(keep_ratio=0.4),
+            round_to=8,
+        )
+        pruner.prune()
     if stage == 'adaptive':
-        groups = find_channel_groups(model, input_size=size).groups
+        groups = find_channel_groups(model, example_image(size)).groups
     optimizer = torch.optim.SGD(model.parameters(), **SGD)
     wrapper = AdaSAPOptimWrapper(optimizer=optimizer, rho_max=0.5, rho=0.5, **options)
     wrapper.stage = stage

@@ -1,4 +1,4 @@
-"""``adasap-prune``: prune a trained checkpoint at once, or see which layers can bear it."""
+"""``adasap-prune``: prune a trained checkpoint at once, or measure each layer's sensitivity."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ import torch
 from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import nn
 
 from adasap_det.checkpoint.loading import load_model, save_pruned
-from adasap_det.checkpoint.structure import META_KEY
 from adasap_det.cli.common import (
     UsageError,
     add_common_options,
@@ -30,12 +28,10 @@ from adasap_det.cli.common import (
     require_checkpoint,
 )
 from adasap_det.datasets.missing_data import check_data
-from adasap_det.pruning import count_macs, count_params, find_channel_groups
-from adasap_det.pruning.graph.channel_group import ChannelAnalysis
+from adasap_det.pruning import ParamsBudget, Pruner
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance import Importance
-from adasap_det.pruning.one_shot import observe_gradients, prune_once
-from adasap_det.pruning.sensitivity import SHARES, Sensitivity, sensitivity
-from adasap_det.pruning.sensitivity_plot import plot_sensitivity
+from adasap_det.pruning.sensitivity import RATIOS, Sensitivity, plot_sensitivity, sensitivity
 from adasap_det.registry import BUDGETS, IMPORTANCES
 from adasap_det.utils.config_tree import type_name
 from adasap_det.utils.device import usable_device
@@ -58,13 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='adasap-prune',
         description='Prune a trained checkpoint without training. Writes the pruned checkpoint and '
-        'a config that tests or fine-tunes it.',
+        'a config to test or fine-tune it.',
     )
     parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
-    parser.add_argument('checkpoint', help='trained checkpoint, dense or pruned before')
+    parser.add_argument('checkpoint', help='trained checkpoint, dense or pruned')
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument(
-        '--keep-ratio', type=float, metavar='SHARE', help='share that remains, as 0.4'
+        '--keep-ratio', type=float, metavar='RATIO', help='ratio that remains, as 0.4'
     )
     amount.add_argument(
         '--max-cost', metavar='AMOUNT', help="amount that remains, as '8 ms', '3 M'"
@@ -73,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         '--budget',
         choices=list(_BUDGETS),
         default='params',
-        help='what is limited (default: params)',
+        help='what is limited (params)',
     )
     parser.add_argument(
         '--importance',
@@ -86,10 +82,10 @@ def _parser() -> argparse.ArgumentParser:
         '--min-keep-ratio',
         type=float,
         default=0.1,
-        help='share of each group that always stays (0.1)',
+        help='ratio of each group that always stays (0.1)',
     )
     parser.add_argument(
-        '--exclude', nargs='+', default=[], metavar='PATTERN', help='layers that stay whole'
+        '--exclude', nargs='+', default=[], metavar='PATTERN', help='layers that are not pruned'
     )
     parser.add_argument(
         '--input-size',
@@ -102,10 +98,10 @@ def _parser() -> argparse.ArgumentParser:
         '--batches',
         type=int,
         default=8,
-        help='training batches for a criterion of gradients and for the sensitivity (8)',
+        help='training batches for an importance that needs gradients and for the sensitivity (8)',
     )
     parser.add_argument(
-        '--batch-size', type=int, default=1, help='images at a time that latency refers to (1)'
+        '--batch-size', type=int, default=1, help='images per batch that latency refers to (1)'
     )
     parser.add_argument('--table', metavar='JSON', help='latency table (default: in ~/.cache)')
     parser.add_argument(
@@ -114,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--sensitivity',
         action='store_true',
-        help='measure the loss with each group cut alone: sensitivity.json and sensitivity.svg',
+        help='measure the loss with each group pruned alone: sensitivity.json and sensitivity.svg',
     )
     parser.add_argument(
         '--metric',
@@ -141,11 +137,9 @@ def _names() -> list[str]:
 def _prune(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
     if args.keep_ratio is None and args.max_cost is None and not args.sensitivity:
-        raise UsageError(
-            'say what remains with --keep-ratio or --max-cost, or ask for --sensitivity'
-        )
+        raise UsageError('give --keep-ratio, --max-cost or --sensitivity')
     if args.metric is not None and not args.sensitivity:
-        raise UsageError('--metric says what --sensitivity measures; give both')
+        raise UsageError('--metric is for --sensitivity; give both')
     if args.round_to < 1 or args.batches < 1:
         raise UsageError('--round-to and --batches must be at least 1')
     if not 0 <= args.min_keep_ratio < 1:
@@ -163,10 +157,18 @@ def _prune(args: argparse.Namespace) -> None:
         model, meta = load_model(cfg, args.checkpoint)
         model.to(device)
         size = config_input_size(cfg, args.input_size)
-        analysis = find_channel_groups(model, input_size=size, exclude=args.exclude)
+        pruner = Pruner(
+            model,
+            example_image(size),
+            importance=importance,
+            budget=budget or ParamsBudget(keep_ratio=0.5),  # a sensitivity needs none
+            exclude=args.exclude,
+            round_to=args.round_to,
+            min_keep_ratio=args.min_keep_ratio,
+        )
         batches = some_batches(cfg, args.batches) if batches_needed else []
         if importance.needs_gradients:
-            observe_gradients(importance, analysis, model, batch_losses(model, batches))
+            pruner.observe_losses(batch_losses(model, batches))
         out = Path(cfg.work_dir)
         if args.sensitivity:
             measure = (
@@ -174,28 +176,20 @@ def _prune(args: argparse.Namespace) -> None:
                 if args.metric is None
                 else validation_metric(cfg, args.metric)
             )
-            _write_sensitivity(args, model, analysis, importance, measure, out, console)
+            _write_sensitivity(args, pruner, measure, out, console)
         if budget is None:
             return
-        dense = copy.deepcopy(model)
-        result = prune_once(
-            model,
-            analysis,
-            importance=importance,
-            budget=budget,
-            input_size=size,
-            round_to=args.round_to,
-            min_keep_ratio=args.min_keep_ratio,
-            before=meta.get(META_KEY),
-        )
+        result = pruner.prune()
     except ValueError as error:
         raise UsageError(error) from None
-    model.to('cpu')  # a checkpoint of a GPU's tensors would ask for that GPU
+    model.to('cpu')  # a checkpoint of GPU tensors would need that GPU
     checkpoint = out / f'{Path(args.checkpoint).stem}_pruned.pth'
-    save_pruned(checkpoint, model, meta=meta, structure=result.structure)
+    save_pruned(checkpoint, model, meta=meta)
     config = checkpoint.with_suffix('.py')
     pruned_config(cfg, checkpoint).dump(config)
-    console.print(_table(dense.to('cpu'), model, size, budget, result))
+    allowed = f'at most {budget.format(result.limit)} {budget.unit} allowed'
+    console.print(f'{allowed}, {budget.format(result.cost)} reached')
+    console.print(pruner.report(), markup=False, highlight=False)
     print(f'{checkpoint}\n{config}')
 
 
@@ -208,11 +202,11 @@ def _importance(kind: str) -> Importance:
 def _budget(args: argparse.Namespace) -> Any:
     if args.keep_ratio is None and args.max_cost is None:
         return None
-    options = {'keep': args.keep_ratio, 'max_cost': args.max_cost}
-    if args.by == 'latency':
+    options = {'keep_ratio': args.keep_ratio, 'max_cost': args.max_cost}
+    if args.budget == 'latency':
         options |= {'batch_size': args.batch_size, 'table': args.table}
     try:
-        return BUDGETS.get(_BUDGETS[args.by])(**options)
+        return BUDGETS.get(_BUDGETS[args.budget])(**options)
     except ValueError as error:
         raise UsageError(error) from None
 
@@ -225,10 +219,10 @@ def _device(args: argparse.Namespace) -> torch.device:
 
 
 def pruned_config(cfg: Config, checkpoint: Path) -> Config:
-    """A config that loads a pruned checkpoint, to test it or to train it on without more cuts.
+    """A config that loads a pruned checkpoint, to test or fine-tune it without further pruning.
 
     It has no work_dir, so that fine-tuning gets a folder of its own: in the dense run's it would
-    write over the dense checkpoints, and resume from them.
+    overwrite the dense checkpoints and resume from them.
     """
     pruned = copy.deepcopy(cfg)
     for key in ('work_dir', 'launcher'):  # of this command, or of the dense run
@@ -249,9 +243,7 @@ def pruned_config(cfg: Config, checkpoint: Path) -> Config:
 
 def _write_sensitivity(
     args: argparse.Namespace,
-    model: nn.Module,
-    analysis: ChannelAnalysis,
-    importance: Importance,
+    pruner: Pruner,
     measure: Callable[[nn.Module], float],
     out: Path,
     console: Console,
@@ -260,43 +252,24 @@ def _write_sensitivity(
     state = RandomState.capture()
 
     def repeatable(model: nn.Module) -> float:
-        with same_randomness(state):  # two-stage heads draw the samples of their loss
+        with same_randomness(state):  # two-stage heads sample in their loss
             return measure(model)
 
-    whole = repeatable(model)
+    model, importance = pruner.model, pruner.importance
+    full = repeatable(model)
     found: list[Sensitivity] = list(
         track(
-            sensitivity(model, analysis.groups, importance, repeatable, round_to=args.round_to),
-            total=len(SHARES) * len(analysis.groups),
-            description='cutting each group alone',
+            sensitivity(model, pruner.groups, importance, repeatable, round_to=args.round_to),
+            total=len(RATIOS) * len(pruner.groups),
+            description='pruning each group alone',
             console=console,
         )
     )
-    content = {name: whole, 'groups': [dataclasses.asdict(row) for row in found]}
+    content = {name: full, 'groups': [dataclasses.asdict(row) for row in found]}
     with atomic_write(out / 'sensitivity.json') as temporary:
         temporary.write_text(json.dumps(content, indent=1), 'utf-8')
-    plot_sensitivity(found, out / 'sensitivity.svg', whole=whole, label=name)
+    plot_sensitivity(found, out / 'sensitivity.svg', full=full, label=name)
     print(f'{out / "sensitivity.json"}\n{out / "sensitivity.svg"}')
-
-
-def _table(dense: nn.Module, pruned: nn.Module, size: Any, budget: Any, result: Any) -> Table:
-    table = Table(title=f'asked for at most {budget.written(result.asked)} {budget.unit}')
-    for head in ('', 'before', 'after', 'share'):
-        table.add_column(head, justify='right' if head else 'left')
-    counts = {
-        'parameters': [count_params(m) for m in (dense, pruned)],
-        'MACs': [count_macs(m, input_size=size) for m in (dense, pruned)],
-    }
-    for name, (before, after) in counts.items():
-        table.add_row(name, f'{before:,}', f'{after:,}', f'{after / before:.1%}')
-    if budget.unit == 'latency':
-        table.add_row(
-            'latency, predicted',
-            budget.written(result.dense),
-            budget.written(result.reached),
-            f'{result.reached / result.dense:.1%}',
-        )
-    return table
 
 
 if __name__ == '__main__':

@@ -1,8 +1,8 @@
-"""Models that take the structure of a pruned checkpoint while its weights are loaded.
+"""MMEngine models that take over the structure of a pruned state dict while it is loaded.
 
 With it, everything that loads a checkpoint works for pruned ones as well: ``init_detector``,
-``DetInferencer``, ``load_checkpoint`` and plain ``model.load_state_dict``. The state dict says in
-its metadata, where PyTorch keeps module versions, that it is that of a pruned model.
+``DetInferencer``, ``load_checkpoint`` and plain ``model.load_state_dict``. For all versions of
+MMEngine: a model there has no hook that runs before its state dict is compared with it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from adasap_det.checkpoint.structure import META_KEY, shrink
 
 
 def install_shrink_on_load() -> None:
-    """Let every MMEngine model shrink to a state dict marked by :func:`mark_pruned`.
+    """Let every MMEngine model shrink to a state dict with the mark of ``mark_pruned``.
 
-    Overrides the method that PyTorch has for such conversions, once; state dicts without the mark
-    load as ever.
+    Overrides ``_load_from_state_dict``, PyTorch's method for such conversions, once. State dicts
+    without the mark load as before.
     """
     if getattr(BaseModel, '_adasap_det_shrinks', False):
         return
@@ -34,14 +34,12 @@ def install_shrink_on_load() -> None:
         **kwargs: Any,
     ) -> None:
         if META_KEY in local_metadata:
-            own = {
+            shapes = {
                 name[len(prefix) :]: tuple(tensor.shape)
                 for name, tensor in state_dict.items()
                 if name.startswith(prefix)
             }
-            mark = local_metadata[META_KEY]
-            # Older marks are the bare number of the format, on dense networks too.
-            shrink(self, own, cut=mark['cut'] if isinstance(mark, dict) else None)
+            shrink(self, {**local_metadata[META_KEY], 'shapes': shapes})
         load(self, state_dict, prefix, local_metadata, *args, **kwargs)
 
     BaseModel._load_from_state_dict = _load_from_state_dict  # type: ignore[method-assign]

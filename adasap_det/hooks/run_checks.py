@@ -1,4 +1,4 @@
-"""Runs that PruningHook refuses, because they would end unpruned or pruned by nothing."""
+"""Checks of runs that would end unpruned, or pruned at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .schedule import PruningSchedule
 
 
 def check_single_wrapper(wrapper: OptimWrapper) -> None:
-    """Refuse sharpness-aware wrappers whose stages nobody would set.
+    """Check that no sharpness-aware wrapper stands in a dict, where its stages are not set.
 
     Raises:
         ValueError: If an ``OptimWrapperDict`` holds one.
@@ -28,24 +28,24 @@ def check_single_wrapper(wrapper: OptimWrapper) -> None:
 
 
 def check_gradients_come_first(importance: Importance, schedule: PruningSchedule) -> None:
-    """Refuse a first cut before the first step, by an importance that averages over steps.
+    """Check that an importance that needs gradients sees some before the first prune step.
 
     Raises:
-        ValueError: If the importance needs gradients and ``prune_begin`` is 0.
+        ValueError: If ``prune_begin`` is 0.
     """
     if importance.needs_gradients and schedule.prune_begin == 0:
         raise ValueError(
             f'PruningHook.importance={type(importance).__name__} needs gradients, and with '
-            f'prune_begin=0 the first cut comes before any; begin later'
+            f'prune_begin=0 the first prune step comes before any; raise prune_begin'
         )
 
 
 def check_no_missed_steps(schedule: PruningSchedule, *, made: int, iteration: int) -> None:
-    """Refuse to resume where cuts should have been made that were not.
+    """Check that a resumed run has made every prune step that was due.
 
     Args:
         schedule: Of the run.
-        made: Cuts that the checkpoint has made of it.
+        made: Prune steps that the checkpoint has made of it.
         iteration: Where the run begins or is resumed.
 
     Raises:
@@ -54,7 +54,7 @@ def check_no_missed_steps(schedule: PruningSchedule, *, made: int, iteration: in
     due = schedule.prune_steps_done(iteration)
     if made < due:
         raise ValueError(
-            f'the checkpoint has made {made or "none"} of the {due} cuts due by iteration '
-            f'{iteration}, where it is resumed. Use load_from without resume to begin anew with '
-            f'its weights, or a PruningHook.prune_begin after iteration {iteration}'
+            f'the checkpoint has made {made or "none"} of the {due} prune steps due by iteration '
+            f'{iteration}, where it is resumed. Use load_from without resume to start a new run '
+            f'from its weights, or a PruningHook.prune_begin after iteration {iteration}'
         )

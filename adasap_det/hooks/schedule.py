@@ -10,13 +10,13 @@ from adasap_det.pruning.budgets.selection import exponential_target
 
 @dataclass(frozen=True)
 class PruningSchedule:
-    """Three stages: adaptive perturbation, cuts while it goes on, uniform perturbation.
+    """Three stages: adaptive perturbation, pruning during it, uniform perturbation.
 
     Attributes:
         adaptive_begin: First iteration of the adaptive stage; plain steps before.
-        prune_begin: Iteration before which the first cut is made.
-        prune_steps: Number of cuts.
-        prune_interval: Iterations from one cut to the next.
+        prune_begin: Iteration before which the first prune step is made.
+        prune_steps: Number of prune steps.
+        prune_interval: Iterations from one prune step to the next.
     """
 
     adaptive_begin: int
@@ -26,28 +26,28 @@ class PruningSchedule:
 
     @property
     def last_prune_step(self) -> int:
-        """Iteration before which the last cut is made."""
+        """Iteration before which the last prune step is made."""
         return self.prune_begin + (self.prune_steps - 1) * self.prune_interval
 
     def stage(self, iteration: int) -> str:
-        """Stage of an iteration, after the cut that may precede it."""
+        """Stage of an iteration, after the prune step that may precede it."""
         if iteration < self.adaptive_begin:
             return 'plain'
         return 'adaptive' if iteration < self.last_prune_step else 'uniform'
 
     def prune_step_before(self, iteration: int) -> int | None:
-        """Which cut (0, 1, ...) is made right before ``iteration``, if any."""
+        """Which prune step (0, 1, ...) is made right before ``iteration``, if any."""
         step, rest = divmod(iteration - self.prune_begin, self.prune_interval)
         return step if rest == 0 and 0 <= step < self.prune_steps else None
 
     def prune_steps_done(self, iteration: int) -> int:
-        """Cuts made before ``iteration`` begins, its own not counted."""
+        """Prune steps due before ``iteration``, its own not counted."""
         steps = math.ceil((iteration - self.prune_begin) / self.prune_interval)
         return min(max(steps, 0), self.prune_steps)
 
-    def limit_after(self, cut: int, *, dense: float, final: float) -> float:
-        """Cost aimed at by a cut, falling exponentially from ``dense`` to ``final``."""
-        return exponential_target((cut + 1) / self.prune_steps, initial=dense, final=final)
+    def limit_after(self, step: int, *, dense: float, final: float) -> float:
+        """Target cost of a prune step, falling exponentially from ``dense`` to ``final``."""
+        return exponential_target((step + 1) / self.prune_steps, initial=dense, final=final)
 
 
 def make_schedule(
@@ -69,10 +69,10 @@ def make_schedule(
             :class:`PruningSchedule`; ``prune_interval`` is in iterations in any case.
         iters_per_epoch: Length of the training data loader.
         max_iters: Iterations of the whole training.
-        accumulative_counts: Micro-batches a step; cuts wait for the end of a step.
+        accumulative_counts: Micro-batches of one optimizer step; prune steps wait for its end.
 
     Raises:
-        ValueError: If a number is out of range, or the last cut comes when training is over.
+        ValueError: If a number is out of range, or training ends before the last prune step.
     """
     for name, value, least in (
         ('adaptive_begin', adaptive_begin, 0),
@@ -85,7 +85,7 @@ def make_schedule(
     if adaptive_begin > prune_begin:
         raise ValueError(
             f'PruningHook.adaptive_begin={adaptive_begin} comes after prune_begin={prune_begin}; '
-            f'the adaptive stage prepares the cut'
+            f'the adaptive stage prepares the pruning'
         )
     unit = iters_per_epoch if by_epoch else 1
     first = _round_up(prune_begin * unit, accumulative_counts)
@@ -97,9 +97,10 @@ def make_schedule(
     )
     if schedule.last_prune_step >= max_iters:
         raise ValueError(
-            f'the last of PruningHook.prune_steps={prune_steps} cuts falls on iteration '
+            f'the last of PruningHook.prune_steps={prune_steps} falls on iteration '
             f'{schedule.last_prune_step}, but training ends after {max_iters}; begin earlier '
-            f'(prune_begin), cut fewer times (prune_steps) or more often (prune_interval), '
+            f'(prune_begin), make fewer prune steps (prune_steps) or shorter intervals '
+            f'(prune_interval), '
             f'or train longer'
         )
     return schedule

@@ -1,4 +1,4 @@
-"""What the log and the scalars say of a model's size while it shrinks."""
+"""The log line and the scalars of a model's size while it shrinks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.logging import MessageHub, print_log
-from torch import nn
+from torch import Tensor, nn
 
-from adasap_det.pruning.budgets.base import Budget, LayeredCost
+from adasap_det.pruning.budgets.base import Budget
 from adasap_det.pruning.budgets.latency import LatencyBudget
 from adasap_det.pruning.budgets.latency.network_timing import Forward
 from adasap_det.pruning.graph.channel_group import ChannelGroup
@@ -20,7 +20,7 @@ def report_size(
     event: str,
     *,
     groups: Sequence[ChannelGroup],
-    costs: Mapping[str, LayeredCost],
+    costs: Mapping[str, float],
     dense: Mapping[str, float],
     budget: Budget,
     measured: float | None = None,
@@ -31,19 +31,18 @@ def report_size(
         hub: Where the scalars go.
         event: What has just been done, the beginning of the line.
         groups: Channel groups of the model as it is now.
-        costs: Of the model as it is now: its ``params`` and ``macs``, and the budget's ``cost``.
+        costs: Of the model as it is now: ``params``, ``macs`` and the ``budget``'s, in its unit.
         dense: The same of the dense model.
         budget: Predicts the latency, if it is one of latency.
         measured: Latency in milliseconds, if it was measured.
     """
-    params, macs = costs['params'].cost(), costs['macs'].cost()
+    params, macs = costs['params'], costs['macs']
     channels = sum(group.size for group in groups)
     latency = ''
     if isinstance(budget, LatencyBudget):
-        predicted = costs['cost'].cost()
-        latency = (
-            f', predicted latency {budget.written(predicted)} ({predicted / dense["cost"]:.1%})'
-        )
+        predicted = costs['budget']
+        ratio = predicted / dense['budget']
+        latency = f', predicted latency {budget.format(predicted)} ({ratio:.1%})'
         hub.update_scalar('train/latency_ms', predicted)
     if measured is not None:
         latency += f', measured latency {measured:.1f} ms'
@@ -58,8 +57,8 @@ def report_size(
     hub.update_scalar('train/macs_G', macs / 1e9)
 
 
-def measured_latency(model: nn.Module, input_size: tuple[int, int]) -> float:
+def measured_latency(model: nn.Module, example_inputs: Tensor) -> float:
     """Milliseconds of a forward pass on one image, without decoding and NMS."""
     device = next(model.parameters()).device
-    forward = Forward(input_size, 1, torch.float32, device)
+    forward = Forward(example_inputs, 1, torch.float32, device)
     return forward.time([copy_unwrapped(model)], seconds=1.0)[0]

@@ -1,28 +1,20 @@
-"""Checkpoints that carry the structure of a pruned model, and models that take it from them."""
+"""Checkpoints that carry the structure of a pruned model, and runs that take it over from them."""
 
 from __future__ import annotations
-
-import logging
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.optim import Optimizer
 
+from adasap_det.checkpoint.loading import load_structure
 from adasap_det.checkpoint.log_history import restore_history, to_plain_history
-from adasap_det.checkpoint.structure import (
-    META_KEY,
-    check_shapes,
-    describe,
-    mark_pruned,
-    pruned_dims,
-    shrink,
-)
+from adasap_det.checkpoint.structure import META_KEY, describe, mark_pruned
 from adasap_det.utils.modules import unwrap
 
 
@@ -31,56 +23,38 @@ class StructureHook(Hook):
     """Writes the structure into checkpoints, and shrinks the model before weights are loaded.
 
     A checkpoint stays an ordinary MMEngine one: a state dict, with smaller tensors where channels
-    were cut, and plain data under ``meta['adasap_det']``. It loads with
-    ``torch.load(..., weights_only=True)``. One of which nothing was cut loads as any other, also
-    into a model with other outputs; of a pruned one the tensors that lost no channels do.
+    were pruned, and plain data under ``meta['adasap_det']``. It loads with
+    ``torch.load(..., weights_only=True)``. An unpruned one loads as any other, also into a model
+    with other outputs; of a pruned one the tensors that lost no channels do.
 
     Takes priority over EMAHook, whose averaged copy has to shrink before it is loaded.
     """
 
     priority = 'ABOVE_NORMAL'
 
-    def __init__(self) -> None:
-        self.kept: dict[str, list[int]] = {}
-        self.dense_channels: dict[str, int] = {}
+    _structure_loaded = False
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        model = bare_model(runner)
-        checkpoint['meta'][META_KEY] = describe(
-            model, kept=self.kept, dense_channels=self.dense_channels
-        )
-        cut = pruned_dims(model)
-        if cut:
-            mark_pruned(checkpoint['state_dict'], cut=cut)
+        structure = describe(bare_model(runner))
+        checkpoint['meta'][META_KEY] = structure
+        if structure['pruned_dims']:
+            mark_pruned(checkpoint['state_dict'], structure)
         checkpoint['message_hub'] = to_plain_history(checkpoint['message_hub'])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if 'message_hub' in checkpoint:
             checkpoint['message_hub'] = restore_history(checkpoint['message_hub'])
-        structure = checkpoint.get('meta', {}).get(META_KEY)
-        if structure is None:
-            return
-        self.kept = {name: list(channels) for name, channels in structure['kept'].items()}
-        self.dense_channels = dict(structure['dense_channels'])
-        self.shrink_all(runner, structure)
-        if _evaluates(runner):
-            check_shapes(bare_model(runner), structure['shapes'])
-
-    def shrink_all(self, runner: Runner, structure: Mapping[str, Any]) -> None:
-        """Shrink the model and its averaged copies, and put DDP around it anew."""
         model = bare_model(runner)
-        shapes, cut = structure['shapes'], structure.get('cut')
-        if not shrink(model, shapes, cut=cut):
-            return
-        for averaged in averaged_models(runner):
-            shrink(averaged, shapes, cut=cut)
-        rewrap(runner)
-        print_log(
-            f'Model shrunk to the pruned structure of the checkpoint: '
-            f'{sum(p.numel() for p in model.parameters()):,} parameters',
-            logger='current',
-            level=logging.INFO,
-        )
+        # Without a training loop no output layer may stay as initialised.
+        evaluates = not isinstance(runner._train_loop, BaseLoop)
+        if load_structure(model, checkpoint, copies=averaged_models(runner), strict=evaluates):
+            self._structure_loaded = True
+            rewrap(runner)
+            print_log(
+                f'Model shrunk to the pruned structure of the checkpoint: '
+                f'{sum(p.numel() for p in model.parameters()):,} parameters',
+                logger='current',
+            )
 
 
 def bare_model(runner: Runner) -> nn.Module:
@@ -88,9 +62,12 @@ def bare_model(runner: Runner) -> nn.Module:
     return unwrap(runner.model)
 
 
-def _evaluates(runner: Runner) -> bool:
-    """Whether the runner does not train; no output layer must be random then."""
-    return not isinstance(runner._train_loop, BaseLoop)
+def optimizers_of(runner: Runner) -> list[Optimizer]:
+    """The runner's optimizers, one for each wrapper of an OptimWrapperDict."""
+    wrapper = runner.optim_wrapper
+    if isinstance(wrapper, OptimWrapperDict):
+        return [child.optimizer for child in wrapper.values()]
+    return [wrapper.optimizer]
 
 
 def averaged_models(runner: Runner) -> list[nn.Module]:

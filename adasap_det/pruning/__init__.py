@@ -2,8 +2,8 @@
 
 from adasap_det.checkpoint.structure import describe, shrink
 
-from .budgets.base import MACsBudget, ParamsBudget
 from .budgets.cost import count_macs, count_params
+from .budgets.counts import MACsBudget, ParamsBudget
 from .budgets.latency import LatencyBudget
 from .budgets.selection import exponential_target, select_channels
 from .graph.analysis import find_channel_groups
@@ -17,6 +17,7 @@ from .importance import (
     RandomImportance,
     TaylorImportance,
 )
+from .pruner import Pruner, PruneResult
 from .surgery import prune_channels
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     'MagnitudeImportance',
     'NormScaleImportance',
     'ParamsBudget',
+    'PruneResult',
+    'Pruner',
     'RandomImportance',
     'TaylorImportance',
     'count_macs',

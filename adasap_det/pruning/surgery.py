@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from adasap_det.checkpoint.structure import named_tensors, sync_modules
+from adasap_det.checkpoint.module_sync import sync_modules
+from adasap_det.checkpoint.structure import named_tensors, note_groups, note_pruning
 
 from .graph.channel_group import ChannelGroup, without_channels
 
@@ -58,12 +59,14 @@ def prune_channels(
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[key] = _gather(value, dims)
     for each in (model, *copies):
-        dense_shapes = {name: t.shape for name, t in named_tensors(each).items()}
+        note_groups(each, {group.name: group.size for group in groups})
+        before = {name: t.shape for name, t in named_tensors(each).items()}
         for name, tensor in named_tensors(each).items():
             if name in positions:
                 tensor.data = _gather(tensor.data, positions[name])
                 tensor.grad = None
-        sync_modules(each, dense_shapes)
+        sync_modules(each, before)
+        note_pruning(each, before, {name: channels.tolist() for name, channels in kept.items()})
     moved = _new_positions(positions, groups)
     return [
         without_channels(group, kept.get(group.name, torch.arange(group.size)), moved)

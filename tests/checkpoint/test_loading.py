@@ -3,13 +3,9 @@ import torch
 from mmengine.config import Config
 
 from adasap_det.checkpoint.loading import build_model, load_model, save_pruned
-from adasap_det.pruning import (
-    MagnitudeImportance,
-    ParamsBudget,
-    count_params,
-    find_channel_groups,
-)
-from adasap_det.pruning.one_shot import prune_once
+from adasap_det.checkpoint.structure import describe
+from adasap_det.pruning import MagnitudeImportance, ParamsBudget, Pruner, count_params
+from adasap_det.pruning.graph.tracing import example_image
 
 from ..helpers.training_runs import TinyNet
 
@@ -28,15 +24,18 @@ def test_dense_and_pruned_checkpoints(cfg, tmp_path):
     model, meta = load_model(cfg, tmp_path / 'dense.pth')
     assert not model.training
     assert all(torch.equal(t, trained.state_dict()[n]) for n, t in model.state_dict().items())
-    result = prune_once(
-        model, find_channel_groups(model, input_size=SIZE), importance=MagnitudeImportance(),
-        budget=ParamsBudget(keep_ratio=0.5), input_size=SIZE,
-    )  # fmt: skip
-    save_pruned(tmp_path / 'pruned.pth', model, meta=meta, structure=result.structure)
+    pruner = Pruner(
+        model,
+        example_image(SIZE),
+        importance=MagnitudeImportance(),
+        budget=ParamsBudget(keep_ratio=0.5),
+    )
+    result = pruner.prune()
+    save_pruned(tmp_path / 'pruned.pth', model, meta=meta)
     again, meta = load_model(cfg, tmp_path / 'pruned.pth')
-    assert count_params(again) == result.reached
+    assert count_params(again) == result.cost
     assert all(torch.equal(t, model.state_dict()[n]) for n, t in again.state_dict().items())
-    assert meta['adasap_det'] == result.structure
+    assert meta['adasap_det'] == describe(model) == describe(again)
     assert again.dataset_meta == {'classes': 'ab'}
     torch.load(tmp_path / 'pruned.pth', weights_only=True)
     assert not list(tmp_path.glob('*.tmp'))

@@ -7,6 +7,7 @@ from torch import nn
 
 from adasap_det.checkpoint.structure import check_shapes, pruned_dims, saved_tensors
 from adasap_det.pruning import describe, find_channel_groups, prune_channels, shrink
+from adasap_det.pruning.graph.tracing import example_image
 
 from ..helpers.toy import (
     FlattenNet,
@@ -23,7 +24,7 @@ NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet]
 
 def pruned(net):
     model = randomize(net())
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     half = {
         g.name: torch.arange(g.size // g.parts // 2).repeat(g.parts)
         + torch.arange(g.parts).repeat_interleave(g.size // g.parts // 2) * (g.size // g.parts)
@@ -36,11 +37,16 @@ def pruned(net):
 @pytest.mark.parametrize('net', NETS)
 def test_a_dense_model_shrinks_to_plain_data(net):
     model = pruned(net)
-    structure = json.loads(json.dumps(describe(model, kept={'a': [1]}, dense_channels={'a': 2})))
-    assert (structure['kept'], structure['dense_channels']) == ({'a': [1]}, {'a': 2})
+    structure = json.loads(json.dumps(describe(model)))
+    groups = find_channel_groups(net(), example_image(SIZE)).groups
+    assert structure['dense_channels'] == {g.name: g.size for g in groups}
+    for group in groups:
+        part = group.size // group.parts
+        expected = [i for i in range(group.size) if i % part < part // 2]
+        assert structure['kept'][group.name] == expected
     dense = net().eval()
     parameters = dict(dense.named_parameters())
-    assert shrink(dense, structure['shapes'])
+    assert shrink(dense, structure)
     dense.load_state_dict(model.state_dict(), strict=True)
     image = torch.rand(2, 3, *SIZE)
     first, second = dense(image), model(image)
@@ -66,18 +72,18 @@ def test_it_is_noted_which_dimensions_lost_channels():
     }  # fmt: skip
     cut = pruned(SharedHeadNet)
     dense = SharedHeadNet()
-    shrink(dense, shapes_of(cut))
+    shrink(dense, describe(cut))
     for model in (cut, dense, copy.deepcopy(cut)):
         assert pruned_dims(model) == expected
-        assert describe(model, kept={}, dense_channels={})['cut'] == expected
+        assert describe(model)['pruned_dims'] == expected
 
 
 @pytest.mark.parametrize('outputs', [9, 2])
 def test_outputs_of_another_number_stay(outputs):
-    structure = describe(pruned(ToyDetector), kept={}, dense_channels={})
+    structure = describe(pruned(ToyDetector))
     model = ToyDetector()
     model.out = nn.Conv2d(10, outputs, 1)
-    assert shrink(model, structure['shapes'], cut=structure['cut'])
+    assert shrink(model, structure)
     assert model.out.weight.shape == (outputs, 5, 1, 1)  # of 5 there; half of 10 are read
     assert model.out.bias.shape == (outputs,)
     assert (model.out.in_channels, model.out.out_channels) == (5, outputs)
@@ -85,23 +91,24 @@ def test_outputs_of_another_number_stay(outputs):
         check_shapes(model, structure['shapes'])
 
 
-@pytest.mark.parametrize('cut', [None, {}])
 @pytest.mark.parametrize('outputs', [9, 2])
-def test_a_dense_network_takes_nothing_from_another_dense_one(outputs, cut):
-    """Also where an older checkpoint does not say that it is dense."""
+def test_a_dense_network_takes_nothing_from_another_dense_one(outputs):
     model = ToyDetector()
     model.out = nn.Conv2d(10, outputs, 1)
     before = shapes_of(model)
-    assert not shrink(model, shapes_of(ToyDetector()), cut=cut)
+    assert not shrink(model, describe(ToyDetector()))
     assert shapes_of(model) == before
 
 
-def test_a_cut_that_only_a_transposed_convolution_reads_is_seen():
+def test_channels_that_only_a_transposed_convolution_reads_are_pruned():
     def net(width):
         return nn.Sequential(nn.Conv2d(3, width, 1), nn.ConvTranspose2d(width, 2, 2))
 
+    small = net(6)
+    (group,) = find_channel_groups(small, example_image(SIZE)).groups
+    prune_channels(small, [group], {group.name: torch.arange(4)})
     model = net(6)
-    assert shrink(model, shapes_of(net(4)))
+    assert shrink(model, describe(small))
     assert shapes_of(model) == shapes_of(net(4))
 
 
@@ -132,15 +139,16 @@ def test_depthwise_stays_depthwise():
 
 def test_a_batch_norm_without_scale_follows_its_statistics():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 2, 1))
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     prune_channels(model, groups, {groups[0].name: torch.tensor([0, 3])})
     assert model[1].num_features == 2
 
 
 def test_nothing_to_do_is_said():
     model = ToyDetector()
-    shapes = {name: tuple(t.shape) for name, t in saved_tensors(model).items()}
-    assert not shrink(model, shapes)
+    assert not shrink(model, describe(model))
+    small = pruned(ToyDetector)
+    assert not shrink(small, describe(small))
 
 
 @pytest.mark.parametrize(
@@ -155,10 +163,10 @@ def test_nothing_to_do_is_said():
 )
 def test_a_misfit_names_the_tensor_and_changes_nothing(change, message):
     model = ToyDetector()
-    shapes = {name: tuple(t.shape) for name, t in saved_tensors(pruned(ToyDetector)).items()}
-    shapes |= change
-    shapes = {name: shape for name, shape in shapes.items() if shape is not None}
+    structure = describe(pruned(ToyDetector))
+    shapes = structure['shapes'] | change
+    structure['shapes'] = {name: shape for name, shape in shapes.items() if shape is not None}
     with pytest.raises(ValueError, match=message):
-        shrink(model, shapes)
+        shrink(model, structure)
     assert model.inner.weight.shape == (6, 8, 3, 3)
     assert model.stem.weight.shape == (8, 3, 3, 3)

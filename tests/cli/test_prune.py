@@ -12,7 +12,8 @@ from adasap_det.checkpoint.loading import load_model
 from adasap_det.cli import prune, train
 from adasap_det.cli.common import load_config
 from adasap_det.cli.test import main as run_test
-from adasap_det.pruning import MagnitudeImportance, count_macs, find_channel_groups
+from adasap_det.pruning import MagnitudeImportance, ParamsBudget, Pruner, count_macs
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.utils.device import device_identity
 from adasap_det.utils.validation import validation_metric
 
@@ -30,7 +31,7 @@ def trained(config, tmp_path):
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        ([], ['--keep-ratio or --max-cost', '--sensitivity']),
+        ([], ['--keep-ratio, --max-cost', '--sensitivity']),
         (['--keep-ratio', '1.5'], ['budget.keep_ratio', '1.5']),
         (['--max-cost', '3 ells'], ['budget.max_cost', '3 ells']),
         (['--keep-ratio', '0.5', '--importance', 'Magic'], ['Magic', 'TaylorImportance']),
@@ -87,27 +88,27 @@ def test_the_model_is_where_the_device_is_and_the_checkpoint_on_the_cpu(
 ):
     config, checkpoint = trained
     steps = []
-    move, cut, save = BaseModel.to, prune.prune_once, prune.save_pruned
+    move, prune_model, save = BaseModel.to, Pruner.prune, prune.save_pruned
 
     def to(self, device):
         steps.append(str(device))
         return move(self, 'cpu')
 
-    def prune_once(*args, **options):
-        steps.append('cut')
-        return cut(*args, **options)
+    def noted_prune(self):
+        steps.append('pruned')
+        return prune_model(self)
 
     def save_pruned(*args, **options):
         steps.append('saved')
         return save(*args, **options)
 
     monkeypatch.setattr(BaseModel, 'to', to)
-    monkeypatch.setattr(prune, 'prune_once', prune_once)
+    monkeypatch.setattr(Pruner, 'prune', noted_prune)
     monkeypatch.setattr(prune, 'usable_device', torch.device)
     monkeypatch.setattr(prune, 'save_pruned', save_pruned)
     options = ['--keep-ratio', '0.6', *SIZE, '--device', 'cuda', '--out', str(tmp_path / 'pruned')]
     assert prune.main([str(config), str(checkpoint), *options]) == 0
-    assert steps[:4] == ['cuda', 'cut', 'cpu', 'saved']
+    assert steps[:4] == ['cuda', 'pruned', 'cpu', 'saved']
 
 
 @pytest.mark.slow
@@ -163,15 +164,18 @@ def test_sensitivity(trained, tmp_path):
 
 def test_what_heads_draw_is_the_same_at_each_measurement(tmp_path):
     model = ToyDetector()
-    analysis = find_channel_groups(model, input_size=(6, 6))
+    pruner = Pruner(
+        model,
+        example_image((6, 6)),
+        importance=MagnitudeImportance(),
+        budget=ParamsBudget(keep_ratio=0.5),
+    )
     args = prune._parser().parse_args(['config', 'checkpoint', '--round-to', '2'])
 
     def drawn(_):
         return float(torch.rand(()))
 
-    prune._write_sensitivity(
-        args, model, analysis, MagnitudeImportance(), drawn, tmp_path, Console(quiet=True)
-    )
+    prune._write_sensitivity(args, pruner, drawn, tmp_path, Console(quiet=True))
     found = json.loads((tmp_path / 'sensitivity.json').read_text())
     assert {row['value'] for row in found['groups']} == {found['loss']}
 
@@ -191,4 +195,4 @@ def test_sensitivity_by_a_metric(trained, tmp_path, capsys):
     cfg = Config.fromfile(config)
     model, _ = load_model(cfg, checkpoint)
     assert found['pascal_voc/mAP'] == validation_metric(cfg, 'pascal_voc/mAP')(model)
-    assert 'pascal_voc/mAP with this group cut alone' in (out / 'sensitivity.svg').read_text()
+    assert 'pascal_voc/mAP with only this group pruned' in (out / 'sensitivity.svg').read_text()

@@ -15,6 +15,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import make_voc_c, test_robustness
 from adasap_det.pruning import find_channel_groups, prune_channels
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.robustness.evaluation import sweep
 from adasap_det.robustness.results import load_cells, load_results
 from adasap_det.utils.device import cpu_name
@@ -185,7 +186,7 @@ def test_another_test_set_is_measured_again_in_another_way_of_its_config(
 def test_a_pruned_checkpoint_and_a_report(config, checkpoint, tmp_path, capsys):
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(str(config)).model)
-    groups = find_channel_groups(model, input_size=(128, 128)).groups
+    groups = find_channel_groups(model, example_image((128, 128))).groups
     prune_channels(model, groups, {groups[1].name: torch.arange(groups[1].size - 8)})
     from adasap_det.checkpoint.structure import mark_pruned
 

@@ -6,35 +6,31 @@ import torch
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
-from adasap_det.checkpoint.structure import META_KEY, mark_pruned, pruned_dims
+from adasap_det.checkpoint.structure import META_KEY, describe, mark_pruned
 from adasap_det.pruning import find_channel_groups, prune_channels
+from adasap_det.pruning.graph.tracing import example_image
 from tests.helpers.training_runs import TinyNet
 
 
 @pytest.fixture
 def pruned():
     model = TinyNet().eval()
-    groups = find_channel_groups(model, input_size=(6, 6)).groups
+    groups = find_channel_groups(model, example_image((6, 6))).groups
     prune_channels(model, groups, {g.name: torch.arange(3, g.size - 2) for g in groups})
     return model
 
 
-def saved(model, mark='with what was cut'):
+def saved(model, *, mark=True):
     state = model.state_dict()
-    if mark == 'with what was cut':
-        mark_pruned(state, cut=pruned_dims(model))
-    elif mark == 'alone':
-        mark_pruned(state)
-    elif mark == 'of an older version':
-        state._metadata[''][META_KEY] = 1
+    if mark:
+        mark_pruned(state, describe(model))
     buffer = io.BytesIO()
     torch.save({'state_dict': state}, buffer)
     buffer.seek(0)
     return torch.load(buffer, weights_only=True)
 
 
-@pytest.mark.parametrize('mark', ['with what was cut', 'alone', 'of an older version'])
-def test_dense_model_takes_the_structure(pruned, mark):
+def test_a_dense_model_takes_over_the_structure(pruned):
     image = torch.rand(2, 3, 6, 6)
     for load in (
         lambda model, checkpoint: model.load_state_dict(checkpoint['state_dict']),
@@ -42,7 +38,7 @@ def test_dense_model_takes_the_structure(pruned, mark):
     ):
         dense = TinyNet().eval()
         parameters = dict(dense.named_parameters())
-        load(dense, saved(pruned, mark))
+        load(dense, saved(pruned))
         assert dense.inner.out_channels == dense.inner_bn.num_features == 11
         assert torch.equal(dense(image), pruned(image))
         for name, parameter in dense.named_parameters():
@@ -51,7 +47,7 @@ def test_dense_model_takes_the_structure(pruned, mark):
 
 def test_without_the_mark_a_misfit_is_an_error_as_ever(pruned):
     with pytest.raises(RuntimeError, match='size mismatch'):
-        TinyNet().load_state_dict(saved(pruned, mark=None)['state_dict'])
+        TinyNet().load_state_dict(saved(pruned, mark=False)['state_dict'])
 
 
 def test_a_misfit_names_the_layer_and_the_reason(pruned):
@@ -66,15 +62,19 @@ def test_a_misfit_names_the_layer_and_the_reason(pruned):
 
 @pytest.mark.parametrize('classes', [5, 1])
 def test_other_outputs_are_a_misfit_as_ever(pruned, classes):
-    """The rest of a pruned network is taken; of a dense one older versions marked too."""
-    for source, mark, width in (
-        (pruned, 'with what was cut', 11),
-        (TinyNet(), 'of an older version', 16),
-    ):
+    """The rest of the network is loaded, pruned or dense."""
+    for source, width in ((pruned, 11), (TinyNet(), 16)):
         model = TinyNet()
         model.out = nn.Linear(16, classes)
         with pytest.raises(RuntimeError, match=r'size mismatch for out\.weight'):
-            model.load_state_dict(saved(source, mark)['state_dict'])
+            model.load_state_dict(saved(source)['state_dict'])
         assert model.out.weight.shape == (classes, width)
         assert model.out.bias.shape == (classes,)
         assert torch.equal(model.inner.weight, source.inner.weight)
+
+
+def test_another_format_is_an_error_that_says_what_to_do(pruned):
+    state = saved(pruned)['state_dict']
+    state._metadata[''][META_KEY]['format'] = 1
+    with pytest.raises(ValueError, match=r'format 1 .* reads format 2; write it again'):
+        TinyNet().load_state_dict(state)

@@ -21,6 +21,7 @@ from adasap_det.pruning import (
     prune_channels,
     select_channels,
 )
+from adasap_det.pruning.graph.tracing import example_image
 
 from .test_configs import CONFIGS, differing, strip_scope
 
@@ -147,10 +148,12 @@ def test_pruned_and_reloaded(family):
     model = build(cfg)
     assert count_params(model) == PARAMETERS[family]
     groups = find_channel_groups(
-        model, input_size=hook.input_size, exclude=list(hook.exclude)
+        model, example_image(hook.input_size), exclude=list(hook.exclude)
     ).groups
-    cost = ParamsBudget(keep_ratio=hook.budget.keep_ratio).cost_model(
-        model, groups, input_size=hook.input_size
+    cost = (
+        ParamsBudget(keep_ratio=hook.budget.keep_ratio)
+        .plan(model, groups, example_image(hook.input_size))
+        .cost
     )
     generator = torch.Generator().manual_seed(0)
     kept = select_channels(

@@ -8,10 +8,10 @@ from adasap_det.export.onnx import largest_difference, onnx_outputs, onnx_sessio
 from adasap_det.pruning import (
     MagnitudeImportance,
     ParamsBudget,
+    Pruner,
     count_params,
-    find_channel_groups,
 )
-from adasap_det.pruning.one_shot import prune_once
+from adasap_det.pruning.graph.tracing import example_image
 
 onnx = pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
@@ -21,11 +21,14 @@ SIZE = (96, 96)
 @pytest.fixture(scope='module')
 def pruned(detector):
     model = copy.deepcopy(detector)
-    analysis = find_channel_groups(model, input_size=SIZE)
-    prune_once(
-        model, analysis, importance=MagnitudeImportance(), budget=ParamsBudget(keep_ratio=0.5),
-        input_size=SIZE, round_to=4,
-    )  # fmt: skip
+    pruner = Pruner(
+        model,
+        example_image(SIZE),
+        importance=MagnitudeImportance(),
+        budget=ParamsBudget(keep_ratio=0.5),
+        round_to=4,
+    )
+    pruner.prune()
     assert count_params(model) <= 0.5 * count_params(detector)
     return model
 

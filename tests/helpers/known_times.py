@@ -34,9 +34,7 @@ def time_networks(self, networks, *, seconds):
     for network in networks:
         modules = dict(network.named_modules())
         total = 1.0
-        for call in layer_calls(
-            network, input_size=self.input_size, batch_size=1, dtype=torch.float32
-        ):
+        for call in layer_calls(network, self.example_inputs, batch_size=1, dtype=torch.float32):
             layer = modules[call.name]
             linear = isinstance(layer, nn.Linear)
             inputs = layer.in_features if linear else layer.in_channels

@@ -4,6 +4,7 @@ from torch import nn
 from adasap_det.hooks.channel_rows import channel_rows
 from adasap_det.pruning import find_channel_groups
 from adasap_det.pruning.graph.channel_group import ChannelGroup, TensorSlice
+from adasap_det.pruning.graph.tracing import example_image
 
 from ..helpers.training_runs import TinyNet
 
@@ -42,7 +43,7 @@ def test_channels_are_counted_over_all_groups_and_rows_of_none_have_minus_one():
 
 def test_channel_rows_number_channels_over_all_groups():
     model = TinyNet(width=4)
-    groups = find_channel_groups(model, input_size=(6, 6)).groups
+    groups = find_channel_groups(model, example_image((6, 6))).groups
     rows = {name: None for name, _ in model.named_parameters()}
     by_parameter = channel_rows(model, groups)
     for name, parameter in model.named_parameters():

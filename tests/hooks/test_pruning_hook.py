@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.runner import Runner
 
-from adasap_det.checkpoint.structure import META_KEY
+from adasap_det.checkpoint.structure import META_KEY, kept_channels
 from adasap_det.hooks import PruningHook
 from adasap_det.optim.looksam import DIRECTION
 from adasap_det.pruning import count_macs, count_params
@@ -143,7 +143,9 @@ def test_a_cut_without_gradients_is_left_to_the_next(tmp_path):
 
 
 def test_the_last_cut_without_gradients_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r'Cut 2/2: TaylorImportance has seen no gradient.*prune'):
+    with pytest.raises(
+        ValueError, match=r'Prune step 2/2: TaylorImportance has seen no gradient.*prune'
+    ):
         taylor_run(tmp_path, skipped=[2])
 
 
@@ -155,11 +157,12 @@ def test_a_pruned_network_that_is_pruned_again_keeps_the_dense_numbers(tmp_path)
     structure = torch.load(tmp_path / 'second/epoch_6.pth', weights_only=True)['meta'][META_KEY]
     assert structure['dense_channels'] == {'back': 16, 'inner': 16}
     assert count_params(second.model) <= 0.5 * count_params(first.model)
-    for name, channels in hook_of(second).kept.items():
+    for name, channels in kept_channels(second.model).items():
         assert structure['kept'][name] == channels
-        assert set(channels) < set(hook_of(first).kept[name])
-    # The least that may stay is a share of the network that this run began with.
-    assert hook_of(second)._sizes == {n: len(k) for n, k in hook_of(first).kept.items()}
+        assert set(channels) < set(kept_channels(first.model)[name])
+    # The fewest channels allowed refer to the network that this run began with.
+    sizes = {name: len(channels) for name, channels in kept_channels(first.model).items()}
+    assert hook_of(second).pruner.state_dict()['dense_sizes'] == sizes
 
 
 class Radii(Hook):
@@ -235,7 +238,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
     resumed = train(tiny_config(tmp_path / 'killed', resume=True))
     assert resumed.iter == whole.iter == 36
     assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
-    assert hook_of(resumed).kept == hook_of(whole).kept
+    assert kept_channels(resumed.model) == kept_channels(whole.model)
 
 
 @pytest.mark.parametrize('kill_at', [7, 15, 27])
@@ -305,7 +308,7 @@ def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):
     checkpoint = torch.load(tmp_path / 'epoch_6.pth', weights_only=True)
     structure = checkpoint['meta'][META_KEY]
     assert json.loads(json.dumps(structure)) == structure
-    assert structure['kept'] == hook_of(runner).kept
+    assert structure['kept'] == kept_channels(runner.model)
     assert sorted(structure['dense_channels'].values()) == [16, 16]
 
     model = TinyNet()
@@ -324,9 +327,10 @@ def test_evaluates_around_the_cut(tmp_path, monkeypatch):
     cfg = tiny_config(tmp_path, custom_hooks=[{**HOOK, 'evaluate_pruning': True}])
     recorder = Recorder()
     runner = run_with(cfg, recorder)
-    lines = [t for t in told if t.startswith(('Evaluation', 'Cut'))]
+    lines = [t for t in told if t.startswith(('Evaluation', 'Prune step'))]
     assert [line.split(':')[0] for line in lines] == [
-        'Evaluation before the cut', 'Cut 1/3', 'Cut 2/3', 'Cut 3/3', 'Evaluation after the cut',
+        'Evaluation before pruning', 'Prune step 1/3', 'Prune step 2/3', 'Prune step 3/3',
+        'Evaluation after pruning',
     ]  # fmt: skip
     assert 'accuracy' in lines[0]
     assert runner.model.training or runner.iter == 36
@@ -391,15 +395,16 @@ def test_channels_are_rounded(tmp_path):
 def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_path):
     dense = count_params(TinyNet())
     models = []
-    for name, budget in (('share', {'keep': 0.5}), ('amount', {'max_cost': dense / 2})):
+    for name, budget in (('ratio', {'keep_ratio': 0.5}), ('amount', {'max_cost': dense / 2})):
         hook = {**HOOK, 'budget': {'type': 'ParamsBudget', **budget}}
         cfg = tiny_config(tmp_path / name, custom_hooks=[hook], log_level='INFO')
         models.append(train(cfg).model)
     share, amount = (dict(model.named_parameters()) for model in models)
     assert all(torch.equal(share[name], amount[name]) for name in share)
     (log,) = (tmp_path / 'amount').rglob('*.log')
-    asked, reached = (f'{n / 1000:.4g} k' for n in (dense / 2, count_params(models[1])))
-    assert f'Budget: asked for at most {asked} parameters, reached {reached}' in log.read_text()
+    allowed, reached = (f'{n / 1000:.4g} k' for n in (dense / 2, count_params(models[1])))
+    line = f'Budget: at most {allowed} parameters allowed, {reached} reached'
+    assert line in log.read_text()
 
 
 def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
@@ -420,7 +425,7 @@ def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
     ('change', 'words'),
     [
         ({'importance': {'type': 'Magic'}}, ['importance', 'Magic', 'MagnitudeImportance']),
-        ({'budget': {'type': 'Money', 'keep': 0.5}}, ['budget', 'Money', 'ParamsBudget']),
+        ({'budget': {'type': 'Money', 'keep_ratio': 0.5}}, ['budget', 'Money', 'ParamsBudget']),
         ({'budget': {'type': 'ParamsBudget', 'keep_ratio': 1.5}}, ['budget.keep_ratio', '1.5']),
         ({'budget': {'type': 'ParamsBudget', 'keep_ratio': 0}}, ['budget.keep_ratio', '0']),
         ({'prune_begin': 9}, ['prune_steps=3', 'training ends after 36']),
@@ -439,7 +444,7 @@ def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
         ),
         ({'exclude': ['inner', 'stem', 'back']}, ['no channel', 'excluded']),
         ({'exclude': ['steem']}, ['steem', 'matches no layer']),
-        ({'min_keep_ratio': 0.8}, ['keep=0.5', 'cannot be reached', 'min_keep_ratio=0.8']),
+        ({'min_keep_ratio': 0.8}, ['keep_ratio=0.5', 'cannot be reached', 'min_keep_ratio=0.8']),
     ],
 )
 def test_bad_options_are_told_before_training(tmp_path, change, words):

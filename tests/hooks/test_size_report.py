@@ -5,16 +5,13 @@ import torch
 from mmengine.logging import MessageHub
 
 from adasap_det.hooks.size_report import measured_latency, report_size
-from adasap_det.pruning.budgets.base import ParamsBudget
+from adasap_det.pruning import ParamsBudget
 from adasap_det.pruning.budgets.latency import LatencyBudget
+from adasap_det.pruning.graph.tracing import example_image
 
 from ..helpers.toy import ToyDetector
 
-DENSE = {'cost': 8.0, 'params': 4e6, 'macs': 2e9}
-
-
-def cost(amount):
-    return SimpleNamespace(cost=lambda: amount)
+DENSE = {'budget': 8.0, 'params': 4e6, 'macs': 2e9}
 
 
 @pytest.fixture
@@ -28,9 +25,9 @@ def told(request, monkeypatch):
     def tell(budget, **options):
         report_size(
             hub,
-            'Cut 1/2',
+            'Prune step 1/2',
             groups=[SimpleNamespace(size=3), SimpleNamespace(size=4)],
-            costs={'cost': cost(2.0), 'params': cost(1e6), 'macs': cost(0.25e9)},
+            costs={'budget': 2.0, 'params': 1e6, 'macs': 0.25e9},
             dense=DENSE,
             budget=budget,
             **options,
@@ -44,7 +41,7 @@ def told(request, monkeypatch):
 def test_line_and_scalars_of_the_size(told):
     (line,), scalars = told(ParamsBudget(keep_ratio=0.5))
     assert line == (
-        'Cut 1/2: 7 prunable channels in 2 groups; parameters 1.000 M (25.0% of dense), '
+        'Prune step 1/2: 7 prunable channels in 2 groups; parameters 1.000 M (25.0% of dense), '
         'MACs 0.250 G (12.5%)'
     )
     assert scalars == {'train/params_M': 1.0, 'train/macs_G': 0.25}
@@ -60,7 +57,7 @@ def test_latency_predicted_and_measured(told):
 def test_the_measured_model_keeps_its_mode_and_statistics():
     model = ToyDetector().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert measured_latency(model, (6, 6)) > 0
+    assert measured_latency(model, example_image((6, 6))) > 0
     assert model.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name

@@ -32,17 +32,12 @@ def config(folder, *, classes=4, epochs=1, **changes):
 
 @pytest.fixture(scope='module')
 def checkpoints(tmp_path_factory):
-    """Of four classes, by name: dense, dense as older versions wrote it, and pruned."""
+    """Of four classes, by name: dense and pruned."""
     folder = tmp_path_factory.mktemp('checkpoints')
     train(config(folder / 'dense', custom_hooks=[{'type': 'StructureHook'}]))
     train(config(folder / 'pruned', epochs=3))
-    older = torch.load(folder / 'dense/epoch_1.pth', weights_only=True)
-    older['state_dict']._metadata[''][META_KEY] = 1
-    del older['meta'][META_KEY]['cut']
-    torch.save(older, folder / 'older.pth')
     return {
         'dense': folder / 'dense/epoch_1.pth',
-        'older': folder / 'older.pth',
         'pruned': folder / 'pruned/epoch_3.pth',
     }
 
@@ -50,20 +45,20 @@ def checkpoints(tmp_path_factory):
 def test_only_what_was_cut_is_marked(checkpoints):
     loaded = {name: torch.load(path, weights_only=True) for name, path in checkpoints.items()}
     assert META_KEY not in loaded['dense']['state_dict']._metadata['']
-    assert loaded['dense']['meta'][META_KEY]['cut'] == {}
-    cut = {
+    assert loaded['dense']['meta'][META_KEY]['pruned_dims'] == {}
+    pruned_dims = {
         'stem.weight': [0], 'stem.bias': [0], 'bn.weight': [0], 'bn.bias': [0],
         'bn.running_mean': [0], 'bn.running_var': [0], 'inner.weight': [0, 1],
         'inner_bn.weight': [0], 'inner_bn.bias': [0], 'inner_bn.running_mean': [0],
         'inner_bn.running_var': [0], 'back.weight': [0, 1], 'back.bias': [0], 'out.weight': [1],
     }  # fmt: skip
-    assert loaded['pruned']['meta'][META_KEY]['cut'] == cut
-    assert loaded['pruned']['state_dict']._metadata[''][META_KEY]['cut'] == cut
+    assert loaded['pruned']['meta'][META_KEY]['pruned_dims'] == pruned_dims
+    assert loaded['pruned']['state_dict']._metadata[''][META_KEY]['pruned_dims'] == pruned_dims
 
 
 @pytest.mark.parametrize('hooks', [[], [{'type': 'StructureHook'}]])
 @pytest.mark.parametrize('classes', [8, 2])
-@pytest.mark.parametrize('source', ['dense', 'older', 'pruned'])
+@pytest.mark.parametrize('source', ['dense', 'pruned'])
 def test_another_number_of_classes_trains_with_its_own_head(
     tmp_path, checkpoints, source, classes, hooks
 ):
@@ -87,7 +82,7 @@ def test_what_was_cut_goes_on_through_a_fine_tuning(tmp_path, checkpoints):
         torch.load(path, weights_only=True)
         for path in (checkpoints['pruned'], tmp_path / 'epoch_1.pth')
     )
-    for key in ('cut', 'kept', 'dense_channels'):
+    for key in ('pruned_dims', 'kept', 'dense_channels'):
         assert second['meta'][META_KEY][key] == first['meta'][META_KEY][key]
     again = TinyHead(classes=8)
     again.load_state_dict(second['state_dict'])

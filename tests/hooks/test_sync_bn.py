@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from adasap_det.pruning import find_channel_groups, prune_channels
+from adasap_det.pruning.graph.tracing import example_image
 
 from ..helpers.training_runs import TinyNet, tiny_config
 
@@ -23,7 +24,7 @@ def test_is_cut_as_batch_norm_is():
     image = torch.rand(2, 3, 6, 6)
     outputs = []
     for model in (plain, synced):
-        groups = find_channel_groups(model, input_size=(6, 6)).groups
+        groups = find_channel_groups(model, example_image((6, 6))).groups
         prune_channels(model, groups, {group.name: torch.arange(0, 16, 2) for group in groups})
         outputs.append(model.eval()(image))
     assert isinstance(synced.bn, nn.SyncBatchNorm)

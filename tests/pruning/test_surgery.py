@@ -10,7 +10,7 @@ from adasap_det.pruning import (
     find_channel_groups,
     prune_channels,
 )
-from adasap_det.pruning.graph.tracing import example_input, trace_forward
+from adasap_det.pruning.graph.tracing import example_image, trace_forward
 
 from ..helpers.toy import (
     FlattenNet,
@@ -42,7 +42,7 @@ def pruned_by_torch_pruning(model, groups, kept, size):
     for parameter in theirs.parameters():
         parameter.requires_grad_(True)
     graph = tp.DependencyGraph().build_dependency(
-        theirs, example_input(theirs, size), forward_fn=trace_forward, verbose=False
+        theirs, example_image(size), forward_fn=trace_forward, verbose=False
     )
     modules = dict(theirs.named_modules())
     for group in groups:
@@ -64,7 +64,7 @@ def assert_same_tensors(ours, theirs):
 @pytest.mark.parametrize('seed', range(2))
 def test_equal_to_torch_prunings_own_cut(net, seed):
     model = randomize(net())
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     kept = some_channels(groups, seed)
     theirs = pruned_by_torch_pruning(model, groups, kept, SIZE)
     prune_channels(model, groups, kept)
@@ -79,7 +79,7 @@ def test_equal_to_torch_prunings_own_cut(net, seed):
 def test_equal_to_the_dense_model_that_does_not_read_the_cut_channels(net, seed):
     """Nothing here mixes channels but the layers that read them, found by name and by hand."""
     model = randomize(net(), seed).double().eval()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     kept = some_channels(groups, seed)
     readers = {
         'stem': [('inner', 0), ('left', 0), ('right', 0)],
@@ -108,9 +108,9 @@ def test_equal_to_the_dense_model_that_does_not_read_the_cut_channels(net, seed)
 
 def test_groups_afterwards_are_those_of_a_fresh_analysis():
     model = ToyDetector()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     after = prune_channels(model, groups, some_channels(groups))
-    fresh = find_channel_groups(model, input_size=SIZE).groups
+    fresh = find_channel_groups(model, example_image(SIZE)).groups
     assert [_plain(group) for group in after] == [_plain(group) for group in fresh]
 
 
@@ -133,7 +133,7 @@ def test_the_optimizer_goes_on_with_the_right_entries(optimizer, options, keys):
     step()
     parameters = dict(model.named_parameters())
     old = {n: {k: opt.state[p][k].clone() for k in keys} for n, p in parameters.items()}
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     inner = next(g for g in groups if 'inner' in g.layers)
     stem = next(g for g in groups if 'stem' in g.layers)
     kept = {inner.name: torch.tensor([1, 4]), stem.name: torch.tensor([0, 2, 7])}
@@ -158,7 +158,7 @@ def test_an_averaged_copy_is_cut_alike_and_frozen_stays_frozen():
     model.stem.weight.requires_grad_(False)
     average = randomize(ToyDetector(), seed=2)
     whole = average.inner.weight.detach().clone()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     inner = next(g for g in groups if 'inner' in g.layers)
     prune_channels(model, groups, {inner.name: torch.tensor([0, 5])}, copies=[average])
     assert torch.equal(average.inner.weight, whole[[0, 5]])
@@ -174,7 +174,7 @@ def test_state_of_another_shape_is_refused_before_anything_is_cut():
     sum(model(**toy_batch(0), mode='loss').values()).backward()
     sgd.step()
     factored.step()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     before = {k: v.shape for k, v in model.state_dict().items()}
     momenta = [state['momentum_buffer'].shape for state in sgd.state.values()]
     message = r"Adafactor keeps '\w+' of inner\.weight in shape \(6, 8, 3, 1\)"
@@ -190,7 +190,7 @@ def test_a_channel_norms_own_state_is_cut_too():
     model = ToyDetector()
     model(**toy_batch(0), mode='loss')
     mean = model.joint_bn.running_mean.clone()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     left = next(g for g in groups if 'left' in g.layers)
     prune_channels(model, groups, {left.name: torch.tensor([1, 3])})
     assert torch.equal(model.joint_bn.running_mean, mean[[1, 3, 6, 7, 8, 9]])
@@ -209,7 +209,7 @@ def test_a_channel_norms_own_state_is_cut_too():
 )
 def test_rarer_layers(layer, attributes):
     model = nn.Sequential(nn.Conv2d(3, 8, 1), layer(), nn.Conv2d(8, 2, 1)).eval()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     group = next(g for g in groups if '0' in g.layers)
     prune_channels(model, groups, {group.name: torch.tensor([0, 2, 3, 5, 7])})
     assert {name: getattr(model[1], name) for name in attributes} == attributes
@@ -218,7 +218,7 @@ def test_rarer_layers(layer, attributes):
 
 def test_a_group_that_is_not_named_stays_whole():
     model = ToyDetector()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     before = copy.deepcopy(model.state_dict())
     after = prune_channels(model, groups, {})
     assert_same_tensors(model.state_dict(), before)
@@ -227,7 +227,7 @@ def test_a_group_that_is_not_named_stays_whole():
 
 def test_an_empty_layer_is_refused():
     model = ToyDetector()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     with pytest.raises(ValueError, match='without channels'):
         prune_channels(model, groups, {groups[0].name: torch.tensor([], dtype=torch.long)})
 

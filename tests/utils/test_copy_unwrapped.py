@@ -10,6 +10,7 @@ from adasap_det.pruning import MagnitudeImportance, count_macs, find_channel_gro
 from adasap_det.pruning.budgets.cost import weight_uses
 from adasap_det.pruning.budgets.latency.layers import layer_calls
 from adasap_det.pruning.budgets.latency.network_timing import Forward, pruned_copy, time_left
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.sensitivity import sensitivity
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 
@@ -93,9 +94,9 @@ def test_a_method_put_into_a_module_is_bound_to_the_copy():
 
 def networks_seen(model, monkeypatch):
     """Mean output of every network that is timed or measured, in their order."""
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     kept = {g.name: torch.arange(1, g.size) for g in groups}
-    forward = Forward(SIZE, 1, torch.float32, torch.device('cpu'))
+    forward = Forward(example_image(SIZE), 1, torch.float32, torch.device('cpu'))
     seen = []
 
     def run(network):
@@ -106,16 +107,16 @@ def networks_seen(model, monkeypatch):
     time_left(model, groups, kept, forward)
     run(pruned_copy(model, groups, kept))
     measured_latency(model, SIZE)
-    list(sensitivity(model, groups, MagnitudeImportance(), run, shares=(0.5,)))
+    list(sensitivity(model, groups, MagnitudeImportance(), run, ratios=(0.5,)))
     return seen
 
 
 USES = {
-    'groups': lambda model, _: plain(find_channel_groups(model, input_size=SIZE)),
+    'groups': lambda model, _: plain(find_channel_groups(model, example_image(SIZE))),
     'MACs': lambda model, _: count_macs(model, input_size=SIZE),
-    'uses': lambda model, _: weight_uses(model, input_size=SIZE),
+    'uses': lambda model, _: weight_uses(model, example_image(SIZE)),
     'calls': lambda model, _: layer_calls(
-        model, input_size=SIZE, batch_size=2, dtype=torch.float32
+        model, example_image(SIZE), batch_size=2, dtype=torch.float32
     ),
     'networks': networks_seen,
 }

@@ -1,16 +1,16 @@
-"""Budgets that a config may name."""
+"""What a pruned model may cost, and the plan that meets it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup
-from adasap_det.registry import BUDGETS
 
-from .cost import macs_cost, params_cost
 from .quantity import COUNTS, format_quantity, parse_quantity
 from .selection import Cost, Prunable, possible_counts, select_channels
 
@@ -25,11 +25,39 @@ class LayeredCost(Cost, Protocol):
         """The same by name of the layer."""
 
 
+@dataclass
+class Plan:
+    """The cost of one model in a budget's unit, and the selection of channels that meets it.
+
+    Attributes:
+        groups: The model's channel groups.
+        cost: Cost as a function of the channels that each group keeps.
+    """
+
+    groups: Sequence[ChannelGroup]
+    cost: LayeredCost
+
+    def select(
+        self, scores: Sequence[Tensor], *, limit: float, **options: Any
+    ) -> dict[str, Tensor]:
+        """Channels to keep so that the cost is at most ``limit``, ascending, by group name.
+
+        Args:
+            scores: Importance of each group's channels, shape ``(size,)``.
+            limit: Largest cost allowed.
+            **options: See :func:`~adasap_det.pruning.select_channels`.
+
+        Raises:
+            ValueError: If even the fewest channels allowed cost more.
+        """
+        return select_channels(self.groups, scores, self.cost, limit=limit, **options)
+
+
 class Budget:
-    """What a pruned model may cost: a share of the dense model's cost, or an amount.
+    """What a pruned model may cost: a ratio of the dense model's cost, or an amount.
 
     Args:
-        keep_ratio: Share of the dense model's cost that remains, in (0, 1).
+        keep_ratio: Ratio of the dense model's cost that remains, in (0, 1).
         max_cost: Amount that may remain, a number or text with a unit, ``'3.5 M'``.
 
     Raises:
@@ -38,20 +66,18 @@ class Budget:
 
     unit = ''
     units: Mapping[str, float] = COUNTS
-    select: Callable[..., dict[str, Tensor]] = staticmethod(select_channels)
-    """Chooses the channels that stay; see :func:`~adasap_det.pruning.select_channels`."""
 
     def __init__(
         self, *, keep_ratio: float | None = None, max_cost: float | str | None = None
     ) -> None:
         if (keep_ratio is None) == (max_cost is None):
             raise ValueError(
-                f'a budget is either keep_ratio=<share of the dense model> or max_cost=<amount>, '
+                f'a budget is either keep_ratio=<ratio of the dense cost> or max_cost=<amount>, '
                 f'got keep_ratio={keep_ratio!r} and max_cost={max_cost!r}'
             )
         if keep_ratio is not None and not 0 < keep_ratio < 1:
             raise ValueError(
-                f'budget.keep_ratio is the share of the dense model that remains and must lie in '
+                f'budget.keep_ratio is the ratio of the dense cost that remains and must lie in '
                 f'(0, 1), got {keep_ratio}'
             )
         self.keep_ratio = keep_ratio
@@ -61,48 +87,40 @@ class Budget:
             else parse_quantity(max_cost, self.units, name='budget.max_cost')
         )
 
+    def with_target(
+        self, *, keep_ratio: float | None = None, max_cost: float | str | None = None
+    ) -> Budget:
+        """The same budget with another target; arguments and errors as of the class."""
+        other = copy.copy(self)
+        Budget.__init__(other, keep_ratio=keep_ratio, max_cost=max_cost)
+        return other
+
     def limit(self, dense: float) -> float:
         """Largest cost allowed, where the dense model costs ``dense``."""
-        return self.keep_ratio * dense if self.keep_ratio is not None else float(self.max_cost)  # type: ignore[arg-type]
+        if self.keep_ratio is not None:
+            return self.keep_ratio * dense
+        return float(self.max_cost)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         if self.keep_ratio is not None:
             return f'keep_ratio={self.keep_ratio}'
-        return f'max_cost={self.written(float(self.max_cost))!r}'  # type: ignore[arg-type]
+        return f'max_cost={self.format(float(self.max_cost))!r}'  # type: ignore[arg-type]
 
-    def written(self, amount: float) -> str:
+    def format(self, amount: float) -> str:
         """An amount with its unit."""
         return format_quantity(amount, self.units)
 
-    def cost_model(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
-    ) -> LayeredCost:
-        """The cost that this budget limits."""
+    def plan(
+        self, model: nn.Module, groups: Sequence[ChannelGroup], example_inputs: Tensor
+    ) -> Plan:
+        """The cost and the selection for a model as it is now.
+
+        Args:
+            model: The model that ``groups`` were found in; it is not changed.
+            groups: Its channel groups.
+            example_inputs: One image, shape ``(1, 3, H, W)``, or what else the model takes.
+        """
         raise NotImplementedError
-
-
-@BUDGETS.register_module()
-class ParamsBudget(Budget):
-    """Limits the number of parameters. Units of ``max_cost``: none, ``k``, ``M``, ``G``."""
-
-    unit = 'parameters'
-
-    def cost_model(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
-    ) -> LayeredCost:
-        return params_cost(model, groups)
-
-
-@BUDGETS.register_module()
-class MACsBudget(Budget):
-    """Limits the multiply-accumulates of one image. Units as of parameters."""
-
-    unit = 'MACs'
-
-    def cost_model(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
-    ) -> LayeredCost:
-        return macs_cost(model, groups, input_size=input_size)
 
 
 def check_reachable(
@@ -114,36 +132,36 @@ def check_reachable(
     min_keep_ratio: float,
     skipped: Mapping[str, str] | None = None,
 ) -> None:
-    """Refuse a budget that even the fewest channels allowed exceed, or that asks for no cut.
+    """Check that a budget asks for pruning and that the fewest channels allowed meet it.
 
     Args:
         budget: The budget.
         cost: Its cost of the dense model.
         groups: The model's channel groups.
         round_to, min_keep_ratio: See :func:`~adasap_det.pruning.select_channels`.
-        skipped: Reasons by layer that keep groups whole.
+        skipped: Reasons by layer for which channels are not pruned.
 
     Raises:
-        ValueError: Says the least that can be reached and which layers hold it up.
+        ValueError: If not. Names the least cost that can be reached and the most expensive layers.
     """
     if budget.limit(cost.cost()) >= cost.cost():
         raise ValueError(
-            f'budget.{budget} leaves nothing to prune: the model as it is has '
-            f'{budget.written(cost.cost())} {budget.unit}'
+            f'budget.{budget} leaves nothing to prune: the unpruned model has '
+            f'{budget.format(cost.cost())} {budget.unit}'
         )
     fewest = fewest_channels(groups, round_to=round_to, min_keep_ratio=min_keep_ratio)
     least, full = cost.cost(fewest), cost.cost()
     if least <= budget.limit(full):
         return
     layers = sorted(cost.by_layer(fewest).items(), key=lambda item: -item[1])[:3]
-    held = '; '.join(
-        f'{name} {budget.written(amount)}{_because(name, skipped or {})}' for name, amount in layers
+    largest = '; '.join(
+        f'{name} {budget.format(amount)}{_reason(name, skipped or {})}' for name, amount in layers
     )
     raise ValueError(
         f'budget.{budget} cannot be reached: with the fewest channels allowed in every group, '
-        f'{budget.written(least)} of {budget.written(full)} {budget.unit} remain '
-        f'({least / full:.1%}), most of it in {held}. Exclude fewer layers, lower '
-        f'min_keep_ratio={min_keep_ratio} or round_to={round_to}, or keep more'
+        f'{budget.format(least)} of {budget.format(full)} {budget.unit} remain '
+        f'({least / full:.1%}), most of it in {largest}. Exclude fewer layers, lower '
+        f'min_keep_ratio={min_keep_ratio} or round_to={round_to}, or raise the budget'
     )
 
 
@@ -157,5 +175,5 @@ def fewest_channels(
     }
 
 
-def _because(layer: str, skipped: Mapping[str, str]) -> str:
+def _reason(layer: str, skipped: Mapping[str, str]) -> str:
     return f' ({skipped[layer]})' if layer in skipped else ''

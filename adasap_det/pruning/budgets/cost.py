@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup
-from adasap_det.pruning.graph.tracing import example_input, trace_forward
+from adasap_det.pruning.graph.tracing import example_image, like_parameters, trace_forward
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 
@@ -60,10 +60,10 @@ def params_cost(model: nn.Module, groups: Sequence[ChannelGroup]) -> CostModel:
 
 
 def macs_cost(
-    model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
+    model: nn.Module, groups: Sequence[ChannelGroup], example_inputs: Tensor
 ) -> CostModel:
     """Cost model that counts the MACs of one image, of convolutions and linear layers."""
-    return CostModel(model, groups, weight_uses(model, input_size=input_size))
+    return CostModel(model, groups, weight_uses(model, example_inputs))
 
 
 def count_params(model: nn.Module) -> int:
@@ -80,10 +80,10 @@ def count_macs(model: nn.Module, *, input_size: tuple[int, int]) -> int:
         model: Detector, classifier or plain module.
         input_size: Height and width in pixels.
     """
-    return round(macs_cost(model, [], input_size=input_size).cost())
+    return round(macs_cost(model, [], example_image(input_size)).cost())
 
 
-def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, float]:
+def weight_uses(model: nn.Module, example_inputs: Tensor) -> dict[str, float]:
     """How often each weight is used for one image, by name of the weight.
 
     Output positions for a convolution (input positions where transposed), rows for a linear
@@ -93,7 +93,7 @@ def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, f
     shadow = copy_unwrapped(model)
     uses: dict[str, float] = {}
 
-    def record(name: str, inputs: torch.Tensor, output: torch.Tensor, module: Any) -> None:
+    def record(name: str, inputs: Tensor, output: Tensor, module: Any) -> None:
         if isinstance(module, nn.Linear):
             count = output.numel() / module.out_features
         elif isinstance(module, nn.modules.conv._ConvTransposeNd):
@@ -108,7 +108,8 @@ def weight_uses(model: nn.Module, *, input_size: tuple[int, int]) -> dict[str, f
                 lambda m, i, o, name=name: record(name, i[0], o, m)  # type: ignore[misc]
             )
     with eval_mode(shadow), torch.no_grad():
-        trace_forward(shadow, example_input(shadow, input_size), num_rois=num_proposals(model))
+        inputs = like_parameters(example_inputs, shadow)
+        trace_forward(shadow, inputs, num_rois=num_proposals(model))
     return uses
 
 

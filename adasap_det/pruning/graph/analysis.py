@@ -21,7 +21,7 @@ from adasap_det.utils.name_patterns import matches
 
 from .channel_group import ChannelAnalysis, ChannelGroup
 from .coupling import UnprunableError, to_channel_group
-from .tracing import example_input, trace_forward
+from .tracing import like_parameters, trace_forward
 
 SHOWN = 4
 """Names that a message lists of many."""
@@ -29,8 +29,8 @@ SHOWN = 4
 
 def find_channel_groups(
     model: nn.Module,
+    example_inputs: Tensor,
     *,
-    input_size: tuple[int, int],
     exclude: Sequence[str] = (),
 ) -> ChannelAnalysis:
     """Trace ``model`` and collect its channel groups. The model itself is not touched.
@@ -39,7 +39,8 @@ def find_channel_groups(
         model: Detector, classifier or plain module, in any mode. Parameters frozen from outside
             belong to groups all the same; layers that the model itself freezes whenever its mode
             is set, as mmdet's ``frozen_stages`` do, stay whole.
-        input_size: Height and width of the traced image, in pixels.
+        example_inputs: One image, shape ``(1, 3, H, W)``, or what else the model takes; its values
+            do not matter, its size does where layers depend on it.
         exclude: Name patterns (``fnmatch``) of layers whose output channels all stay; a pattern
             also covers everything inside a module that it names.
 
@@ -73,7 +74,7 @@ def find_channel_groups(
         warnings.simplefilter('ignore')  # parameters outside known layers are handled below
         graph.build_dependency(
             shadow,
-            example_inputs=example_input(shadow, input_size),
+            example_inputs=like_parameters(example_inputs, shadow),
             forward_fn=forward,
             verbose=False,
         )
@@ -106,7 +107,7 @@ def find_channel_groups(
             analysis.groups.append(group)
     two_stage = getattr(model, 'roi_head', None) is not None  # traced otherwise than it is run
     whole = None if two_stage else shapes
-    for name, why in _trial_pruning_failures(model, analysis.groups, input_size, whole).items():
+    for name, why in _trial_pruning_failures(model, analysis.groups, example_inputs, whole).items():
         analysis.groups = [group for group in analysis.groups if group.name != name]
         analysis.skipped[name] = why
         print_log(f'{name} is kept whole: {why}', logger='current', level=logging.WARNING)
@@ -133,7 +134,7 @@ def _frozen_by_the_model(shadow: nn.Module, graph: tp.DependencyGraph) -> list[s
 def _trial_pruning_failures(
     model: nn.Module,
     groups: Sequence[ChannelGroup],
-    input_size: tuple[int, int],
+    example_inputs: Tensor,
     whole: Sequence[torch.Size] | None,
 ) -> dict[str, str]:
     """Groups that the model cannot lose a channel of, and why, by name.
@@ -146,7 +147,7 @@ def _trial_pruning_failures(
 
     def outputs(shadow: nn.Module) -> list[torch.Size]:
         with eval_mode(shadow), torch.no_grad():
-            return _shapes(trace_forward(shadow, example_input(shadow, input_size)))
+            return _shapes(trace_forward(shadow, like_parameters(example_inputs, shadow)))
 
     def trouble(some: Sequence[ChannelGroup]) -> str | None:
         kept = {group.name: _without_the_first(group) for group in some}

@@ -11,13 +11,18 @@ from torch import Tensor, nn
 TRACED_ROIS = 8
 
 
-def example_input(model: nn.Module, input_size: tuple[int, int]) -> Tensor:
-    """A image of noise, shape ``(1, 3, H, W)``, of the model's device and dtype.
+def example_image(input_size: tuple[int, int]) -> Tensor:
+    """An image of noise, shape ``(1, 3, H, W)``, values in [0, 1).
 
-    Noise and not zeros: a layer that divides by its input's norm must stay finite.
+    Noise instead of zeros: a layer that divides by its input's norm must stay finite.
     """
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(1, 3, *input_size, generator=generator).to(next(model.parameters()))
+    return torch.rand(1, 3, *input_size, generator=generator)
+
+
+def like_parameters(inputs: Tensor, model: nn.Module) -> Tensor:
+    """``inputs`` with the device and dtype of the model's parameters."""
+    return inputs.to(next(model.parameters()))
 
 
 def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_ROIS) -> Any:

@@ -8,6 +8,7 @@ from adasap_det.pruning import (
     find_channel_groups,
 )
 from adasap_det.pruning.budgets.base import check_reachable
+from adasap_det.pruning.graph.tracing import example_image
 
 from ...helpers.toy import ToyDetector
 
@@ -21,9 +22,9 @@ def test_keep_ratio_outside_zero_to_one_is_an_error(kind, keep_ratio):
 
 def test_each_limits_its_own():
     model = ToyDetector()
-    groups = find_channel_groups(model, input_size=(6, 6)).groups
-    params = ParamsBudget(keep_ratio=0.5).cost_model(model, groups, input_size=(6, 6))
-    macs = MACsBudget(keep_ratio=0.5).cost_model(model, groups, input_size=(6, 6))
+    groups = find_channel_groups(model, example_image((6, 6))).groups
+    params = ParamsBudget(keep_ratio=0.5).plan(model, groups, example_image((6, 6))).cost
+    macs = MACsBudget(keep_ratio=0.5).plan(model, groups, example_image((6, 6))).cost
     assert params.cost() == count_params(model)
     assert round(macs.cost()) == count_macs(model, input_size=(6, 6))
 
@@ -38,9 +39,9 @@ def test_a_share_or_an_amount_but_not_both():
 
 def toy_cost(exclude=()):
     model = ToyDetector()
-    analysis = find_channel_groups(model, input_size=(6, 6), exclude=exclude)
+    analysis = find_channel_groups(model, example_image((6, 6)), exclude=exclude)
     budget = ParamsBudget(keep_ratio=0.5)
-    return analysis, budget.cost_model(model, analysis.groups, input_size=(6, 6))
+    return analysis, budget.plan(model, analysis.groups, example_image((6, 6))).cost
 
 
 def test_an_unreachable_budget_says_the_least_and_what_holds_it_up():

@@ -5,6 +5,7 @@ from torch import nn
 
 from adasap_det.pruning import count_macs, count_params, find_channel_groups, prune_channels
 from adasap_det.pruning.budgets.cost import macs_cost, params_cost, weight_uses
+from adasap_det.pruning.graph.tracing import example_image
 
 from ...helpers.toy import FlattenNet, GroupedNet, GroupNormNet, SharedHeadNet, ToyDetector
 
@@ -16,8 +17,8 @@ NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet]
 @pytest.mark.parametrize('seed', range(3))
 def test_cost_of_a_cut_is_known_before_it_is_made(net, seed):
     model = net()
-    groups = find_channel_groups(model, input_size=SIZE).groups
-    params, macs = params_cost(model, groups), macs_cost(model, groups, input_size=SIZE)
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    params, macs = params_cost(model, groups), macs_cost(model, groups, example_image(SIZE))
     assert params.cost() == count_params(model)
     generator = torch.Generator().manual_seed(seed)
     kept = {}
@@ -58,7 +59,7 @@ def test_macs_equal_torch_prunings():
 
 
 def test_a_shared_layer_counts_once_for_every_call():
-    uses = weight_uses(SharedHeadNet(), input_size=SIZE)
+    uses = weight_uses(SharedHeadNet(), example_image(SIZE))
     assert uses['tower.weight'] == 36 + 9
     assert uses['first.weight'] == 36
 

@@ -2,6 +2,7 @@ import torch
 
 from adasap_det.pruning import find_channel_groups, prune_channels
 from adasap_det.pruning.budgets.tensor_sizes import TensorSizes, size_with
+from adasap_det.pruning.graph.tracing import example_image
 
 from ...helpers.toy import GroupedNet, ToyDetector, randomize
 
@@ -11,7 +12,7 @@ SIZE = (6, 6)
 def test_sizes_foretold_are_those_after_the_cut():
     for kind in (ToyDetector, GroupedNet):
         model = randomize(kind())
-        groups = find_channel_groups(model, input_size=SIZE).groups
+        groups = find_channel_groups(model, example_image(SIZE)).groups
         sizes = TensorSizes(model, groups)
         kept = {g.name: torch.arange(g.size).view(g.parts, -1)[:, :2].flatten() for g in groups}
         counts = {name: len(channels) for name, channels in kept.items()}
@@ -25,7 +26,7 @@ def test_sizes_foretold_are_those_after_the_cut():
 
 def test_what_no_group_touches_is_constant():
     model = ToyDetector()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     (rows, columns, *_) = TensorSizes(model, groups).dims('out.weight')
     assert rows == (5, ())
     assert columns[0] == 0

@@ -12,6 +12,7 @@ from adasap_det.pruning import (
     select_channels,
 )
 from adasap_det.pruning.budgets.cost import params_cost
+from adasap_det.pruning.graph.tracing import example_image
 
 from ...helpers.toy import (
     FlattenNet,
@@ -26,7 +27,7 @@ SIZE = (6, 6)
 
 
 def analyse(model, **kwargs):
-    return find_channel_groups(model, input_size=SIZE, **kwargs)
+    return find_channel_groups(model, example_image(SIZE), **kwargs)
 
 
 def group_with(analysis, layer):
@@ -460,14 +461,14 @@ class ConcatUnderAdd(nn.Module):
 
 
 def test_segments_are_the_shares_of_layers_in_a_group():
-    (group,) = find_channel_groups(ConcatUnderAdd(3), input_size=(6, 6)).groups
+    (group,) = find_channel_groups(ConcatUnderAdd(3), example_image((6, 6))).groups
     assert sorted(segment.tolist() for segment in group.segments) == [[0, 1, 2], [3, 4, 5, 6]]
     assert group.parts == 1
 
 
 def test_equal_shares_lose_the_same_channels_and_the_cost_is_foretold():
     model = ConcatUnderAdd()
-    groups = find_channel_groups(model, input_size=(6, 6)).groups
+    groups = find_channel_groups(model, example_image((6, 6))).groups
     assert groups[0].parts == 2
     cost = params_cost(model, groups)
     score = torch.tensor([1.0, 4.0, 3.0, 2.0]).repeat(2)
@@ -482,7 +483,7 @@ def test_equal_shares_lose_the_same_channels_and_the_cost_is_foretold():
 def test_no_layer_is_left_without_channels():
     """All of 'left' is worth less than any of 'right'; one of it stays all the same."""
     model = ConcatUnderAdd(3)
-    groups = find_channel_groups(model, input_size=(6, 6)).groups
+    groups = find_channel_groups(model, example_image((6, 6))).groups
     score = torch.tensor([0.1, 0.4, 0.3, 5.0, 6.0, 7.0, 8.0])
     cost = params_cost(model, groups)
     kept = select_channels(groups, [score], cost, limit=0.5 * cost.cost())

@@ -5,17 +5,21 @@ from torch import nn
 
 from adasap_det.compat import config_path
 from adasap_det.pruning import find_channel_groups
-from adasap_det.pruning.graph.tracing import example_input, spread_rois, trace_forward
+from adasap_det.pruning.graph.tracing import (
+    example_image,
+    like_parameters,
+    spread_rois,
+    trace_forward,
+)
 from adasap_det.utils.modules import eval_mode
 
 from ...helpers.toy import ToyDetector
 
 
-def test_example_input_is_always_the_same_noise():
-    model = nn.Conv2d(3, 2, 1)
+def test_example_image_is_always_the_same_noise():
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    first, second = example_input(model, (4, 6)), example_input(model, (4, 6))
+    first, second = example_image((4, 6)), example_image((4, 6))
     assert first.shape == (1, 3, 4, 6)
     assert torch.equal(first, second)
     assert first.std() > 0.1
@@ -23,9 +27,9 @@ def test_example_input_is_always_the_same_noise():
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
-def test_example_input_fits_the_weights(dtype):
+def test_inputs_get_the_dtype_of_the_parameters(dtype):
     model = nn.Conv2d(3, 2, 1).to(dtype)
-    assert trace_forward(model, example_input(model, (4, 6))).dtype == dtype
+    assert trace_forward(model, like_parameters(example_image((4, 6)), model)).dtype == dtype
 
 
 def test_rois_of_all_sizes():
@@ -104,7 +108,7 @@ def test_every_stage_of_a_cascade_runs():
 
 def test_the_toy_runs():
     model = ToyDetector().eval()
-    assert trace_forward(model, example_input(model, (6, 6))).shape == (1, 5, 6, 6)
+    assert trace_forward(model, like_parameters(example_image((6, 6)), model)).shape == (1, 5, 6, 6)
 
 
 @pytest.mark.slow
@@ -118,10 +122,12 @@ def test_a_two_stage_detector_is_analysed_with_its_second_stage():
     cfg = Config.fromfile(config_path('faster_rcnn_r50_fpn_voc_adasap.py'))
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model).eval()
-    inputs = example_input(model, (96, 96))
+    inputs = like_parameters(example_image((96, 96)), model)
     pooled, real = (trace_forward(model, inputs, num_rois=n) for n in (None, 3))
     assert [t.shape[1:] for t in pooled[1]] == [t.shape[1:] for t in real[1][:2]]
-    groups = {group.name: group for group in find_channel_groups(model, input_size=(96, 96)).groups}
+    groups = {
+        group.name: group for group in find_channel_groups(model, example_image((96, 96))).groups
+    }
     hidden = groups['roi_head.bbox_head.shared_fcs.0']
     assert hidden.size == 1024
     neck = next(g for g in groups.values() if 'neck.fpn_convs.0.conv' in g.layers)
@@ -150,6 +156,6 @@ def test_of_a_detection_transformer_backbone_and_neck_are_shown():
         def forward(self, inputs, data_samples=None, mode='tensor'):
             raise AssertionError
 
-    analysis = find_channel_groups(Transformer(), input_size=(8, 8))
+    analysis = find_channel_groups(Transformer(), example_image((8, 8)))
     assert [group.layers for group in analysis.groups] == [('backbone.0',)]
     assert 'neck' in analysis.skipped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adasap_det.pruning import find_channel_groups
+from adasap_det.pruning.graph.tracing import example_image
 
 from ...helpers.toy import ToyDetector, randomize
 
@@ -14,7 +15,7 @@ class ScoredToy:
 
     def __init__(self):
         self.model = randomize(ToyDetector())
-        self.groups = find_channel_groups(self.model, input_size=(6, 6)).groups
+        self.groups = find_channel_groups(self.model, example_image((6, 6))).groups
 
     def __call__(self, importance, layer):
         scores = importance.scores(self.groups, self.model)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from adasap_det.pruning import Importance, MagnitudeImportance, find_channel_groups
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.registry import IMPORTANCES
 
 from ...helpers.toy import GroupedNet, randomize
@@ -18,7 +19,7 @@ def test_normalized_by_the_groups_own(toy, normalize, scale):
 
 def test_parts_of_a_grouped_convolution_share_their_score():
     model = randomize(GroupedNet())
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     for group, score in zip(groups, MagnitudeImportance().scores(groups, model), strict=True):
         assert group.parts == 2
         first, second = score.chunk(2)
@@ -47,7 +48,7 @@ def test_bad_options_are_named():
 
 def test_lamp_counts_parts_of_one_fate_once():
     model = randomize(GroupedNet())
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     raw = MagnitudeImportance(normalize='none').scores(groups, model)
     lamp = MagnitudeImportance(normalize='lamp').scores(groups, model)
     for group, before, after in zip(groups, raw, lamp, strict=True):

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from adasap_det.pruning import TaylorImportance, find_channel_groups
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance.base import NORMALIZERS
 
 from ...helpers.toy import toy_batch
@@ -36,7 +37,7 @@ def test_taylor_sums_over_norm_parameters_before_the_absolute_value(toy):
 
 def test_taylor_without_norm_layers_sums_over_weights_and_biases():
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1))
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     model(torch.rand(2, 3, 6, 6)).square().sum().backward()
     importance = TaylorImportance()
     importance.observe(groups, model)
@@ -62,7 +63,7 @@ def test_taylor_state_survives_and_is_forgotten_after_a_cut(toy):
 def test_taylor_squared_by_hand():
     """Gains 2 and -4, then 0 and 4: squares 4 and 16, then 0 and 16, on average 2 and 16."""
     model = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(2, 1, 1))
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     importance = TaylorImportance(squared=True)
     weight = model[0].weight
     with torch.no_grad():
@@ -154,7 +155,7 @@ class HalfNormed(nn.Module):
 def test_taylor_takes_the_weights_of_channels_without_a_norm(bare_frozen):
     torch.manual_seed(0)
     model = HalfNormed()
-    (group,) = groups = find_channel_groups(model, input_size=SIZE).groups
+    (group,) = groups = find_channel_groups(model, example_image(SIZE)).groups
     assert group.size == 4 and group.norms == ('norm',)
     model.bare.requires_grad_(not bare_frozen)
     model(torch.rand(2, 3, 6, 6)).square().sum().backward()

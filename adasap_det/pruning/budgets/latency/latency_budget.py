@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from adasap_det.pruning.budgets.base import Budget
+from adasap_det.pruning.budgets.base import Budget, Plan
 from adasap_det.pruning.budgets.quantity import MILLISECONDS
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import BUDGETS
@@ -35,15 +36,15 @@ TOLERANCE = 0.02
 class LatencyBudget(Budget):
     """Limits the time of a forward pass on the device at hand.
 
-    The layers' times are measured once, over their numbers of channels, and kept on disk. What
-    is cut solves a knapsack of importance and latency, HALP's. What it chose is timed beside the
-    model as it is; where the prediction was off, it is corrected and the knapsack solved again.
-    Decoding and NMS are not counted. Set ``round_to`` to 8 or more: kernels work on so many
+    The layers' times are measured once, over their numbers of channels, and kept on disk. The
+    channels to keep solve HALP's knapsack of importance and latency. The selection is timed beside
+    the unpruned model; where the prediction was off, it is corrected and the knapsack solved again.
+    Decoding and NMS are not counted. Set ``round_to`` to 8 or more: kernels process that many
     channels at a time.
 
     Args:
-        keep_ratio, max_cost: See :class:`~adasap_det.pruning.budgets.base.Budget`; units of
-            ``max_cost``: ``s``, ``ms`` (default), ``us``.
+        keep_ratio: Ratio of the dense model's latency that remains, in (0, 1).
+        max_cost: Latency that may remain, as ``'8 ms'``. Units: ``s``, ``ms`` (default), ``us``.
         batch_size: Images at a time.
         device: Where to measure; by default where the model is.
         dtype: Of the forward pass, ``'float32'``, ``'bfloat16'`` or ``'float16'``.
@@ -87,91 +88,88 @@ class LatencyBudget(Budget):
         self.path = None if table is None else Path(table)
         self.any_device = any_device
         self.check = check and not any_device
-        self._measured: tuple[nn.Module, Forward] | None = None
-        self._tables: dict[torch.device, tuple[LatencyTable, Path]] = {}
 
-    def cost_model(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], *, input_size: tuple[int, int]
-    ) -> LatencyCost:
+    def plan(
+        self, model: nn.Module, groups: Sequence[ChannelGroup], example_inputs: Tensor
+    ) -> LatencyPlan:
         own = next(model.parameters()).device
         device = own if self.device is None else torch.device(self.device)
-        forward = Forward(input_size, self.batch_size, self.dtype, device)
-        # Ranks that measured for themselves would cut differently.
-        cost = broadcast_from_rank0(lambda: self._cost(model, groups, forward))
-        self._measured = model, forward
-        return cost
+        forward = Forward(example_inputs, self.batch_size, self.dtype, device)
+        table, path = open_table(self.path, device=device, any_device=self.any_device)
 
-    def _cost(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], forward: Forward
-    ) -> LatencyCost:
-        """From the table, which is saved where layers had to be timed for it."""
-        table, _ = self._open(forward.device)
-        known = sum(map(len, table.grids.values())), len(table.networks)
-        cost = latency_cost(model, groups, table, forward=forward, measure=not self.any_device)
-        if (sum(map(len, table.grids.values())), len(table.networks)) != known:
-            path = self._save(forward.device)
-            print_log(f'Layers were timed; their times are kept in {path}', logger='current')
-        return cost
+        def measure() -> LatencyCost:
+            known = _entries(table)
+            cost = latency_cost(model, groups, table, forward=forward, measure=not self.any_device)
+            if _entries(table) != known:
+                table.save(path)
+                print_log(f'Measured layers; their times are kept in {path}', logger='current')
+            return cost
+
+        # Ranks that measured separately would prune differently.
+        cost = broadcast_from_rank0(measure)
+        return LatencyPlan(groups, cost, self, model, forward, table, path)
+
+
+@dataclass
+class LatencyPlan(Plan):
+    """A plan whose selection solves a knapsack and is timed beside the unpruned model.
+
+    Attributes:
+        cost: Predicted milliseconds; corrected by what :meth:`select` measures.
+        budget: The budget, for its settings.
+        model: The model as it is.
+        forward: The forward pass whose time counts.
+        table, path: Times of the device and the file that keeps them.
+    """
+
+    cost: LatencyCost
+    budget: LatencyBudget
+    model: nn.Module
+    forward: Forward
+    table: LatencyTable
+    path: Path
 
     def select(
-        self,
-        groups: Sequence[ChannelGroup],
-        scores: Sequence[Tensor],
-        cost: LatencyCost,
-        *,
-        limit: float,
-        **options: Any,
+        self, scores: Sequence[Tensor], *, limit: float, **options: Any
     ) -> dict[str, Tensor]:
-        """The knapsack's choice for the model that the last ``cost_model`` was made of.
-
-        Where the time measured is off, ``cost`` learns it. See
-        :func:`~adasap_det.pruning.select_channels`.
-        """
-
         def choose() -> dict[str, Tensor]:
-            # A solver that runs out of time may stop elsewhere on another rank, and what is timed
-            # next is one choice.
+            # A solver that runs out of time may stop elsewhere on another rank, and one choice is
+            # timed next.
             return broadcast_from_rank0(
-                lambda: select_by_knapsack(groups, scores, cost, limit=limit, **options)
+                lambda: select_by_knapsack(self.groups, scores, self.cost, limit=limit, **options)
             )
 
         kept = choose()
-        if not self.check or self._measured is None:
+        if not self.budget.check:
             return kept
-        model, forward = self._measured
         learned = False
         for attempt in range(1, CHECKS + 1):
             counts = {name: len(channels) for name, channels in kept.items()}
-            if counts == cost.full:
+            if counts == self.cost.full:
                 break
-            # As a share of the model's own time at the same moment: the machine's speed drifts.
-            share = broadcast_from_rank0(functools.partial(time_left, model, groups, kept, forward))
-            predicted, measured = cost.cost(counts), share * cost.cost()
+            # As a ratio to the model's own time at the same moment: the machine's speed drifts.
+            ratio = broadcast_from_rank0(
+                functools.partial(time_left, self.model, self.groups, kept, self.forward)
+            )
+            predicted, measured = self.cost.cost(counts), ratio * self.cost.cost()
             print_log(
-                f'Chosen for {self.written(limit)}: predicted {self.written(predicted)}, '
-                f'measured {self.written(measured)}',
+                f'Selected for {self.budget.format(limit)}: predicted '
+                f'{self.budget.format(predicted)}, measured {self.budget.format(measured)}',
                 logger='current',
             )
-            cost.learn(counts, measured)
+            self.cost.learn(counts, measured)
             learned = True
             if abs(measured / predicted - 1) <= TOLERANCE or attempt == CHECKS:
                 break
             try:
                 kept = choose()
-            except ValueError as error:  # too late to refuse: training has begun
+            except ValueError as error:  # too late for an error: training has begun
                 print_log(f'As measured, {error}', logger='current', level=logging.WARNING)
                 break
         if learned and is_main_process():
-            self._save(forward.device)
+            self.table.save(self.path)
         return kept
 
-    def _save(self, device: torch.device) -> Path:
-        table, path = self._open(device)
-        table.save(path)
-        return path
 
-    def _open(self, device: torch.device) -> tuple[LatencyTable, Path]:
-        """The table of a device, read once: every cut asks for its cost anew."""
-        if device not in self._tables:
-            self._tables[device] = open_table(self.path, device=device, any_device=self.any_device)
-        return self._tables[device]
+def _entries(table: LatencyTable) -> tuple[int, int]:
+    return sum(map(len, table.grids.values())), len(table.networks)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adasap_det.pruning.budgets.cost import COUNTED, num_proposals
-from adasap_det.pruning.graph.tracing import example_input, trace_forward
+from adasap_det.pruning.graph.tracing import like_parameters, trace_forward
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 
@@ -84,7 +84,7 @@ class LayerCall:
 
 
 def layer_calls(
-    model: nn.Module, *, input_size: tuple[int, int], batch_size: int, dtype: torch.dtype
+    model: nn.Module, example_inputs: Tensor, *, batch_size: int, dtype: torch.dtype
 ) -> list[LayerCall]:
     """Every call of a convolution or linear layer for ``batch_size`` images."""
     shadow = copy_unwrapped(model).cpu().float()
@@ -100,7 +100,8 @@ def layer_calls(
                 lambda m, i, o, name=name: record(name, m, i[0], o)  # type: ignore[misc]
             )
     with eval_mode(shadow), torch.no_grad():
-        trace_forward(shadow, example_input(shadow, input_size), num_rois=num_proposals(model))
+        inputs = like_parameters(example_inputs, shadow)
+        trace_forward(shadow, inputs, num_rois=num_proposals(model))
     return calls
 
 

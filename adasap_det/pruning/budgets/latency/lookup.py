@@ -45,7 +45,7 @@ def latency_cost(
     """
     calls = layer_calls(
         model,
-        input_size=forward.input_size,
+        forward.example_inputs,
         batch_size=forward.batch_size,
         dtype=forward.dtype,
     )

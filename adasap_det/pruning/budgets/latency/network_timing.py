@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from adasap_det.pruning.budgets.cost import num_proposals
 from adasap_det.pruning.graph.channel_group import ChannelGroup
-from adasap_det.pruning.graph.tracing import example_input, trace_forward
+from adasap_det.pruning.graph.tracing import trace_forward
 from adasap_det.pruning.surgery import prune_channels
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.timing import time_calls
@@ -30,27 +30,26 @@ class Forward:
     """How a network is timed.
 
     Attributes:
-        input_size: Height and width in pixels.
+        example_inputs: One image, shape ``(1, 3, H, W)``, or what else the network takes.
         batch_size: Images at a time.
         dtype: Of the forward pass.
         device: Where.
     """
 
-    input_size: tuple[int, int]
+    example_inputs: Tensor
     batch_size: int
     dtype: torch.dtype
     device: torch.device
 
     def time(self, networks: Sequence[nn.Module], *, seconds: float) -> list[float]:
         """Median milliseconds of each, in turns: what a user will measure."""
-        image = example_input(networks[0], self.input_size)
-        image = image.to(device=self.device, dtype=self.dtype)
-        image = image.expand(self.batch_size, -1, -1, -1).contiguous()
+        inputs = self.example_inputs.to(device=self.device, dtype=self.dtype)
+        inputs = inputs.expand(self.batch_size, *inputs.shape[1:]).contiguous()
         calls = {}
         for index, network in enumerate(networks):
             network.to(device=self.device, dtype=self.dtype).eval()
             calls[str(index)] = partial(
-                trace_forward, network, image, num_rois=num_proposals(network)
+                trace_forward, network, inputs, num_rois=num_proposals(network)
             )
         times = time_calls(calls, device=self.device, seconds=seconds, most=40)
         return list(times.values())

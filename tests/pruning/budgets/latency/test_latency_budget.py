@@ -3,6 +3,7 @@ import pytest
 from adasap_det.pruning import LatencyBudget, find_channel_groups
 from adasap_det.pruning.budgets.latency import latency_budget as budget_file
 from adasap_det.pruning.budgets.latency.latency_budget import CHECKS, TOLERANCE
+from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance import MagnitudeImportance
 from adasap_det.utils import dist as first_rank
 
@@ -30,29 +31,30 @@ def test_bad_options(options, message):
 
 def test_the_cut_meets_the_budget_and_the_table_is_kept(known_times, tmp_path):
     model = randomize(ToyDetector())
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
-    cost = budget.cost_model(model, groups, input_size=SIZE)
-    kept = budget.select(
-        groups, MagnitudeImportance().scores(groups, model), cost, limit=budget.limit(cost.cost())
-    )
+    plan = budget.plan(model, groups, example_image(SIZE))
+    cost = plan.cost
+    scores = MagnitudeImportance().scores(groups, model)
+    kept = plan.select(scores, limit=budget.limit(cost.cost()))
     found = cost.cost({name: len(channels) for name, channels in kept.items()})
     assert 0.6 * cost.cost() < found <= 0.7 * cost.cost()
     measured = len(known_times)
     again = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
-    assert again.cost_model(model, groups, input_size=SIZE).cost() == cost.cost()
+    assert again.plan(model, groups, example_image(SIZE)).cost.cost() == cost.cost()
     assert len(known_times) == measured
 
 
 def test_nothing_is_measured_for_another_device(known_times, tmp_path):
     model = ToyDetector()
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     path = tmp_path / 'table.json'
-    here = LatencyBudget(keep_ratio=0.7, table=str(path)).cost_model(model, groups, input_size=SIZE)
+    budget = LatencyBudget(keep_ratio=0.7, table=str(path))
+    here = budget.plan(model, groups, example_image(SIZE)).cost
     path.write_text(path.read_text().replace('"threads": "', '"threads": "9'))
     there = LatencyBudget(keep_ratio=0.7, table=str(path), any_device=True)
     measured = len(known_times)
-    assert there.cost_model(model, groups, input_size=SIZE).cost() == here.cost()
+    assert there.plan(model, groups, example_image(SIZE)).cost.cost() == here.cost()
     assert len(known_times) == measured
 
 
@@ -62,13 +64,13 @@ def chosen(known_times, tmp_path):
 
     def choose(**options):
         model = randomize(ToyDetector())
-        groups = find_channel_groups(model, input_size=SIZE).groups
+        groups = find_channel_groups(model, example_image(SIZE)).groups
         budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'), **options)
-        cost = budget.cost_model(model, groups, input_size=SIZE)
+        plan = budget.plan(model, groups, example_image(SIZE))
         scores = MagnitudeImportance().scores(groups, model)
-        limit = budget.limit(cost.cost())
-        kept = budget.select(groups, scores, cost, limit=limit)
-        return {name: len(channels) for name, channels in kept.items()}, cost, limit
+        limit = budget.limit(plan.cost.cost())
+        kept = plan.select(scores, limit=limit)
+        return {name: len(channels) for name, channels in kept.items()}, plan.cost, limit
 
     return choose
 
@@ -132,12 +134,12 @@ def test_every_choice_is_the_first_ranks(chosen, monkeypatch):
 def test_what_is_not_cut_is_not_timed(known_times, monkeypatch, tmp_path):
     monkeypatch.setattr(budget_file, 'time_left', None)
     model = randomize(ToyDetector())
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
-    cost = budget.cost_model(model, groups, input_size=SIZE)
+    plan = budget.plan(model, groups, example_image(SIZE))
     scores = MagnitudeImportance().scores(groups, model)
-    kept = budget.select(groups, scores, cost, limit=2 * cost.cost())
-    assert {name: len(channels) for name, channels in kept.items()} == cost.full
+    kept = plan.select(scores, limit=2 * plan.cost.cost())
+    assert {name: len(channels) for name, channels in kept.items()} == plan.cost.full
 
 
 def test_a_budget_that_proves_out_of_reach_ends_no_training(chosen, monkeypatch):
@@ -147,3 +149,15 @@ def test_a_budget_that_proves_out_of_reach_ends_no_training(chosen, monkeypatch)
     kept, cost, _ = chosen()
     assert kept != cost.full
     assert said[-1].startswith('As measured, a cost of')
+
+
+def test_a_plan_does_not_depend_on_the_plans_made_after_it(known_times, tmp_path):
+    model, other = randomize(ToyDetector()), randomize(ToyDetector())
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
+    first = budget.plan(model, groups, example_image(SIZE))
+    before = dict(vars(budget))
+    budget.plan(other, groups, example_image((12, 12)))
+    assert vars(budget) == before
+    assert first.model is model
+    assert first.forward.example_inputs.shape == (1, 3, *SIZE)

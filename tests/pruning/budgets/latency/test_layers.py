@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from adasap_det.pruning.budgets.latency.layers import describe_call, layer_calls
+from adasap_det.pruning.graph.tracing import example_image
 
 from ....helpers.toy import ToyDetector
 
@@ -53,7 +54,7 @@ def test_kinds_differ_by_all_but_the_channels():
 
 
 def test_every_call_of_the_forward_pass_is_seen():
-    calls = layer_calls(ToyDetector(), input_size=(6, 6), batch_size=2, dtype=torch.bfloat16)
+    calls = layer_calls(ToyDetector(), example_image((6, 6)), batch_size=2, dtype=torch.bfloat16)
     assert [call.name for call in calls] == [
         'stem', 'inner', 'back', 'depth', 'left', 'right', 'out',
     ]  # fmt: skip

@@ -5,15 +5,16 @@ from adasap_det.pruning import find_channel_groups, prune_channels
 from adasap_det.pruning.budgets.latency.lookup import latency_cost
 from adasap_det.pruning.budgets.latency.network_timing import Forward
 from adasap_det.pruning.budgets.latency.table import LatencyTable
+from adasap_det.pruning.graph.tracing import example_image
 
 from ....helpers.toy import GroupedNet, ToyDetector, randomize
 
 SIZE = (6, 6)
-FORWARD = Forward(SIZE, 1, torch.float32, torch.device('cpu'))
+FORWARD = Forward(example_image(SIZE), 1, torch.float32, torch.device('cpu'))
 
 
 def cost_of(model, table, **options):
-    groups = find_channel_groups(model, input_size=SIZE).groups
+    groups = find_channel_groups(model, example_image(SIZE)).groups
     return groups, latency_cost(model, groups, table, forward=FORWARD, quiet=True, **options)
 
 

@@ -10,17 +10,18 @@ from adasap_det.pruning.budgets.latency.network_timing import (
     pruned_copy,
     time_left,
 )
+from adasap_det.pruning.graph.tracing import example_image
 
 from ....helpers.toy import ToyDetector, randomize
 
 SIZE = (6, 6)
-FORWARD = Forward(SIZE, 2, torch.float64, torch.device('cpu'))
+FORWARD = Forward(example_image(SIZE), 2, torch.float64, torch.device('cpu'))
 
 
 @pytest.fixture
 def detector():
     model = randomize(ToyDetector())
-    return model, find_channel_groups(model, input_size=SIZE).groups
+    return model, find_channel_groups(model, example_image(SIZE)).groups
 
 
 def sizes(model):

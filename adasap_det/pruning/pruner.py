@@ -1,0 +1,342 @@
+"""One pruner for every model: channel groups, importance and budget in one place."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from adasap_det.checkpoint.structure import describe, note_groups, shrink
+from adasap_det.utils.dist import broadcast_from_rank0
+
+from .budgets.base import Budget, LayeredCost, check_reachable
+from .budgets.cost import COUNTED, macs_cost, params_cost
+from .graph.analysis import find_channel_groups
+from .graph.channel_group import ChannelAnalysis, ChannelGroup
+from .importance import Importance
+from .surgery import prune_channels
+
+WIDTH = 100
+"""Columns of the report."""
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What a prune step did, in the budget's unit.
+
+    Attributes:
+        limit: Largest cost allowed.
+        cost: Cost after the step.
+        dense: Cost of the dense model.
+    """
+
+    limit: float
+    cost: float
+    dense: float
+
+
+class Pruner:
+    """Prunes a live model: it owns the channel groups, the importance and the budget.
+
+    Works on detectors, classifiers and any other ``nn.Module``, without a Runner. Channels are
+    really removed; parameters stay the same objects, and the state of the optimizers given shrinks
+    with them::
+
+        pruner = Pruner(model, torch.rand(1, 3, 224, 224), importance=TaylorImportance(),
+                        budget=ParamsBudget(keep_ratio=0.4), optimizers=[optimizer])
+        loss.backward()
+        pruner.observe()                 # for an importance that needs gradients
+        pruner.step(keep_ratio=0.7)      # part of the way, between two optimizer steps
+        pruner.prune()                   # to the budget
+        print(pruner.report())
+
+    Args:
+        model: The model, without a DDP wrapper, in any mode.
+        example_inputs: One image, shape ``(1, 3, H, W)``, or another tensor that the model is
+            called with. MACs and latency are those of this input.
+        importance: Score of every channel.
+        budget: Cost that may remain.
+        exclude: Name patterns (``fnmatch``) of layers whose output channels are not pruned; a
+            pattern also covers everything inside a module that it names. Output layers of the
+            model need not be named.
+        round_to: Channels left are multiples of this.
+        min_keep_ratio: Ratio of each group's channels that always stays; at least one channel
+            (one multiple of ``round_to``) stays in any case.
+        optimizers: Optimizers of the model's parameters; their state is pruned too.
+        copies: Models of the same structure, for instance an exponential moving average, pruned
+            alike.
+
+    Attributes:
+        groups: The channel groups of the model as it is now.
+        skipped: Reason by layer, for layers whose channels cannot be pruned.
+        observed: Whether the importance has seen gradients since the last prune step.
+
+    Raises:
+        ValueError: If an option is out of range, a pattern of ``exclude`` matches no layer, or no
+            channel of the model can be pruned.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_inputs: Tensor,
+        *,
+        importance: Importance,
+        budget: Budget,
+        exclude: Sequence[str] = (),
+        round_to: int = 1,
+        min_keep_ratio: float = 0.1,
+        optimizers: Iterable[Optimizer] = (),
+        copies: Iterable[nn.Module] = (),
+    ) -> None:
+        if round_to < 1:
+            raise ValueError(f'round_to must be at least 1, got {round_to}')
+        if not 0 <= min_keep_ratio < 1:
+            raise ValueError(f'min_keep_ratio must lie in [0, 1), got {min_keep_ratio}')
+        self.model = model
+        self.example_inputs = example_inputs[:1]
+        self.importance = importance
+        self.budget = budget
+        self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        self.round_to = round_to
+        self.min_keep_ratio = min_keep_ratio
+        self.optimizers = tuple(optimizers)
+        self.copies = tuple(copies)
+        self.observed = False
+        self.analyze()
+
+    def analyze(self) -> ChannelAnalysis:
+        """Find the channel groups again; the model as it is counts as the dense one.
+
+        The constructor does so. To be called again only if something else has changed the model's
+        structure.
+        """
+        analysis = find_channel_groups(self.model, self.example_inputs, exclude=self.exclude)
+        self.groups: list[ChannelGroup] = analysis.groups
+        self.skipped: dict[str, str] = analysis.skipped
+        note_groups(self.model, {group.name: group.size for group in self.groups})
+        self._dense: dict[str, float] = {}
+        self._dense_sizes = {group.name: group.size for group in self.groups}
+        self._dense_layers = _output_channels(self.model)
+        return analysis
+
+    def costs(self) -> dict[str, LayeredCost]:
+        """Cost models of the model as it is: ``budget`` (in its unit), ``params`` and ``macs``."""
+        return {
+            'budget': self.budget.plan(self.model, self.groups, self.example_inputs).cost,
+            'params': params_cost(self.model, self.groups),
+            'macs': macs_cost(self.model, self.groups, self.example_inputs),
+        }
+
+    @property
+    def dense_costs(self) -> dict[str, float]:
+        """Costs of the dense model: ``budget`` (in its unit), ``params`` and ``macs``."""
+        if not self._dense:  # nothing has been pruned yet
+            self._dense = {name: cost.cost() for name, cost in self.costs().items()}
+        return self._dense
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing has been pruned since the model was analysed."""
+        return all(group.size == self._dense_sizes[group.name] for group in self.groups)
+
+    # ------------------------------------------------------------------ pruning
+
+    def observe(self) -> None:
+        """Let the importance see the gradients of this step; call it before the optimizer's step.
+
+        Only needed where ``importance.needs_gradients`` is true.
+        """
+        self.importance.observe(self.groups, self.model)
+        self.observed = True
+
+    def observe_losses(self, losses: Iterable[Tensor]) -> int:
+        """Back-propagate losses and let the importance see their gradients, without training.
+
+        Parameters that are frozen get gradients too, as their channels are pruned as well. The
+        model has no gradients afterwards.
+
+        Args:
+            losses: Scalars, computed one after another by the iterable.
+
+        Returns:
+            Number of losses.
+        """
+        frozen = [p for p in self.model.parameters() if not p.requires_grad]
+        count = 0
+        with torch.enable_grad():
+            try:
+                for parameter in frozen:
+                    parameter.requires_grad_(True)
+                for loss in losses:
+                    self.model.zero_grad(set_to_none=True)
+                    loss.backward()
+                    self.observe()
+                    count += 1
+            finally:
+                for parameter in frozen:
+                    parameter.requires_grad_(False)
+                self.model.zero_grad(set_to_none=True)
+        return count
+
+    def check_budget(self) -> None:
+        """Check that the budget asks for pruning and can be reached.
+
+        Raises:
+            ValueError: If not; see :func:`~adasap_det.pruning.budgets.base.check_reachable`.
+        """
+        check_reachable(
+            self.budget,
+            self.budget.plan(self.model, self.groups, self.example_inputs).cost,
+            self.groups,
+            round_to=self.round_to,
+            min_keep_ratio=self.min_keep_ratio,
+            skipped=self.skipped,
+        )
+
+    def step(
+        self, *, keep_ratio: float | None = None, max_cost: float | str | None = None
+    ) -> PruneResult:
+        """Remove the least important channels until a part of the way to the budget is gone.
+
+        Args:
+            keep_ratio: Ratio of the dense model's cost that remains, in (0, 1).
+            max_cost: Amount that may remain, a number or text with a unit.
+
+        Raises:
+            ValueError: If not exactly one of the two is given, the target cannot be reached, or
+                the importance needs gradients and has seen none since the last step.
+        """
+        target = self.budget.with_target(keep_ratio=keep_ratio, max_cost=max_cost)
+        return self.prune_to(target.limit(self.dense_costs['budget']))
+
+    def prune(self) -> PruneResult:
+        """Remove the least important channels until the budget holds.
+
+        Raises:
+            ValueError: If the budget cannot be reached or asks for no pruning, or the importance
+                needs gradients and has seen none since the last step. The model is unchanged then.
+        """
+        if self.is_dense:
+            self.check_budget()
+        return self.prune_to(self.budget.limit(self.dense_costs['budget']))
+
+    def prune_to(self, limit: float) -> PruneResult:
+        """Remove the least important channels until the cost is at most ``limit``.
+
+        Args:
+            limit: Largest cost allowed, in the budget's unit.
+        """
+        if self.importance.needs_gradients and not self.observed:
+            raise ValueError(
+                f'{type(self.importance).__name__} needs gradients and has seen none since the '
+                f'last prune step; call observe() after backward() first'
+            )
+        dense = self.dense_costs['budget']
+        plan = self.budget.plan(self.model, self.groups, self.example_inputs)
+        selected = plan.select(
+            self.importance.scores(self.groups, self.model),
+            limit=limit,
+            round_to=self.round_to,
+            min_keep_ratio=self.min_keep_ratio,
+            dense_sizes=self._dense_sizes,
+        )
+        # Ranks that selected other channels would have other weights to average.
+        kept = broadcast_from_rank0(lambda: selected)
+        cost = plan.cost.cost({name: len(channels) for name, channels in kept.items()})
+        groups = prune_channels(
+            self.model, self.groups, kept, optimizers=self.optimizers, copies=self.copies
+        )
+        for group in self.groups:
+            self.importance.keep(group, kept[group.name])
+        self.groups = groups
+        self.observed = False
+        return PruneResult(limit, cost, dense)
+
+    # ------------------------------------------------------------------ report and state
+
+    def report(self) -> str:
+        """A table of every layer: channels before and after, or why it was skipped.
+
+        The lines below it have the parameters, the MACs and the budget's cost, dense and now.
+        """
+        table = Table(box=None, pad_edge=False)
+        table.add_column('layer', overflow='fold')
+        table.add_column('channels', justify='right')
+        table.add_column('kept', justify='right')
+        table.add_column('note', overflow='fold')
+        in_group = {layer: group for group in self.groups for layer in group.layers}
+        for layer, now in _output_channels(self.model).items():
+            before = self._dense_layers.get(layer, now)
+            if layer in in_group:
+                name = in_group[layer].name
+                note = '' if name == layer else f'with {name}'
+                table.add_row(layer, f'{before} -> {now}', f'{now / before:.0%}', note)
+            else:
+                reason = self.skipped.get(layer, 'computes no prunable channels')
+                table.add_row(layer, f'{now}', '', f'skipped: {reason}')
+        table.add_section()
+        names = {'params': 'parameters', 'macs': 'MACs'}
+        if self.budget.unit not in names.values():
+            names['budget'] = self.budget.unit
+        for key, cost in self.costs().items():
+            if key in names:
+                amounts = self.dense_costs[key], cost.cost()
+                written = [
+                    self.budget.format(amount) if key == 'budget' else f'{round(amount):,}'
+                    for amount in amounts
+                ]
+                ratio = amounts[1] / amounts[0]
+                table.add_row(names[key], ' -> '.join(written), f'{ratio:.1%}', '')
+        console = Console(file=io.StringIO(), width=WIDTH, no_color=True)
+        console.print(table)
+        return console.file.getvalue()  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs, as tensors and plain data: structure, dense costs, scores."""
+        return {
+            'structure': describe(self.model),
+            'dense_costs': dict(self._dense),
+            'dense_sizes': dict(self._dense_sizes),
+            'dense_layers': dict(self._dense_layers),
+            'importance': self.importance.state_dict(),
+            'observed': self.observed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Resume: shrink the model and its copies to the structure, and restore everything else.
+
+        To be called on a pruner of the dense model, before the weights and the optimizers' state
+        are loaded.
+
+        Args:
+            state: What :meth:`state_dict` returned.
+
+        Raises:
+            ValueError: If the structure does not fit the model.
+        """
+        if shrink(self.model, state['structure']):
+            for each in self.copies:
+                shrink(each, state['structure'])
+            self.analyze()
+        self._dense = dict(state['dense_costs'])
+        self._dense_sizes = {g.name: state['dense_sizes'].get(g.name, g.size) for g in self.groups}
+        self._dense_layers = dict(state['dense_layers'])
+        self.importance.load_state_dict(state['importance'])
+        self.observed = bool(state['observed'])
+
+
+def _output_channels(model: nn.Module) -> dict[str, int]:
+    """Output channels of every convolution and linear layer."""
+    return {
+        name: module.out_features if isinstance(module, nn.Linear) else module.out_channels
+        for name, module in model.named_modules()
+        if isinstance(module, COUNTED)
+    }

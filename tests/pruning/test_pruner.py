@@ -1,0 +1,229 @@
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from adasap_det import Pruner
+from adasap_det.checkpoint.structure import describe, kept_channels
+from adasap_det.pruning import (
+    LatencyBudget,
+    MACsBudget,
+    MagnitudeImportance,
+    ParamsBudget,
+    TaylorImportance,
+    count_macs,
+    count_params,
+    find_channel_groups,
+)
+from adasap_det.pruning.graph.tracing import example_image
+
+from ..helpers.toy import ToyDetector, randomize, toy_batch
+
+SIZE = (6, 6)
+
+
+def pruner_of(model, budget=None, **options):
+    return Pruner(
+        model,
+        example_image(SIZE),
+        budget=budget or ParamsBudget(keep_ratio=0.5),
+        **{'importance': MagnitudeImportance(), 'min_keep_ratio': 0, **options},
+    )
+
+
+def toy_loss(model, seed):
+    return sum(model(**toy_batch(seed), mode='loss').values())
+
+
+def test_prune_meets_the_budget_and_returns_the_costs():
+    model = randomize(ToyDetector())
+    dense = count_params(model)
+    result = pruner_of(model).prune()
+    assert (result.dense, result.limit) == (dense, dense / 2)
+    assert result.cost == count_params(model) <= dense / 2
+    assert result.cost > 0.4 * dense
+
+
+def test_kept_channels_are_numbered_as_in_the_dense_model_after_two_prunings():
+    model = randomize(ToyDetector())
+    weight = model.inner.weight.detach().clone()
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    (stem,) = (group.name for group in groups if 'stem' in group.layers)
+    pruner_of(model, ParamsBudget(keep_ratio=0.7)).prune()
+    first = describe(model)
+    pruner_of(model, MACsBudget(keep_ratio=0.7)).prune()
+    second = describe(model)
+    kept = second['kept']
+    assert second['dense_channels'] == first['dense_channels']
+    rows, columns = kept['inner'], kept[stem]
+    assert torch.equal(model.inner.weight, weight[rows][:, columns])
+
+
+def test_gradients_of_frozen_layers_are_observed_too():
+    model = randomize(ToyDetector())
+    model.stem_bn.requires_grad_(False)
+    importance = TaylorImportance()
+    pruner = pruner_of(model, importance=importance)
+    assert pruner.observe_losses(toy_loss(model, seed) for seed in (1, 2)) == 2
+    scores = importance.scores(pruner.groups, model)
+    assert all(score.unique().numel() > 1 for score in scores)
+    assert not model.stem_bn.weight.requires_grad
+    assert model.inner.weight.requires_grad
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_an_unreachable_budget_leaves_the_model_unchanged():
+    model = ToyDetector()
+    before = count_params(model)
+    with pytest.raises(ValueError, match='cannot be reached'):
+        pruner_of(model, ParamsBudget(keep_ratio=0.001)).prune()
+    assert count_params(model) == before
+
+
+def test_steps_on_the_way_refer_to_the_dense_model():
+    model = randomize(ToyDetector())
+    dense = count_params(model)
+    pruner = pruner_of(model)
+    for ratio in (0.8, 0.6):
+        pruner.step(keep_ratio=ratio)
+        assert 0.5 * dense < count_params(model) <= ratio * dense
+        assert sum(g.size for g in pruner.groups) < sum(describe(model)['dense_channels'].values())
+    pruner.step(max_cost=dense * 0.55)
+    assert count_params(model) <= 0.55 * dense
+    pruner.prune()
+    assert count_params(model) <= 0.5 * dense
+
+
+@pytest.mark.parametrize('target', [{}, {'keep_ratio': 0.5, 'max_cost': 3}, {'keep_ratio': 1.5}])
+def test_a_step_needs_exactly_one_target_in_range(target):
+    model = ToyDetector()
+    before = count_params(model)
+    with pytest.raises(ValueError, match='keep_ratio'):
+        pruner_of(model).step(**target)
+    assert count_params(model) == before
+
+
+def test_a_gradient_importance_must_have_observed_since_the_last_step():
+    model = randomize(ToyDetector())
+    pruner = pruner_of(model, importance=TaylorImportance())
+    with pytest.raises(ValueError, match=r'TaylorImportance needs gradients.*observe\(\)'):
+        pruner.prune()
+    toy_loss(model, 1).backward()
+    pruner.observe()
+    pruner.step(keep_ratio=0.8)
+    with pytest.raises(ValueError, match='since the last prune step'):
+        pruner.prune()
+
+
+def test_optimizers_and_copies_stay_valid():
+    model = randomize(ToyDetector())
+    average = copy.deepcopy(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    pruner = pruner_of(model, optimizers=[optimizer], copies=[average])
+    toy_loss(model, 1).backward()
+    optimizer.step()
+    parameters = list(model.parameters())
+    pruner.prune()
+    assert all(now is before for now, before in zip(model.parameters(), parameters, strict=True))
+    for parameter, copied in zip(model.parameters(), average.parameters(), strict=True):
+        assert copied.shape == parameter.shape
+        if parameter in optimizer.state:
+            assert optimizer.state[parameter]['exp_avg'].shape == parameter.shape
+    model.zero_grad()
+    before = model.inner.weight.detach().clone()
+    toy_loss(model, 2).backward()
+    optimizer.step()
+    assert not torch.equal(model.inner.weight, before)
+
+
+def test_a_plain_module_is_pruned_without_mmengine_models():
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4),
+    )  # fmt: skip
+    pruner = pruner_of(model, MACsBudget(keep_ratio=0.4), exclude=['3'])
+    dense = pruner.dense_costs['macs']
+    pruner.prune()
+    assert model[3].out_channels == 8  # excluded
+    assert model[0].out_channels < 8
+    assert count_macs(model, input_size=SIZE) <= 0.4 * dense
+    assert model(torch.rand(2, 3, *SIZE)).shape == (2, 4)
+
+
+def test_inputs_need_not_be_images():
+    model = nn.Sequential(nn.Linear(5, 12), nn.ReLU(), nn.Linear(12, 3))
+    pruner = Pruner(
+        model, torch.rand(4, 5), importance=MagnitudeImportance(),
+        budget=MACsBudget(keep_ratio=0.5), round_to=2,
+    )  # fmt: skip
+    pruner.prune()
+    assert pruner.dense_costs['macs'] == 5 * 12 + 12 * 3
+    assert model[0].out_features == 6
+    assert model(torch.rand(2, 5)).shape == (2, 3)
+
+
+def test_a_resumed_pruner_ends_in_the_same_channels():
+    model = randomize(ToyDetector())
+    dense = copy.deepcopy(model)
+    pruner = pruner_of(model, importance=TaylorImportance())
+    pruner.observe_losses(toy_loss(model, seed) for seed in (1, 2))
+    pruner.step(keep_ratio=0.7)
+    pruner.observe_losses([toy_loss(model, 3)])
+    buffer = io.BytesIO()
+    torch.save({'pruner': pruner.state_dict(), 'model': model.state_dict()}, buffer)
+    pruner.prune()
+
+    average = copy.deepcopy(dense)
+    resumed = pruner_of(dense, importance=TaylorImportance(), copies=[average])
+    buffer.seek(0)
+    state = torch.load(buffer, weights_only=True)
+    resumed.load_state_dict(state['pruner'])
+    dense.load_state_dict(state['model'])
+    average.load_state_dict(state['model'])
+    assert resumed.observed
+    assert not resumed.is_dense
+    resumed.prune()
+    assert kept_channels(dense) == kept_channels(model) == kept_channels(average)
+    expected = model.state_dict()
+    assert all(torch.equal(t, expected[name]) for name, t in dense.state_dict().items())
+    assert resumed.dense_costs == pruner.dense_costs
+    assert resumed.report() == pruner.report()
+
+
+def test_the_report_has_every_layer_and_why_it_was_skipped():
+    model = randomize(ToyDetector())
+    pruner = pruner_of(model, exclude=['inner'])
+    before = {n: m.out_channels for n, m in model.named_modules() if isinstance(m, nn.Conv2d)}
+    pruner.prune()
+    lines = {line.split()[0]: line for line in pruner.report().splitlines() if line.strip()}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and module.out_channels < before[name]:
+            assert f'{before[name]} -> {module.out_channels}' in lines[name]
+            assert f'{module.out_channels / before[name]:.0%}' in lines[name]
+    assert 'skipped: inner is excluded' in lines['inner']
+    assert 'skipped: ' in lines['out']
+    dense, now = pruner.dense_costs['params'], count_params(model)
+    assert f'{round(dense):,} -> {now:,}' in lines['parameters']
+    assert f'{round(pruner.dense_costs["macs"]):,} -> ' in lines['MACs']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'round_to': 0}, 'round_to must be at least 1, got 0'),
+        ({'min_keep_ratio': 1.0}, r'min_keep_ratio must lie in \[0, 1\), got 1.0'),
+        ({'exclude': ['steem']}, "exclude pattern 'steem' matches no layer"),
+    ],
+)
+def test_bad_options_are_errors(options, message):
+    with pytest.raises(ValueError, match=message):
+        pruner_of(ToyDetector(), **options)
+
+
+def test_another_target_leaves_the_budget_as_it_is(tmp_path):
+    budget = LatencyBudget(keep_ratio=0.5, table=str(tmp_path / 'table.json'), batch_size=4)
+    other = budget.with_target(max_cost='3 ms')
+    assert (other.keep_ratio, other.max_cost, other.batch_size) == (None, 3.0, 4)
+    assert (budget.keep_ratio, budget.max_cost) == (0.5, None)
