@@ -1,6 +1,6 @@
 """The log history of a checkpoint as plain tensors.
 
-MMEngine pickles its ``HistoryBuffer`` objects, which ``torch.load(weights_only=True)`` refuses.
+MMEngine pickles its ``HistoryBuffer`` objects, which ``torch.load(weights_only=True)`` rejects.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MARK = 'adasap_det.history'
 def to_plain_history(state: dict[str, Any]) -> dict[str, Any]:
     """A message hub's state with tensors in place of history buffers and NumPy numbers.
 
-    MMEngine on its own loads it too, with a warning that it skips the log history.
+    MMEngine without this package loads it too, with a warning that it skips the log history.
     """
     scalars = {
         key: {
@@ -35,7 +35,7 @@ def to_plain_history(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def restore_history(state: dict[str, Any]) -> dict[str, Any]:
-    """The reverse of :func:`to_plain_history`; other states come back as they are."""
+    """The reverse of :func:`to_plain_history`; other states are returned unchanged."""
     if not isinstance(state, dict) or 'log_scalars' not in state:
         return state
     scalars = {

@@ -1,8 +1,8 @@
-"""Which checkpoint to resume from, when the last one may be broken.
+"""The checkpoint to resume from, when the last one may be broken.
 
-MMEngine notes the newest checkpoint in the text file ``last_checkpoint``, and writes both in
-place: a run that is killed, or a full disk, leaves an empty note, a note of a file that is gone,
-or half a checkpoint.
+MMEngine writes the name of the newest checkpoint to the text file ``last_checkpoint``, and writes
+both in place: a run that is killed, or a full disk, leaves an empty text file, the name of a
+missing file, or a truncated checkpoint.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _NOTE = 'last_checkpoint'
 def find_resumable_checkpoint(work_dir: str | Path) -> str | None:
     """The newest checkpoint of a run that can be read.
 
-    That is the one noted in ``last_checkpoint`` if it can be read, else the newest other
-    ``*.pth`` of the folder that holds an optimizer (``best_*.pth`` do not); the log tells why.
+    That is the one named in ``last_checkpoint`` if it can be read, else the newest other
+    ``*.pth`` of the folder that holds an optimizer (``best_*.pth`` do not); the reason is logged.
 
     Args:
         work_dir: Folder of the run.
@@ -57,7 +57,7 @@ def find_resumable_checkpoint(work_dir: str | Path) -> str | None:
 
 
 def checkpoint_problem(path: str | Path, *, needs: tuple[str, ...] = ()) -> str | None:
-    """What is wrong with a checkpoint file.
+    """The problem of a checkpoint file, if any.
 
     Args:
         path: File, as MMEngine's ``save_checkpoint`` writes it.
@@ -80,8 +80,8 @@ def checkpoint_problem(path: str | Path, *, needs: tuple[str, ...] = ()) -> str 
 
 
 def _load(path: Path) -> Any:
-    # A training checkpoint of MMEngine pickles its log history, which weights_only refuses. The
-    # file is the user's own: it is about to be resumed from, or was asked for by name.
+    # A training checkpoint of MMEngine pickles its log history, which weights_only rejects.
+    # The file is the user's own: it is about to be resumed from, or was given by name.
     return torch.load(path, map_location='cpu', weights_only=False)
 
 
@@ -93,9 +93,9 @@ def _noted_checkpoint(work_dir: Path) -> Path | None:
     if not text:
         return None
     noted = Path(text)
-    # The folder may have been moved since, or the note relative to another working directory.
-    beside = work_dir / noted.name
-    return beside if not noted.is_file() and beside.is_file() else noted
+    # The folder may have been moved since, or the name be relative to another directory.
+    in_folder = work_dir / noted.name
+    return in_folder if not noted.is_file() and in_folder.is_file() else noted
 
 
 def _newest_first(work_dir: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Which channel the rows of a model's parameters belong to."""
+"""The channel that each row of a model's parameters belongs to."""
 
 from __future__ import annotations
 

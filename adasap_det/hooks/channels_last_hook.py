@@ -14,8 +14,8 @@ from .structure_hook import bare_model, rewrap
 class ChannelsLastHook(Hook):
     """Lays the convolutions' weights out channels last, and with them all that they compute.
 
-    The numbers are the same but for rounding. What it gains depends on the device and the network:
-    on CPUs most with depthwise convolutions, on GPUs with mixed precision. A cut and a checkpoint
+    The results are the same up to rounding. What it gains depends on the device and the network:
+    on CPUs most with depthwise convolutions, on GPUs with mixed precision. Pruning and checkpoints
     keep the layout.
     """
 

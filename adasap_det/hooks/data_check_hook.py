@@ -16,11 +16,11 @@ from adasap_det.datasets.voc_check import VOCSplit, check_voc_layout, voc_splits
 
 @HOOKS.register_module()
 class DataCheckHook(Hook):
-    """Ends a run at once, with the names of the files, if images or annotations are broken.
+    """Ends a run at once with the names of the files if images or annotations are broken.
 
     Looks at the data sets in Pascal VOC's layout that the run will read; see
     :func:`adasap_det.datasets.voc_check.check_voc_layout` for what is checked, which takes seconds
-    for a few thousand images. Other data sets are left alone. Only the main process looks.
+    for a few thousand images. Other data sets are not checked. Only the main process checks.
 
     Takes priority over every hook that does work before the run.
 

@@ -1,4 +1,4 @@
-"""Random numbers that depend on the seed and the iteration alone."""
+"""Random numbers that depend only on the seed and the iteration."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from adasap_det.compat.skipped_batches import seed_each_batch
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Seeds every generator anew for each iteration, so that a resumed run repeats the other.
+    """Seeds every generator in each iteration, so that a resumed run repeats an uninterrupted one.
 
     MMEngine's checkpoints hold no generator state; without this hook a resumed run draws other
     augmentations and other dropout masks. Exact for loaders without workers, and for workers
-    that are started anew every epoch (``persistent_workers=False``) when resuming at an epoch's
+    that are restarted every epoch (``persistent_workers=False``) when resuming at an epoch's
     beginning; persistent workers keep a state of their own that nothing can restore.
 
     Under DDP on more than two processes set ``find_unused_parameters=True`` too. Without it DDP
-    lays out its buckets anew after a wrapper's first iteration, which a resumed run has later;
+    rebuilds its buckets after a wrapper's first iteration, which a resumed run has later;
     the ranks' gradients are then summed in another order, and the last bits differ.
 
     Needs ``randomness=dict(seed=...)``; without a seed MMEngine draws one and stores it in the
-    checkpoint, which a resumed run takes up.
+    checkpoint, from which a resumed run reads it.
     """
 
     # The last to run before and after an iteration: whatever other hooks draw has no effect.

@@ -68,7 +68,7 @@ def make_schedule(
         adaptive_begin, prune_begin, prune_steps, prune_interval: See
             :class:`PruningSchedule`; ``prune_interval`` is in iterations in any case.
         iters_per_epoch: Length of the training data loader.
-        max_iters: Iterations of the whole training.
+        max_iters: Iterations of the training.
         accumulative_counts: Micro-batches of one optimizer step; prune steps wait for its end.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Cut channels out of a live model, its optimizer's state and its averaged copies.
+"""Remove channels from a live model, its optimizer's state and its averaged copies.
 
-Every parameter stays the object that it was, with smaller data, so that optimizers, schedulers
-and hooks that hold it go on without being told.
+Every parameter stays the same object, with smaller data, so that optimizers, schedulers and hooks
+that hold it remain valid.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ def prune_channels(
     Args:
         model: The bare model (not its DDP wrapper).
         groups: Its channel groups.
-        kept: Channels that stay, ascending, by group name; a group not named stays whole.
-        optimizers: Optimizers of its parameters; state shaped like a parameter is cut with it.
-        copies: Models of the same structure, as an exponential moving average, cut alike.
+        kept: Channels to keep, ascending, by group name; a group not named keeps all.
+        optimizers: Optimizers of its parameters; state shaped like a parameter is pruned with it.
+        copies: Models of the same structure, for instance averaged ones, pruned alike.
 
     Returns:
-        The groups as they are after the cut.
+        The groups as they are afterwards.
 
     Raises:
         ValueError: If a group would be left empty, or an optimizer keeps state of a shape that
-            can't be cut (a factored second moment, for instance).
+            cannot be pruned (a factored second moment, for instance).
     """
     for group in groups:
         if group.name in kept and kept[group.name].numel() == 0:
@@ -77,7 +77,7 @@ def prune_channels(
 def _kept_positions(
     model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]
 ) -> dict[str, dict[int, Tensor]]:
-    """Positions that stay, by tensor name and dimension; only tensors that lose some."""
+    """Positions that are kept, by tensor name and dimension; only of tensors that lose some."""
     tensors = named_tensors(model)
     masks: dict[tuple[str, int], Tensor] = {}
     for group in groups:
@@ -100,7 +100,7 @@ def _kept_positions(
 def _new_positions(
     positions: Mapping[str, Mapping[int, Tensor]], groups: Sequence[ChannelGroup]
 ) -> dict[tuple[str, int], Tensor]:
-    """New position of each old one along every dimension that the groups speak of."""
+    """New position of each old one along every dimension that the groups cover."""
     moved: dict[tuple[str, int], Tensor] = {}
     for group in groups:
         for piece in group.slices:
@@ -154,6 +154,6 @@ def _check_state(
                 raise ValueError(
                     f'{type(optimizer).__name__} keeps {key!r} of {name} in shape '
                     f"{tuple(value.shape)}, not the parameter's {tuple(parameter.shape)}; it "
-                    f'cannot be cut with the channels. Use an optimizer whose state has the '
+                    f'cannot be pruned with the channels. Use an optimizer whose state has the '
                     f'shape of the parameters (SGD, Adam, AdamW, Lion, ...)'
                 )

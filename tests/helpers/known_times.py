@@ -11,7 +11,7 @@ import math
 import torch
 from torch import nn
 
-from adasap_det.pruning.budgets.latency import network_timing as wholes
+from adasap_det.pruning.budgets.latency import network_timing
 from adasap_det.pruning.budgets.latency import table as table_file
 from adasap_det.pruning.budgets.latency.layers import layer_calls
 
@@ -54,5 +54,5 @@ def install(set_attribute=setattr):
         return known_time(kind, channels)
 
     set_attribute(table_file, '_time', time_layer)
-    set_attribute(wholes.Forward, 'time', time_networks)
+    set_attribute(network_timing.Forward, 'time', time_networks)
     return measured

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates (MACs) of a model, now and after a cut not yet made."""
+"""Parameters and multiply-accumulates (MACs) of a model, as functions of the channels kept."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def weight_uses(model: nn.Module, example_inputs: Tensor) -> dict[str, float]:
     layer, summed over all calls of a shared layer. Where the model has a second stage, it runs on
     as many boxes as its test configuration lets through.
     """
-    shadow = copy_unwrapped(model)
+    copied = copy_unwrapped(model)
     uses: dict[str, float] = {}
 
     def record(name: str, inputs: Tensor, output: Tensor, module: Any) -> None:
@@ -102,14 +102,14 @@ def weight_uses(model: nn.Module, example_inputs: Tensor) -> dict[str, float]:
             count = output.numel() / module.out_channels
         uses[f'{name}.weight'] = uses.get(f'{name}.weight', 0.0) + count
 
-    for name, module in shadow.named_modules():
+    for name, module in copied.named_modules():
         if isinstance(module, COUNTED):
             module.register_forward_hook(
                 lambda m, i, o, name=name: record(name, i[0], o, m)  # type: ignore[misc]
             )
-    with eval_mode(shadow), torch.no_grad():
-        inputs = like_parameters(example_inputs, shadow)
-        trace_forward(shadow, inputs, num_rois=num_proposals(model))
+    with eval_mode(copied), torch.no_grad():
+        inputs = like_parameters(example_inputs, copied)
+        trace_forward(copied, inputs, num_rois=num_proposals(model))
     return uses
 
 

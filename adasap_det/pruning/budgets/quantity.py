@@ -14,13 +14,13 @@ def parse_quantity(value: float | str, units: Mapping[str, float], *, name: str)
 
     Args:
         value: A number in the base unit, or text of a number and one of ``units``.
-        units: What one of each unit is worth; the base unit is worth 1.
+        units: Factor of each unit; the base unit's is 1.
         name: Option to name in errors.
 
     Raises:
         ValueError: If the text is no such amount, or the amount is not positive.
     """
-    unit = next(u for u, worth in units.items() if worth == 1)
+    unit = next(u for u, factor in units.items() if factor == 1)
     if not isinstance(value, str):
         amount = float(value)
     else:
@@ -41,7 +41,7 @@ def parse_quantity(value: float | str, units: Mapping[str, float], *, name: str)
 
 def format_quantity(amount: float, units: Mapping[str, float]) -> str:
     """The amount with the largest unit that leaves at least 1, to four digits."""
-    fitting = [u for u, worth in units.items() if amount >= worth]
+    fitting = [u for u, factor in units.items() if amount >= factor]
     unit = max(fitting, key=units.__getitem__) if fitting else min(units, key=units.__getitem__)
     return f'{amount / units[unit]:.4g} {unit}'.rstrip()
 

@@ -1,4 +1,4 @@
-"""What a pruned model may cost, and which channels to cut to meet it. No framework here."""
+"""Selection of the channels to keep within a cost. Independent of OpenMMLab."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cost(Protocol):
 
 
 class Prunable(Protocol):
-    """What the selection needs to know of a channel group."""
+    """The properties of a channel group that the selection uses."""
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class Prunable(Protocol):
 
 
 def exponential_target(done: float, *, initial: float, final: float) -> float:
-    """Cost aimed at when a share ``done`` of the cuts is made.
+    """Target cost when a fraction ``done`` of the prune steps is made.
 
     Source: HALP's schedule (arXiv 2110.10811) after FORCE (arXiv 2006.09081):
     ``exp(a ln final + (1 - a) ln initial)``.
@@ -47,14 +47,14 @@ def exponential_target(done: float, *, initial: float, final: float) -> float:
 def channel_counts(
     size: int, *, dense: int, parts: int, round_to: int, min_keep_ratio: float
 ) -> list[int]:
-    """Numbers of channels a group may be left with, descending, its present size first.
+    """Numbers of channels that a group may keep, descending, its present size first.
 
     Args:
         size: Channels now.
         dense: Channels of the dense model, which ``min_keep_ratio`` refers to.
         parts: See :class:`Prunable`.
         round_to: Counts are multiples of this (of its least common multiple with ``parts``).
-        min_keep_ratio: Share of ``dense`` that always stays; at least one step stays in any case.
+        min_keep_ratio: Ratio of ``dense`` that is always kept; at least one step is kept.
     """
     step = math.lcm(parts, round_to)
     least = max(step, math.ceil(dense * min_keep_ratio / step) * step)
@@ -88,7 +88,7 @@ def select_channels(
 ) -> dict[str, Tensor]:
     """Keep the most important channels that the limit allows, over all groups together.
 
-    Channels leave in steps of ``round_to``, least important step first (by its mean score),
+    Channels are removed in steps of ``round_to``, least important step first (by its mean score),
     until the cost is within ``limit``.
 
     Args:
@@ -98,12 +98,12 @@ def select_channels(
         cost: What the limit is on.
         limit: Largest cost allowed.
         round_to: Channels a group is left with are a multiple of this, unless it loses none.
-        min_keep_ratio: Share of each group that always stays.
+        min_keep_ratio: Ratio of each group that is always kept.
         dense_sizes: Channels by group name that ``min_keep_ratio`` refers to, the present ones by
             default.
 
     Returns:
-        Channels that stay, ascending, by group name.
+        Channels to keep, ascending, by group name.
 
     Raises:
         ValueError: If even the fewest channels allowed cost more than ``limit``.
@@ -144,9 +144,9 @@ def select_channels(
 
 
 def ascending_channels(group: Prunable, score: Tensor) -> Tensor:
-    """Channels from the least important up, those of one fate next to each other.
+    """Channels from the least important up, those that are pruned together next to each other.
 
-    The best channel of each segment comes last, so that all segments outlive the rest.
+    The best channel of each segment comes last, so that no segment is emptied.
     """
     score = score.cpu()
     per_part = group.size // group.parts

@@ -1,4 +1,4 @@
-"""Sizes of every tensor after a cut not yet made."""
+"""Sizes of every tensor as a function of the channels kept, without pruning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the channel groups of a model: Torch-Pruning's graph, then a cut by way of trial."""
+"""Find the channel groups of a model: Torch-Pruning's graph, then trial pruning on a copy."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ def find_channel_groups(
     *,
     exclude: Sequence[str] = (),
 ) -> ChannelAnalysis:
-    """Trace ``model`` and collect its channel groups. The model itself is not touched.
+    """Trace ``model`` and collect its channel groups. The model itself is not changed.
 
     Args:
         model: Detector, classifier or plain module, in any mode. Parameters frozen from outside
-            belong to groups all the same; layers that the model itself freezes whenever its mode
-            is set, as mmdet's ``frozen_stages`` do, stay whole.
+            belong to groups too; layers that the model itself freezes whenever its mode is set,
+            as mmdet's ``frozen_stages`` do, are skipped.
         example_inputs: One image, shape ``(1, 3, H, W)``, or what else the model takes; its values
             do not matter, its size does where layers depend on it.
-        exclude: Name patterns (``fnmatch``) of layers whose output channels all stay; a pattern
-            also covers everything inside a module that it names.
+        exclude: Name patterns (``fnmatch``) of layers whose output channels are not pruned; a
+            pattern also covers everything inside a module that it names.
 
     Returns:
-        The groups. Output layers of the model, whose channels mean something, are kept whole,
-        and so is what Torch-Pruning sees wrongly: each group is cut by way of trial, in a copy.
+        The groups, and the skipped layers with the reasons. Output layers of the model are
+        skipped, and groups that Torch-Pruning finds but that break the model: each group is
+        trial-pruned on a copy.
 
     Raises:
         ValueError: If a pattern of ``exclude`` matches no layer, or nothing can be pruned.
@@ -59,8 +60,8 @@ def find_channel_groups(
                 f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
             )
 
-    shadow = copy_unwrapped(model)  # tracing switches modes and needs gradients everywhere
-    for parameter in shadow.parameters():
+    copied = copy_unwrapped(model)  # tracing switches modes and needs gradients everywhere
+    for parameter in copied.parameters():
         parameter.requires_grad_(True)
     graph = tp.DependencyGraph()
     shapes: list[torch.Size] = []
@@ -70,25 +71,25 @@ def find_channel_groups(
         shapes[:] = _shapes(results)
         return results
 
-    with eval_mode(shadow), torch.enable_grad(), warnings.catch_warnings():
+    with eval_mode(copied), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter('ignore')  # parameters outside known layers are handled below
         graph.build_dependency(
-            shadow,
-            example_inputs=like_parameters(example_inputs, shadow),
+            copied,
+            example_inputs=like_parameters(example_inputs, copied),
             forward_fn=forward,
             verbose=False,
         )
         found = list(graph.get_all_groups())
 
-    frozen = _frozen_by_the_model(shadow, graph)
+    frozen = _frozen_by_the_model(copied, graph)
     if frozen:
         print_log(
-            f'Layers kept whole, as the model itself freezes them: {_some(frozen)}'
+            f'Layers skipped because the model itself freezes them: {_some(frozen)}'
             f'{f", ... ({len(frozen)} in all)" if len(frozen) > SHOWN else ""}',
             logger='current',
         )
-    names = {module: name for name, module in shadow.named_modules()}
-    names |= {parameter: name for name, parameter in shadow.named_parameters()}
+    names = {module: name for name, module in copied.named_modules()}
+    names |= {parameter: name for name, parameter in copied.named_parameters()}
     analysis = ChannelAnalysis(
         groups=[], skipped={name: f'{name} is frozen by the model itself' for name in frozen}
     )
@@ -105,26 +106,28 @@ def find_channel_groups(
             analysis.skipped[root] = f'{excluded[0]} is excluded'
         else:
             analysis.groups.append(group)
-    two_stage = getattr(model, 'roi_head', None) is not None  # traced otherwise than it is run
-    whole = None if two_stage else shapes
-    for name, why in _trial_pruning_failures(model, analysis.groups, example_inputs, whole).items():
+    two_stage = getattr(model, 'roi_head', None) is not None  # traced differently from how it runs
+    expected = None if two_stage else shapes
+    for name, why in _trial_pruning_failures(
+        model, analysis.groups, example_inputs, expected
+    ).items():
         analysis.groups = [group for group in analysis.groups if group.name != name]
         analysis.skipped[name] = why
-        print_log(f'{name} is kept whole: {why}', logger='current', level=logging.WARNING)
+        print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
     if not analysis.groups:
         reasons = '; '.join(f'{k}: {v}' for k, v in analysis.skipped.items()) or 'no layers'
         raise ValueError(f'no channel of the model can be pruned ({reasons})')
     return analysis
 
 
-def _frozen_by_the_model(shadow: nn.Module, graph: tp.DependencyGraph) -> list[str]:
-    """Layers that setting the mode has frozen again and that the graph, of gradients, misses.
+def _frozen_by_the_model(copied: nn.Module, graph: tp.DependencyGraph) -> list[str]:
+    """Layers that setting the mode froze again, which the graph of gradients therefore misses.
 
-    They stay whole on purpose: what can't learn can't make up for the channels that it has lost.
+    They are skipped on purpose: a frozen layer cannot compensate for lost channels.
     """
     return [
         name
-        for name, module in shadow.named_modules()
+        for name, module in copied.named_modules()
         if isinstance(module, COUNTED)
         and not module.weight.requires_grad
         and module not in graph.module2node
@@ -135,26 +138,26 @@ def _trial_pruning_failures(
     model: nn.Module,
     groups: Sequence[ChannelGroup],
     example_inputs: Tensor,
-    whole: Sequence[torch.Size] | None,
+    expected: Sequence[torch.Size] | None,
 ) -> dict[str, str]:
-    """Groups that the model cannot lose a channel of, and why, by name.
+    """Groups that break the model when they lose a channel, and the reason, by name.
 
-    ``whole`` are the shapes of the model's outputs, where they are known.
+    ``expected`` are the shapes of the model's outputs, where they are known.
 
-    A forward pass may count channels in ways that the graph does not show: it splits at a fixed
-    channel, adds a buffer, or returns what it also goes on to use. Here it is run and seen.
+    A forward pass may depend on channels in ways that the graph does not show: it splits at a fixed
+    channel, adds a buffer, or returns an intermediate result. So the pruned copy is run.
     """
 
-    def outputs(shadow: nn.Module) -> list[torch.Size]:
-        with eval_mode(shadow), torch.no_grad():
-            return _shapes(trace_forward(shadow, like_parameters(example_inputs, shadow)))
+    def outputs(copied: nn.Module) -> list[torch.Size]:
+        with eval_mode(copied), torch.no_grad():
+            return _shapes(trace_forward(copied, like_parameters(example_inputs, copied)))
 
-    def trouble(some: Sequence[ChannelGroup]) -> str | None:
+    def failure(some: Sequence[ChannelGroup]) -> str | None:
         kept = {group.name: _without_the_first(group) for group in some}
-        shadow = copy_unwrapped(model)
+        copied = copy_unwrapped(model)
         try:
-            prune_channels(shadow, some, kept)
-            same = outputs(shadow) == whole
+            prune_channels(copied, some, kept)
+            same = outputs(copied) == expected
         except Exception as error:  # whatever the model raises is the reason
             return f'without one of its channels the model fails: {error}'
         return None if same else 'it changes the shape of an output of the model'
@@ -162,11 +165,11 @@ def _trial_pruning_failures(
     groups = [group for group in groups if group.size > group.parts]
     if not groups:
         return {}
-    if whole is None:
-        whole = outputs(copy_unwrapped(model))
-    if trouble(groups) is None:
+    if expected is None:
+        expected = outputs(copy_unwrapped(model))
+    if failure(groups) is None:
         return {}
-    found = {group.name: trouble([group]) for group in groups}
+    found = {group.name: failure([group]) for group in groups}
     return {name: reason for name, reason in found.items() if reason is not None}
 
 
@@ -175,7 +178,7 @@ def _shapes(results: Any) -> list[torch.Size]:
 
 
 def _without_the_first(group: ChannelGroup) -> Tensor:
-    """Channels left when each part of the group loses its first."""
+    """Channels left when each part of the group loses its first one."""
     channels = torch.arange(group.size)
     return channels[channels % (group.size // group.parts) != 0]
 

@@ -1,6 +1,6 @@
-"""Channel groups: which slices of which tensors live and die together.
+"""Channel groups: slices of tensors that are pruned together.
 
-Plain data that the importance, the budget and the surgery share.
+Plain data for the importance, the budget and the surgery.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TensorSlice:
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels coupled by residual adds, depthwise convolutions, norms, concats and the like.
+    """Channels coupled by residual adds, depthwise convolutions, norms, concats and similar.
 
     Attributes:
         name: Dotted name of one of the layers that compute them, the same at every analysis.
@@ -40,8 +40,8 @@ class ChannelGroup:
         consumers: Slices that read them: input channels of the layers that follow.
         layers: Names of the convolutions and linear layers that compute the channels.
         norms: Names of the norm layers over them.
-        parts: Grouped convolutions, group norms and concats demand that each of ``parts`` equal
-            parts of the channels loses the same ones; 1 where none is there.
+        parts: Grouped convolutions, group norms and concats require that each of ``parts`` equal
+            parts of the channels loses the same ones; 1 if there are no such layers.
     """
 
     name: str
@@ -59,10 +59,10 @@ class ChannelGroup:
 
     @cached_property
     def segments(self) -> tuple[Tensor, ...]:
-        """Sets of channels that make up a tensor which has not all of them.
+        """Sets of channels that make up a tensor with only some of the group's channels.
 
-        Behind a concat several layers share a group, or one layer reads a part of it; of each set
-        one channel has to stay, or that layer would have none.
+        After a concat several layers belong to one group, or one layer reads a part of it. Of each
+        set one channel must be kept, or that layer would have none.
         """
         found = {}
         for piece in self.slices:
@@ -74,11 +74,11 @@ class ChannelGroup:
 
 @dataclass
 class ChannelAnalysis:
-    """What can be pruned in a model, and what cannot and why.
+    """The prunable channel groups of a model, and why other layers are skipped.
 
     Attributes:
         groups: The prunable groups, in an order that is the same at every analysis.
-        skipped: Reason by name, for groups that must stay whole.
+        skipped: Reason by layer, for layers whose channels are not pruned.
     """
 
     groups: list[ChannelGroup]
@@ -86,17 +86,17 @@ class ChannelAnalysis:
 
 
 def without_channels(group: ChannelGroup, kept: Tensor, moved: dict) -> ChannelGroup:
-    """The group after a cut.
+    """The group after a prune step.
 
     Args:
         group: The group before.
-        kept: Channels that stay, ascending.
-        moved: By tensor name and dimension, the new position of each old one, -1 where it is gone.
+        kept: Channels that are kept, ascending.
+        moved: By tensor name and dimension, the new position of each old one, -1 if it was removed.
     """
     renumbered = torch.full((group.size,), -1)
     renumbered[kept] = torch.arange(kept.numel())
 
-    def cut(piece: TensorSlice) -> TensorSlice:
+    def reduced(piece: TensorSlice) -> TensorSlice:
         stays = renumbered[piece.channels] >= 0
         positions = moved[piece.name, piece.dim][piece.positions[stays]]
         return replace(piece, positions=positions, channels=renumbered[piece.channels[stays]])
@@ -104,6 +104,6 @@ def without_channels(group: ChannelGroup, kept: Tensor, moved: dict) -> ChannelG
     return replace(
         group,
         size=kept.numel(),
-        own=tuple(cut(piece) for piece in group.own),
-        consumers=tuple(cut(piece) for piece in group.consumers),
+        own=tuple(reduced(piece) for piece in group.own),
+        consumers=tuple(reduced(piece) for piece in group.consumers),
     )

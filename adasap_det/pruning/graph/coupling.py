@@ -1,4 +1,4 @@
-"""What Torch-Pruning's graph says of coupled channels, as plain data."""
+"""Torch-Pruning's groups of coupled channels as plain data."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def to_channel_group(
         names: Dotted name of each module and parameter.
 
     Raises:
-        UnprunableError: If it must stay whole; says why.
+        UnprunableError: If it cannot be pruned; the message is the reason.
     """
     size = graph.get_out_channels(tp_group[0].dep.target.module)
     own: dict[tuple, TensorSlice] = {}
@@ -97,15 +97,15 @@ def to_channel_group(
 
 
 def _equal_shares(group: ChannelGroup) -> int:
-    """Number of layers that the group's channels are an equal share of each, side by side.
+    """Number of equal consecutive parts that the layers of a concat compute.
 
-    They lose the same channels, so that their sizes are rounded and their costs foretold; where
-    shares differ, the cost of a cut is that of cutting all of them alike.
+    They lose the same channels, so that their sizes can be rounded and their costs predicted; where
+    sizes differ, the cost of pruning is that of pruning all of them equally.
     """
-    shares = sorted(group.segments, key=lambda channels: int(channels[0]))
-    if not shares or {s.numel() for s in shares} != {group.size // len(shares)}:
+    parts = sorted(group.segments, key=lambda channels: int(channels[0]))
+    if not parts or {part.numel() for part in parts} != {group.size // len(parts)}:
         return 1
-    return len(shares) if torch.equal(torch.cat(shares), torch.arange(group.size)) else 1
+    return len(parts) if torch.equal(torch.cat(parts), torch.arange(group.size)) else 1
 
 
 def _channels_of(module: nn.Module, produces: bool) -> int:

@@ -1,4 +1,4 @@
-"""One forward pass that shows every layer to a tracer, whatever the kind of model."""
+"""One forward pass through every layer of a model, for tracing and counting."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def like_parameters(inputs: Tensor, model: nn.Module) -> Tensor:
 
 
 def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_ROIS) -> Any:
-    """Raw outputs of all layers' last operators, before any decoding or NMS.
+    """Raw outputs of the model, before any decoding or NMS.
 
     One-stage detectors and classifiers have a ``mode='tensor'`` for this. Two-stage detectors
     would go through NMS there and may be left without proposals, so that the second stage never
     runs; they get ``num_rois`` fixed boxes of all sizes instead. Of detection transformers (DETR
-    and its kin) backbone and neck are shown.
+    and similar) only the backbone and the neck run.
 
     Args:
         model: A detector, a classifier, or any module called with one tensor.
         inputs: Shape ``(N, 3, H, W)``.
         num_rois: Boxes per image handed to the second stage; with None it gets the sum of all
-            maps, pooled. Channels are related as in the real pass, and a tracer sees none of the
-            indexed writes of RoI extractors, which Torch-Pruning takes for a reshape whose groups
-            it never ends collecting (1.6.1).
+            maps, pooled. Channels are related as in the real pass, without the indexed writes of
+            RoI extractors, which Torch-Pruning 1.6.1 takes for a reshape and never finishes
+            grouping.
     """
     roi_head = getattr(model, 'roi_head', None)
     if roi_head is not None and hasattr(model, 'rpn_head'):
@@ -66,7 +66,7 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
                 outputs.append(_tensors(roi_head._bbox_forward(stage, features, rois)))
         return outputs
     if hasattr(model, 'pre_transformer'):
-        # Detection transformers need annotations for masks; their queries and heads stay whole.
+        # Detection transformers need annotations for masks; their queries and heads are not pruned.
         return model.extract_feat(inputs)
     if isinstance(model, BaseModel):
         return model(inputs, mode='tensor')
@@ -85,5 +85,5 @@ def spread_rois(inputs: Tensor, num_rois: int) -> Tensor:
 
 
 def _tensors(results: dict[str, Any]) -> list[Tensor]:
-    # The pooled features are inputs of the layers shown, not outputs of the model.
+    # The pooled features are inputs of the heads, not outputs of the model.
     return [v for k, v in results.items() if isinstance(v, Tensor) and k != 'bbox_feats']

@@ -1,4 +1,4 @@
-"""Criteria: what a channel is worth."""
+"""Importance criteria."""
 
 from .base import Importance
 from .fpgm import FPGMImportance

@@ -1,4 +1,4 @@
-"""Base of all criteria: one score, used for the radii and for the cut alike."""
+"""Base of all importance criteria: one score, for the radii and for the selection of channels."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ NORMALIZERS = ('mean', 'max', 'lamp', 'none')
 
 
 class Importance:
-    """Base of all criteria; a criterion says what one group's channels are worth.
+    """Base of all criteria; a subclass scores the channels of one group.
 
     Args:
         normalize: Puts layers on one scale before channels of all layers are ranked together:
             ``'mean'`` (default) or ``'max'`` divides by the group's own; ``'lamp'`` divides each
             score by the sum of those in the group that are no smaller (Lee et al. 2021, arXiv
-            2010.07611); ``'none'`` does not, and then layers with small weights lose most.
+            2010.07611); ``'none'`` does not, and then layers with small weights are pruned most.
 
     Raises:
         ValueError: If ``normalize`` is unknown.
@@ -38,14 +38,14 @@ class Importance:
     def scores(self, groups: Sequence[ChannelGroup], model: nn.Module) -> list[Tensor]:
         """Score of every channel, a float32 tensor of shape ``(size,)`` a group.
 
-        Channels that must share their fate (parts of a grouped convolution) share their score.
+        Channels that are pruned together (parts of a grouped convolution) have the same score.
         """
         tensors = dict(model.named_parameters(remove_duplicate=False))
         scores = []
         with torch.no_grad():
             for group in groups:
                 score = self.channel_scores(group, tensors).float()
-                # Parts have one fate: one score, which counts once in the normalisation.
+                # Parts are pruned together: one score, which counts once in the normalisation.
                 score = self._normalized(score.view(group.parts, -1).mean(0))
                 scores.append(score.repeat(group.parts))
         return scores
@@ -60,17 +60,17 @@ class Importance:
         raise NotImplementedError
 
     def observe(self, groups: Sequence[ChannelGroup], model: nn.Module) -> None:
-        """Take in the gradients of this step; called where ``needs_gradients`` is true."""
+        """Use the gradients of this step; called if ``needs_gradients`` is true."""
 
     def keep(self, group: ChannelGroup, kept: Tensor) -> None:
-        """Forget the channels that were cut from ``group`` (described as before the cut)."""
+        """Drop the removed channels of ``group`` (as it was before the prune step)."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a resumed run needs, as tensors by name."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take up the state of an earlier run."""
+        """Restore the state of an earlier run."""
 
     def _normalized(self, score: Tensor) -> Tensor:
         if self.normalize == 'none' or score.numel() == 0:
@@ -91,7 +91,7 @@ def mean_over_layers(
     *,
     owners: Sequence[str] | None = None,
 ) -> Tensor:
-    """Average of a score of filters over the layers that share the channels, shape ``(size,)``.
+    """Average of a score of filters over the layers that compute the channels, shape ``(size,)``.
 
     Args:
         group: The group.

@@ -16,7 +16,7 @@ from .base import Importance
 
 @IMPORTANCES.register_module()
 class RandomImportance(Importance):
-    """Random scores, the same for a group until it is cut.
+    """Random scores, the same for a group until it is pruned.
 
     Args:
         seed: Another seed, other scores.

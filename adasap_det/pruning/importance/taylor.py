@@ -15,18 +15,18 @@ from .base import Importance, add_at
 
 @IMPORTANCES.register_module()
 class TaylorImportance(Importance):
-    r"""First-order Taylor estimate of what the loss gains when a channel goes.
+    r"""First-order Taylor estimate of the change of the loss when a channel is removed.
 
     :math:`|\sum \theta g|` over the parameters that gate the channel, averaged over the steps
-    since the last cut: scale and shift of its norm layers where these are trained (weights in
-    front of a norm layer that takes statistics of the batch have :math:`w \cdot g = 0`), else
-    weights and biases. Channels that no gradient tells of, those of frozen layers for instance, get
-    the mean of their group's, and groups of which none is known the mean of all others' scores,
-    which makes them neither first nor last to go.
+    since the last prune step: scale and shift of its norm layers where these are trained (weights
+    in front of a norm layer that uses statistics of the batch have :math:`w \cdot g = 0`), else
+    weights and biases. Channels without gradients, for instance of frozen layers, get the mean of
+    their group, and groups without any gradient the mean of all other scores, so that they are
+    neither pruned first nor last.
 
     Args:
         squared: Average :math:`(\sum \theta g)^2` instead of the absolute value, as Molchanov et
-            al. do; a channel that matters now and then counts for more.
+            al. do; a channel that matters only in some batches counts for more.
         normalize: See :class:`Importance`. Default ``'none'``: the estimate is in units of the
             loss, on one scale in all layers.
 
@@ -69,12 +69,12 @@ class TaylorImportance(Importance):
     def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         device = next(iter(tensors.values())).device
         if group.name not in self._sums:
-            # Nothing known (first step, or frozen weights): no channel above another.
+            # Nothing is known (first step, or frozen weights): all channels score the same.
             return torch.ones(group.size, device=device)
         return self._sums[group.name].to(device) / self._steps[group.name]
 
     def keep(self, group: ChannelGroup, kept: Tensor) -> None:
-        # The estimate belongs to the network as it was; after a cut it starts anew.
+        # The estimate is that of the network before the prune step.
         self._sums.clear()
         self._steps.clear()
 
@@ -94,19 +94,19 @@ class TaylorImportance(Importance):
         tensors: Mapping[str, Tensor],
         modules: Mapping[str, nn.Module],
     ) -> Tensor | None:
-        signed, told = _signed_gain(group, tensors, owners=group.norms)
-        if not told.all():
-            by_weights, seen = _signed_gain(group, tensors, owners=group.layers)
-            seen &= ~told & ~_behind_batch_statistics(group, modules)
-            signed = torch.where(seen.to(signed.device), by_weights, signed)
-            told |= seen
+        signed, known = _signed_gain(group, tensors, owners=group.norms)
+        if not known.all():
+            by_weights, by_layers = _signed_gain(group, tensors, owners=group.layers)
+            by_layers &= ~known & ~_behind_batch_statistics(group, modules)
+            signed = torch.where(by_layers.to(signed.device), by_weights, signed)
+            known |= by_layers
         gain = signed.square() if self.squared else signed.abs()
-        if told.all():
+        if known.all():
             return gain
-        if not told.any():
+        if not known.any():
             return None
-        told = told.to(gain.device)
-        return torch.where(told, gain, gain[told].mean())
+        known = known.to(gain.device)
+        return torch.where(known, gain, gain[known].mean())
 
 
 def _signed_gain(
@@ -114,11 +114,10 @@ def _signed_gain(
 ) -> tuple[Tensor, Tensor]:
     """Sum of weight times gradient of each channel over ``owners``, and which have a gradient.
 
-    The second is on the CPU, so that no step waits for the GPU to learn what the model's structure
-    says.
+    The second is on the CPU: it follows from the model's structure, and no step waits for the GPU.
     """
     signed = torch.zeros(group.size, device=next(iter(tensors.values())).device)
-    told = torch.zeros(group.size, dtype=torch.bool)
+    known = torch.zeros(group.size, dtype=torch.bool)
     for piece in group.own:
         parameter = tensors.get(piece.name)  # buffers are not among the parameters
         owner = piece.name.rpartition('.')[0]
@@ -126,8 +125,8 @@ def _signed_gain(
             continue
         rows = (parameter.float() * parameter.grad.float()).transpose(0, piece.dim)
         add_at(signed, piece, rows.flatten(1).sum(1) if rows.dim() > 1 else rows)
-        told[piece.channels] = True
-    return signed, told
+        known[piece.channels] = True
+    return signed, known
 
 
 def _behind_batch_statistics(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> Tensor:
@@ -138,7 +137,7 @@ def _behind_batch_statistics(group: ChannelGroup, modules: Mapping[str, nn.Modul
             pieces = [p for p in group.own if p.name.rpartition('.')[0] == norm]
             for piece in pieces:
                 behind[piece.channels] = True
-            if not pieces:  # neither parameters nor statistics that would say which
+            if not pieces:  # without parameters and statistics it covers all
                 behind[:] = True
     return behind
 

@@ -230,7 +230,7 @@ def test_what_the_model_itself_freezes_is_kept_whole_and_told(monkeypatch):
         'a': 'a is frozen by the model itself',
         'out': 'out is an output of the model',
     }
-    assert told == ['Layers kept whole, as the model itself freezes them: a']
+    assert told == ['Layers skipped because the model itself freezes them: a']
 
 
 def test_the_first_layers_behind_those_that_the_model_freezes_are_pruned():
@@ -322,7 +322,7 @@ def test_a_trial_failure_is_told(monkeypatch):
     )
     analyse(net_with_buffer())
     ((message,), options) = told[0]
-    assert message.startswith('b is kept whole: without one of its channels')
+    assert message.startswith('b is skipped: without one of its channels')
     assert options['level'] == logging.WARNING
     assert len(told) == 1
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.125)
+RATIOS = (1.0, 0.75, 0.5, 0.25, 0.125)
 """Of a layer's channels, those numbers that are measured; between them times are interpolated."""
 
 VECTOR = 8
@@ -33,8 +33,8 @@ class Grid:
     def covers(self, inputs: Sequence[int], outputs: Sequence[int]) -> bool:
         """Whether the grid reaches as far up as all these numbers, and was measured below."""
         return all(
-            own[-1] >= max(asked) and (len(own) > 1 or set(asked) == set(own))
-            for own, asked in ((self.inputs, inputs), (self.outputs, outputs))
+            own[-1] >= max(wanted) and (len(own) > 1 or set(wanted) == set(own))
+            for own, wanted in ((self.inputs, inputs), (self.outputs, outputs))
         )
 
     def at(self, inputs: float, outputs: float) -> float:
@@ -70,7 +70,7 @@ def points(channels: int, *, prunable: bool, multiple: int = 1) -> tuple[int, ..
     if not prunable:
         return (channels,)
     step = math.lcm(multiple, VECTOR if channels >= 2 * VECTOR else 1)
-    rounded = {min(channels, math.ceil(channels * share / step) * step) for share in SHARES}
+    rounded = {min(channels, math.ceil(channels * ratio / step) * step) for ratio in RATIOS}
     return tuple(sorted(rounded))
 
 

@@ -15,17 +15,17 @@ from torch import Tensor
 from adasap_det.pruning.budgets.selection import Cost, Prunable, ascending_channels, possible_counts
 
 ROUNDS = 6
-"""Knapsacks on the way to the limit; the costs of a step are those at the last one's solution."""
+"""Knapsacks on the way to the limit; each uses the costs at the solution before."""
 
 GAP = 1e-3
-"""How far, relatively, a solution may be from the best: channels are many and much alike."""
+"""Relative gap to the best solution that is accepted: many channels are nearly equal."""
 
 
 class GroupedCost(Cost, Protocol):
-    """A cost that can be told apart by group."""
+    """A cost that can be attributed to groups."""
 
     def of_group(self, name: str, kept: Mapping[str, int]) -> float:
-        """The part of the cost that the channels of one group have a share in."""
+        """The part of the cost that depends on the channels of one group."""
 
 
 def select_by_knapsack(
@@ -66,13 +66,13 @@ def select_by_knapsack(
         for done in range(1, ROUNDS + 1):
             target = start * (limit / start) ** (done / ROUNDS)
             now = _solve(items, cost, now, target)
-        # Steps that save less together than alone leave a gap, smaller with each knapsack.
+        # Steps that save less together than each by itself leave a gap, smaller with each knapsack.
         for _ in range(ROUNDS):
             if cost.cost(now) <= limit:
                 break
             now = _solve(items, cost, now, limit)
-        # The way there may have given up what the end would keep: all channels once more, with
-        # the costs at the end.
+        # Earlier knapsacks may have removed channels that the final costs would keep: solve once
+        # more over all channels, with the costs at the end.
         again = _solve(items, cost, now, limit, among={item.name: item.size for item in items})
         found = [_fill(items, cost, _trim(items, cost, n, limit), limit) for n in (now, again)]
         now = max(found, key=lambda kept: sum(i.value(kept[i.name], 0) for i in items))
@@ -80,7 +80,7 @@ def select_by_knapsack(
 
 
 class _Steps:
-    """Channels of a group in the order in which they stay, in steps."""
+    """Channels of a group in steps, in the order in which they are kept."""
 
     def __init__(
         self, group: Prunable, score: Tensor, dense: int, round_to: int, min_keep_ratio: float
@@ -111,7 +111,7 @@ def _solve(
     *,
     among: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
-    """One knapsack: which steps stay, with the costs at ``now``; at most ``among`` or ``now``."""
+    """Solve one knapsack for the steps to keep, with the costs at ``now``; at most ``among``."""
     among = now if among is None else among
     values: list[float] = []
     costs: list[float] = []
@@ -126,7 +126,7 @@ def _solve(
         for j, (less, more) in enumerate(itertools.pairwise(allowed)):
             values.append(item.value(more, less))
             costs.append(curve[j + 1] - curve[j])
-            if j:  # a step stays only where the one before it does
+            if j:  # a step is kept only if the one before it is
                 rows += [len(rows) // 2] * 2
                 columns += [len(steps), len(steps) - 1]
             steps.append((item, more))
@@ -158,7 +158,7 @@ def _solve(
 def _trim(
     items: Sequence[_Steps], cost: GroupedCost, now: dict[str, int], limit: float
 ) -> dict[str, int]:
-    """Give up the steps that are worth least for their cost until the limit holds."""
+    """Remove the steps with the least importance per cost until the limit holds."""
     now = dict(now)
     while cost.cost(now) > limit:
         worst = min(
@@ -172,7 +172,7 @@ def _trim(
 def _fill(
     items: Sequence[_Steps], cost: GroupedCost, now: dict[str, int], limit: float
 ) -> dict[str, int]:
-    """Take back the steps that are worth most for their cost while the limit holds."""
+    """Add the steps with the most importance per cost while the limit holds."""
     now = dict(now)
     open_items = list(items)
     while open_items:
@@ -190,7 +190,7 @@ def _fill(
 def _step(
     item: _Steps, cost: GroupedCost, now: Mapping[str, int], direction: int
 ) -> tuple[float, str, int] | None:
-    """Worth for its cost of one step up or down from ``now``, and where it leads."""
+    """Importance per cost of one step up or down from ``now``, with the resulting count."""
     index = item.counts.index(now[item.name]) + direction
     if not 0 <= index < len(item.counts):
         return None

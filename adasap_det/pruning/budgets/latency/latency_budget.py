@@ -1,4 +1,4 @@
-"""The latency budget that a config may name."""
+"""The budget of measured latency."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .network_timing import Forward, time_left
 from .table import LatencyTable, open_table
 
 CHECKS = 3
-"""Times at most that a choice is timed and, where that was not as predicted, made again."""
+"""Largest number of selections that are timed; a new one follows where the time was off."""
 
 TOLERANCE = 0.02
 
@@ -49,9 +49,9 @@ class LatencyBudget(Budget):
         device: Where to measure; by default where the model is.
         dtype: Of the forward pass, ``'float32'``, ``'bfloat16'`` or ``'float16'``.
         table: JSON file that keeps the times, by default one a device under ``~/.cache``.
-        any_device: Take times of another device out of ``table``, to prune on this machine for
-            that one; nothing is measured then.
-        check: Whether to time what was chosen.
+        any_device: Use a ``table`` of another device, to prune on this machine for that one;
+            nothing is measured then.
+        check: Whether to time the selection.
 
     Raises:
         ValueError: If an option is out of range; later, if ``table`` is of another device, or
@@ -132,14 +132,14 @@ class LatencyPlan(Plan):
     def select(
         self, scores: Sequence[Tensor], *, limit: float, **options: Any
     ) -> dict[str, Tensor]:
-        def choose() -> dict[str, Tensor]:
-            # A solver that runs out of time may stop elsewhere on another rank, and one choice is
-            # timed next.
+        def solve() -> dict[str, Tensor]:
+            # A solver that runs out of time may stop elsewhere on another rank, and all ranks
+            # must time the same selection.
             return broadcast_from_rank0(
                 lambda: select_by_knapsack(self.groups, scores, self.cost, limit=limit, **options)
             )
 
-        kept = choose()
+        kept = solve()
         if not self.budget.check:
             return kept
         learned = False
@@ -162,7 +162,7 @@ class LatencyPlan(Plan):
             if abs(measured / predicted - 1) <= TOLERANCE or attempt == CHECKS:
                 break
             try:
-                kept = choose()
+                kept = solve()
             except ValueError as error:  # too late for an error: training has begun
                 print_log(f'As measured, {error}', logger='current', level=logging.WARNING)
                 break

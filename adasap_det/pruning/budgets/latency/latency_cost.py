@@ -12,25 +12,25 @@ from adasap_det.pruning.budgets.tensor_sizes import Along, size_with
 
 from .grid import Grid
 
-ASKED_WEIGHT = 3.0
-"""Of the network to be pruned and of those chosen, which are what is asked for."""
+SELECTED_WEIGHT = 3.0
+"""Weight of the unpruned network and of the selected ones in the fit."""
 
 MOST_LEARNED = 8
-"""Networks chosen that are remembered."""
+"""Selected networks that are remembered."""
 
-FIXED = 'what no channel changes'
+FIXED = 'fixed overhead'
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """What the layers' own times leave of a whole network.
+    """The time of a network beyond the times of its layers.
 
     Attributes:
         fixed: Milliseconds in any case.
         per_element: Milliseconds per element that a layer puts out, for norms, activations and
             pooling.
-        per_weight: Milliseconds per weight, which a layer alone finds in the cache.
-        scale: Time of a layer in the network through its time alone.
+        per_weight: Milliseconds per weight, which a layer timed by itself finds in the cache.
+        scale: Time of a layer in the network, divided by its time by itself.
     """
 
     fixed: float = 0.0
@@ -41,7 +41,7 @@ class Overhead:
 
 @dataclass(frozen=True)
 class LayerTotals:
-    """The layers of a network by themselves.
+    """Totals over the layers of a network.
 
     Attributes:
         ms: Their times, from the table.
@@ -56,30 +56,30 @@ class LayerTotals:
 
 @dataclass(frozen=True)
 class Measured:
-    """A whole network that was timed.
+    """A network that was timed.
 
     Attributes:
         ms: Its time.
-        alone: What its layers are by themselves.
+        totals: Totals over its layers.
         weight: How much it counts.
     """
 
     ms: float
-    alone: LayerTotals
+    totals: LayerTotals
     weight: float = 1.0
 
 
 def fit_overhead(networks: Sequence[Measured]) -> Overhead:
-    """The rest that explains some networks best: least squares of relative errors, then scaled.
+    """The overhead that explains the times best: least squares of relative errors, then scaled.
 
-    Nothing of it is negative. The first network, the one to be pruned, is explained exactly:
-    budgets are shares of its time.
+    No part of it is negative. The first network, the unpruned one, is explained exactly: budgets
+    are ratios of its time.
     """
     measured = np.array([network.ms for network in networks])
     explained = np.array(
         [
             [1.0, 1e-6 * a.elements, 1e-6 * a.weights, a.ms]
-            for a in (network.alone for network in networks)
+            for a in (network.totals for network in networks)
         ]
     )
     weights = np.array([network.weight for network in networks])
@@ -127,13 +127,13 @@ class LatencyTerm:
 
 
 class LatencyCost:
-    """Milliseconds of a forward pass: the layers' own, and the rest.
+    """Milliseconds of a forward pass: the layers' own, and the overhead.
 
     Args:
         terms: All calls of layers.
         full: Channels of each group now.
-        networks: Timed networks, the first of them the one that was to be pruned. What is learned
-            is added to this very list, so that a table that it came from knows it too.
+        networks: Timed networks, the first of them the unpruned one. What is learned is added to
+            this list in place, so that the table that holds it has it too.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class LatencyCost:
         self._terms = terms
         self.full = dict(full)
         self.networks = [] if networks is None else networks
-        self.rest = fit_overhead(networks) if networks else Overhead()
+        self.overhead = fit_overhead(networks) if networks else Overhead()
         self._of_group: dict[str, list[LatencyTerm]] = {name: [] for name in full}
         for term in terms:
             for name in {n for _, along in (term.inputs, term.outputs) for n, _ in along}:
@@ -158,7 +158,7 @@ class LatencyCost:
     def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
         """The same by layer; what is there in any case under a name of its own."""
         kept = self.full if kept is None else kept
-        layers = {FIXED: self.rest.fixed}
+        layers = {FIXED: self.overhead.fixed}
         for term in self._terms:
             layers[term.layer] = layers.get(term.layer, 0.0) + self._term(term, kept)
         return layers
@@ -177,17 +177,17 @@ class LatencyCost:
         )
 
     def learn(self, kept: Mapping[str, int], ms: float) -> None:
-        """Correct the rest by the time of a network that was cut to ``kept``."""
-        self.networks.append(Measured(ms, self.layer_totals(kept), ASKED_WEIGHT))
-        chosen = [network for network in self.networks[1:] if network.weight == ASKED_WEIGHT]
-        if len(chosen) > MOST_LEARNED:
-            self.networks.remove(chosen[0])
-        self.rest = fit_overhead(self.networks)
+        """Correct the overhead by the time of a network pruned to ``kept``."""
+        self.networks.append(Measured(ms, self.layer_totals(kept), SELECTED_WEIGHT))
+        selected = [network for network in self.networks[1:] if network.weight == SELECTED_WEIGHT]
+        if len(selected) > MOST_LEARNED:
+            self.networks.remove(selected[0])
+        self.overhead = fit_overhead(self.networks)
 
     def _term(self, term: LatencyTerm, kept: Mapping[str, int]) -> float:
-        own = self.rest.scale * term.grid.at(*term.channels(kept))
+        own = self.overhead.scale * term.grid.at(*term.channels(kept))
         return (
             own
-            + self.rest.per_element * term.elements(kept)
-            + self.rest.per_weight * term.weights(kept)
+            + self.overhead.per_element * term.elements(kept)
+            + self.overhead.per_weight * term.weights(kept)
         )

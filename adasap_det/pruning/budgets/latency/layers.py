@@ -87,21 +87,21 @@ def layer_calls(
     model: nn.Module, example_inputs: Tensor, *, batch_size: int, dtype: torch.dtype
 ) -> list[LayerCall]:
     """Every call of a convolution or linear layer for ``batch_size`` images."""
-    shadow = copy_unwrapped(model).cpu().float()
+    copied = copy_unwrapped(model).cpu().float()
     calls: list[LayerCall] = []
 
     def record(name: str, module: Any, inputs: Tensor, output: Tensor) -> None:
         kind, outputs = describe_call(module, inputs, output, batch_size=batch_size, dtype=dtype)
         calls.append(LayerCall(name, kind, outputs))
 
-    for name, module in shadow.named_modules():
+    for name, module in copied.named_modules():
         if isinstance(module, COUNTED):
             module.register_forward_hook(
                 lambda m, i, o, name=name: record(name, m, i[0], o)  # type: ignore[misc]
             )
-    with eval_mode(shadow), torch.no_grad():
-        inputs = like_parameters(example_inputs, shadow)
-        trace_forward(shadow, inputs, num_rois=num_proposals(model))
+    with eval_mode(copied), torch.no_grad():
+        inputs = like_parameters(example_inputs, copied)
+        trace_forward(copied, inputs, num_rois=num_proposals(model))
     return calls
 
 

@@ -1,4 +1,4 @@
-"""The latency of a model: its layers' times out of a table, measured where they are missing."""
+"""The latency of a model: times of its layers from a table, measured where they are missing."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def latency_cost(
     modules = dict(model.named_modules())
     requests = [_request(call, modules[call.name], sizes) for call in calls]
     network = _digest(calls)
-    wholes = WidthSeries(model, groups)
+    series = WidthSeries(model, groups)
     if measure:
-        # Before and after the layers: times minutes apart are not disturbed by the same thing.
-        times = [wholes.time(forward)] if network not in table.networks else []
+        # Before and after the layers: one disturbance does not affect both.
+        times = [series.time(forward)] if network not in table.networks else []
         table.measure(requests, device=forward.device, quiet=quiet)
-        times += [wholes.time(forward)] if network not in table.networks else []
+        times += [series.time(forward)] if network not in table.networks else []
     terms = []
     for call, request in zip(calls, requests, strict=True):
         grid = table.find(request.kind, request.inputs, request.outputs)
@@ -72,13 +72,13 @@ def latency_cost(
     if network not in table.networks:
         if not measure:
             raise ValueError(
-                f'the latency table of {table.device["device"]} knows all layers of this network '
+                f'the latency table of {table.device["device"]} has all layers of this network '
                 f'but not the network; build it there with the same config'
             )
         typical = [sum(visits) / len(visits) for visits in zip(*times, strict=True)]
         table.networks[network] = [
             Measured(ms, LatencyCost(terms, kept).layer_totals(), weight)
-            for ms, kept, weight in zip(typical, wholes.kept, wholes.weights, strict=True)
+            for ms, kept, weight in zip(typical, series.kept, series.weights, strict=True)
         ]
     return LatencyCost(terms, sizes.full, table.networks[network])
 

@@ -1,4 +1,4 @@
-"""Whole networks timed: the same at several widths, and a cut beside what it was cut from."""
+"""Times of whole networks: at several widths, and pruned against unpruned."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.timing import time_calls
 
 from .grid import VECTOR
-from .latency_cost import ASKED_WEIGHT
+from .latency_cost import SELECTED_WEIGHT
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 MIXED = 3
-"""Networks measured whole: of equal widths, and of a width by group drawn at random."""
+"""Networks with a random width per group, measured beside those of equal widths."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Forward:
     device: torch.device
 
     def time(self, networks: Sequence[nn.Module], *, seconds: float) -> list[float]:
-        """Median milliseconds of each, in turns: what a user will measure."""
+        """Median milliseconds of each network; they take turns."""
         inputs = self.example_inputs.to(device=self.device, dtype=self.dtype)
         inputs = inputs.expand(self.batch_size, *inputs.shape[1:]).contiguous()
         calls = {}
@@ -56,21 +56,21 @@ class Forward:
 
 
 class WidthSeries:
-    """A network at several widths, to see what the layers' own times leave of a whole.
+    """A network at several widths, whose times show the overhead beside the layers' own times.
 
     Attributes:
-        kept: Channels of each group, network by network, the first of them not cut.
+        kept: Channels of each group in each network, the first of them unpruned.
         weights: How much each counts.
     """
 
     def __init__(self, model: nn.Module, groups: Sequence[ChannelGroup]) -> None:
         self._model, self._groups = model, groups
         random = Random(0)
-        shares = [{g.name: width for g in groups} for width in WIDTHS]
-        shares += [{g.name: random.choice(WIDTHS) for g in groups} for _ in range(MIXED)]
-        self._channels = [{g.name: _narrow(g, share[g.name]) for g in groups} for share in shares]
-        self.kept = [{n: len(channels) for n, channels in cut.items()} for cut in self._channels]
-        self.weights = [ASKED_WEIGHT] + [1.0] * (len(shares) - 1)
+        ratios = [{g.name: width for g in groups} for width in WIDTHS]
+        ratios += [{g.name: random.choice(WIDTHS) for g in groups} for _ in range(MIXED)]
+        self._channels = [{g.name: _narrow(g, ratio[g.name]) for g in groups} for ratio in ratios]
+        self.kept = [{n: len(channels) for n, channels in kept.items()} for kept in self._channels]
+        self.weights = [SELECTED_WEIGHT] + [1.0] * (len(ratios) - 1)
 
     def time(self, forward: Forward) -> list[float]:
         """Milliseconds of each network."""
@@ -81,7 +81,7 @@ class WidthSeries:
 def time_left(
     model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor], forward: Forward
 ) -> float:
-    """Time of ``model`` cut to ``kept`` through its time as it is, both timed in turns."""
+    """Time of ``model`` pruned to ``kept``, divided by its present time; both take turns."""
     networks = [copy_unwrapped(model), pruned_copy(model, groups, kept)]
     before, after = forward.time(networks, seconds=3.0)
     return after / before
@@ -96,10 +96,10 @@ def pruned_copy(
     return network
 
 
-def _narrow(group: ChannelGroup, share: float) -> Tensor:
-    """A share of the channels of each part, in numbers that kernels like."""
+def _narrow(group: ChannelGroup, ratio: float) -> Tensor:
+    """Indices of a ratio of the channels of each part, a multiple of the vector width."""
     part = group.size // group.parts
     step = VECTOR if part >= 2 * VECTOR else 1
-    stay = part if share == 1 else max(step, int(part * share) // step * step)
+    count = part if ratio == 1 else max(step, int(part * ratio) // step * step)
     channels = torch.arange(group.size)
-    return channels[channels % part < stay]
+    return channels[channels % part < count]

@@ -22,7 +22,7 @@ from .grid import Grid, monotone
 from .latency_cost import LayerTotals, Measured
 from .layers import LayerKind
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 PASSES = 3
 """Times that every layer is visited; the lesser result counts, as bursts of other work pass."""
@@ -51,8 +51,8 @@ class LatencyTable:
         device: What it was measured on; see
             :func:`~adasap_det.utils.device.device_identity`.
         grids: Measured grids by key of the kind.
-        networks: Whole networks that were timed, of several widths, by what they are but for their
-            numbers of channels; the first of each is the one that was to be pruned.
+        networks: Times of whole networks of several widths, by a digest of the network without its
+            numbers of channels; the first of each is the unpruned one.
     """
 
     device: dict[str, str]
@@ -92,7 +92,7 @@ class LatencyTable:
         return len(points)
 
     def save(self, path: Path) -> None:
-        """Write the table as JSON; what others have added to the file meanwhile stays."""
+        """Write the table as JSON and keep what other processes added to the file meanwhile."""
         if path.is_file():
             self.merge(LatencyTable.load(path, device=self.device))
         content = {
@@ -142,19 +142,19 @@ class LatencyTable:
                     for key, grids in content['grids'].items()
                 },
                 networks={
-                    key: [Measured(n['ms'], LayerTotals(**n['alone']), n['weight']) for n in of]
+                    key: [Measured(n['ms'], LayerTotals(**n['totals']), n['weight']) for n in of]
                     for key, of in content['networks'].items()
                 },
             )
         except _OtherFormat as error:
             raise ValueError(
                 f'{path} is a latency table of format {error}, and this is format '
-                f'{FORMAT_VERSION}; delete it to measure anew'
+                f'{FORMAT_VERSION}; delete it to measure again'
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f'{path} is no latency table ({type(error).__name__}: {error}); delete it to '
-                f'measure anew'
+                f'measure again'
             ) from None
         if device is not None and found != dict(device):
             differing = '; '.join(

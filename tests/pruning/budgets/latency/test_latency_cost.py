@@ -2,9 +2,9 @@ import pytest
 
 from adasap_det.pruning.budgets.latency.grid import Grid
 from adasap_det.pruning.budgets.latency.latency_cost import (
-    ASKED_WEIGHT,
     FIXED,
     MOST_LEARNED,
+    SELECTED_WEIGHT,
     LatencyCost,
     LatencyTerm,
     LayerTotals,
@@ -27,7 +27,7 @@ def cost():
         LatencyTerm('last', PRODUCT, (2.0, (('a', 1.0),)), b, False, 1.0, 1.0),
     ]
     cost = LatencyCost(terms, {'a': 8, 'b': 4})
-    cost.rest = Overhead(fixed=7.0, per_element=0.5, per_weight=0.25, scale=2.0)
+    cost.overhead = Overhead(fixed=7.0, per_element=0.5, per_weight=0.25, scale=2.0)
     return cost
 
 
@@ -62,18 +62,18 @@ def test_the_rest_is_found_again():
         LayerTotals(5.0, 5e6, 4e6),
     ]
     times = [1.5 + 2e-7 * a.elements + 3e-7 * a.weights + 0.9 * a.ms for a in layers]
-    rest = fit_overhead([Measured(ms, alone) for ms, alone in zip(times, layers, strict=True)])
-    found = rest.fixed, rest.per_element, rest.per_weight, rest.scale
+    overhead = fit_overhead([Measured(ms, alone) for ms, alone in zip(times, layers, strict=True)])
+    found = overhead.fixed, overhead.per_element, overhead.per_weight, overhead.scale
     assert found == pytest.approx((1.5, 2e-7, 3e-7, 0.9))
 
 
 def test_no_part_of_the_rest_is_negative():
     """Faster than its layers: scaled, not paid back."""
-    rest = fit_overhead(
+    overhead = fit_overhead(
         [Measured(5.0, LayerTotals(10.0, 1e6, 1e6)), Measured(2.5, LayerTotals(5.0, 1e5, 1e4))]
     )
-    assert rest.scale == pytest.approx(0.5)
-    for part in (rest.fixed, rest.per_element, rest.per_weight):
+    assert overhead.scale == pytest.approx(0.5)
+    for part in (overhead.fixed, overhead.per_element, overhead.per_weight):
         assert part == pytest.approx(0, abs=1e-9)
 
 
@@ -82,8 +82,8 @@ def test_the_network_to_be_pruned_is_explained_exactly():
     networks = [
         Measured(ms, LayerTotals(ms_alone, 0.0, 0.0)) for ms, ms_alone in ((8, 9), (9, 4), (2, 3))
     ]
-    rest = fit_overhead(networks)
-    assert rest.fixed + 9 * rest.scale == pytest.approx(8)
+    overhead = fit_overhead(networks)
+    assert overhead.fixed + 9 * overhead.scale == pytest.approx(8)
 
 
 def test_learns_the_time_of_a_cut(cost):
@@ -94,7 +94,7 @@ def test_learns_the_time_of_a_cut(cost):
     learner = LatencyCost(cost._terms, cost.full, start)
     before = learner.cost(kept)
     learner.learn(kept, 1.5 * before)
-    assert learner.networks[-1] == Measured(1.5 * before, cost.layer_totals(kept), ASKED_WEIGHT)
+    assert learner.networks[-1] == Measured(1.5 * before, cost.layer_totals(kept), SELECTED_WEIGHT)
     assert learner.cost() == pytest.approx(cost.cost())
     assert learner.cost(kept) > 1.1 * before
     for _ in range(2 * MOST_LEARNED):

@@ -24,9 +24,9 @@ def test_what_is_predicted_for_a_cut_is_the_cut_models_latency(known_times, kind
     model = randomize(kind())
     table = LatencyTable({'device': 'abacus'})
     groups, cost = cost_of(model, table)
-    rest = cost.rest
-    assert (rest.fixed, rest.scale) == pytest.approx((1.0, 1.0), rel=0.05)
-    assert rest.per_element == pytest.approx(1e-3, rel=0.05)
+    overhead = cost.overhead
+    assert (overhead.fixed, overhead.scale) == pytest.approx((1.0, 1.0), rel=0.05)
+    assert overhead.per_element == pytest.approx(1e-3, rel=0.05)
     kept = {g.name: torch.arange(g.size).view(g.parts, -1)[:, 1:].flatten() for g in groups}
     predicted = cost.cost({name: len(channels) for name, channels in kept.items()})
     prune_channels(model, groups, kept)
@@ -47,7 +47,7 @@ def test_a_network_that_may_not_be_measured_is_refused(known_times):
     table = LatencyTable({'device': 'abacus'})
     cost_of(ToyDetector(), table)
     table.networks.clear()
-    with pytest.raises(ValueError, match='knows all layers of this network but not the network'):
+    with pytest.raises(ValueError, match='has all layers of this network but not the network'):
         cost_of(ToyDetector(), table, measure=False)
 
 

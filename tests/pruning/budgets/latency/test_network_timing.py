@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from adasap_det.pruning import find_channel_groups
-from adasap_det.pruning.budgets.latency.latency_cost import ASKED_WEIGHT
+from adasap_det.pruning.budgets.latency.latency_cost import SELECTED_WEIGHT
 from adasap_det.pruning.budgets.latency.network_timing import (
     Forward,
     WidthSeries,
@@ -32,7 +32,7 @@ def test_widths_from_all_to_a_quarter(detector):
     model, groups = detector
     series = WidthSeries(model, groups)
     assert series.kept[0] == {g.name: g.size for g in groups}
-    assert series.weights[0] == ASKED_WEIGHT
+    assert series.weights[0] == SELECTED_WEIGHT
     assert all(0 < kept[g.name] <= g.size for kept in series.kept for g in groups)
     half = series.kept[2]
     assert all(half[g.name] == max(1, g.size // 2) for g in groups if g.size < 16)
