@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='adasap-benchmark',
-        description='Time checkpoints of one config, dense beside pruned, taking turns. The '
+        description='Time checkpoints of one config, dense and pruned, taking turns. The '
         'network with its normalisation is timed, without decoding and NMS.',
     )
     parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")

@@ -119,7 +119,7 @@ def check(graph: nn.Module, path: Path, images: Tensor) -> tuple[float, str]:
     """Compare onnxruntime with PyTorch on a batch.
 
     Returns:
-        The largest difference, infinite where onnxruntime cannot run the file, and says so; and
+        The largest difference, infinite if onnxruntime cannot run the file, which is reported; and
         of a graph with NMS how many detections there were to compare.
     """
     try:
@@ -160,7 +160,7 @@ def describe(
     *,
     dynamic_batch: bool,
 ) -> None:
-    """Write beside the file what a user of it must know."""
+    """Write next to the file how to use it."""
     content = {
         'input': {
             'name': 'images',

@@ -44,7 +44,7 @@ from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
 from adasap_det.utils.random import RandomState, same_randomness
 
 _RISES = (0.1, 0.5, 1.0)
-"""Shares of the radius at which the table tells the rise."""
+"""Fractions of the radius at which the table reports the rise."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _plot(args: argparse.Namespace) -> None:
             ]
     except ValueError as error:
         raise UsageError(error) from None
-    offsets = sorted({max(1, round(share * half)) for share in _RISES})
+    offsets = sorted({max(1, round(fraction * half)) for fraction in _RISES})
     out = Path(cfg.work_dir)
     with atomic_write(out / 'landscape.json') as temporary:
         content = _content(args, found, steps, offsets, len(batches))
@@ -192,7 +192,7 @@ def _names(args: argparse.Namespace) -> list[str]:
         raise UsageError(f'--names gives {len(names)} names for {len(paths)} checkpoints')
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise UsageError(f'two checkpoints are called {twice[0]!r}; tell them apart by --names')
+        raise UsageError(f'two checkpoints are called {twice[0]!r}; name them with --names')
     return names
 
 

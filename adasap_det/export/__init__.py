@@ -1,4 +1,4 @@
-"""Models as graphs that run without this package, and how fast they run."""
+"""Export of models to runtimes without this package, and their speed."""
 
 from .graphs import DecodedDetector, RawNetwork, make_graph
 from .onnx import export_onnx

@@ -1,4 +1,4 @@
-"""Whether the detections of an exported file are right, where equal scores have no order."""
+"""Comparison of the detections of an exported file with the model's, up to ties of scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def detections_difference(
 ) -> float:
     """Largest difference of a file's detections from what the graph finds.
 
-    Boxes cannot be compared one by one: of scores that differ by rounding alone, as those of a
+    Boxes cannot be compared one by one: of scores that differ only by rounding, as those of a
     network that has learnt little, either may come first, suppress the other, or be the last of
     so many. So scores are compared by rank, each detection with the candidate of its label that
     is nearest to it, and no two of a label may overlap more than the suppression allows.

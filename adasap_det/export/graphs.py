@@ -1,4 +1,4 @@
-"""A model as a function from pixels to tensors, which exporters can trace."""
+"""A model as a traceable function from pixels to tensors."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class DecodedDetector(nn.Module):
         if factors is not None:
             scores = scores * torch.cat([_rows(level, 1) for level in factors]).sigmoid()
         deltas = torch.cat([_rows(level, head.bbox_coder.encode_size) for level in deltas])
-        # Clipped here: mmdet's own way for exporters calls a module that is gone (3.3, onedl 3.5).
+        # Clipped here: mmdet's own export path calls a missing module (3.3, onedl 3.5).
         boxes = head.bbox_coder.decode(torch.cat(priors), deltas)
         if getattr(head.bbox_coder, 'clip_border', True):
             height, width = images.shape[-2:]

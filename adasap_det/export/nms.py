@@ -1,4 +1,4 @@
-"""Non-maximum suppression as ONNX has it, for eager mode and for the exporter alike."""
+"""Non-maximum suppression as defined by ONNX, in eager mode and for the exporter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Export to ONNX, and the proof that the file does what the model does."""
+"""Export to ONNX, and the comparison of the file with the model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def export_onnx(
     dynamic_batch: bool = False,
     names: Sequence[str] | None = None,
 ) -> list[str]:
-    """Write a graph as an ONNX file, there only once it is whole.
+    """Write a graph as an ONNX file, atomically.
 
     Args:
         graph: See :func:`~adasap_det.export.make_graph`.

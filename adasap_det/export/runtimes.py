@@ -1,4 +1,4 @@
-"""Ways to run a network, for a benchmark."""
+"""Runtimes of a network, for the benchmark."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def runnable(
 
     Raises:
         ValueError: If the variant is unknown.
-        RuntimeError: If it does not work here; says why.
+        RuntimeError: If it does not work here, with the reason.
     """
     if variant not in VARIANTS:
         raise ValueError(f'{variant!r} is no way to run a network; there are {", ".join(VARIANTS)}')

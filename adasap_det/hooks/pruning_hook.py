@@ -13,7 +13,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import Tensor
 from torch.optim import Optimizer
 
-from adasap_det.optim.grad_scaler import is_taken, unscaled_gradients
+from adasap_det.optim.grad_scaler import step_is_taken, unscaled_gradients
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.pruner import Pruner
@@ -275,7 +275,7 @@ class PruningHook(StructureHook):
 
     def _observer(self, runner: Runner) -> Any:
         def observe(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if runner.iter < self._schedule.last_prune_step and is_taken(optimizer):
+            if runner.iter < self._schedule.last_prune_step and step_is_taken(optimizer):
                 with unscaled_gradients(optimizer):
                     self._pruner.observe()
 

@@ -1,4 +1,4 @@
-"""Models that recompute activations in the backward pass (activation checkpointing)."""
+"""Detection of activation checkpointing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import nn
 
 
 def uses_activation_checkpointing(model: nn.Module) -> bool:
-    """Whether a module may recompute its activations in a backward pass of its own.
+    """Whether a module may recompute its activations during its backward pass.
 
-    OpenMMLab's backbones do so by ``with_cp``; MMEngine's ``activation_checkpointing`` puts another
-    ``forward`` on the modules that it names. One put there for another reason counts too.
+    OpenMMLab's backbones do so by ``with_cp``; MMEngine's ``activation_checkpointing`` replaces
+    ``forward`` on the modules that it names. A ``forward`` replaced for another reason counts too.
     """
     return any(
         getattr(module, 'with_cp', False) or 'forward' in vars(module) for module in model.modules()

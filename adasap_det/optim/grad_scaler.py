@@ -1,8 +1,8 @@
-"""What a hook on the optimizer's step has to know of a gradient scaler.
+"""The state of a gradient scaler, as a hook on the optimizer's step sees it.
 
-To most optimizers a ``torch.amp.GradScaler`` hands unscaled gradients, and after an overflow it
-does not call them. Those that do both in their kernel (``fused=True``) are called in any case, with
-the scale and the verdict as attributes for the time of the step.
+For most optimizers a ``torch.amp.GradScaler`` unscales the gradients, and does not call ``step``
+after an overflow. Those that do both in their kernel (``fused=True``) are always called, with the
+scale and the overflow flag as attributes during the step.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from torch.optim import Optimizer
 
 
-def is_taken(optimizer: Optimizer) -> bool:
-    """Whether the step that is under way moves the weights: no gradient overflowed."""
+def step_is_taken(optimizer: Optimizer) -> bool:
+    """Whether the present step updates the weights: no gradient overflowed."""
     return not bool(getattr(optimizer, 'found_inf', False))
 
 
 @contextmanager
 def unscaled_gradients(optimizer: Optimizer) -> Iterator[None]:
-    """The gradients less a scale that is left to the step under way; afterwards as they were.
+    """Unscale the gradients inside, if the optimizer's step would, and restore them afterwards.
 
     Costs a copy of the gradients if there is such a scale, else nothing.
     """

@@ -1,4 +1,4 @@
-"""Losses that are not finite: which ones, when, and before they reach the weights."""
+"""Detection of losses that are not finite, before they reach the weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 MOST_SKIPPED = 50
-"""Steps in a row that a gradient scaler may skip: by then it is down to nothing."""
+"""Steps in a row that a gradient scaler may skip: by then its scale is practically zero."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -41,6 +41,6 @@ def describe(loss: Tensor, losses: Any, *, iteration: int, perturbed: bool) -> s
     remedy = (
         'lower rho and rho_max, or set clip_grad'
         if perturbed
-        else 'lower the learning rate, set clip_grad, or look at the images of this iteration'
+        else 'lower the learning rate, set clip_grad, or check the images of this iteration'
     )
     return f'the loss is not finite{where} in iteration {iteration}: {components}; {remedy}'

@@ -19,7 +19,7 @@ from adasap_det.utils.modules import unwrap
 from .activation_checkpointing import uses_activation_checkpointing
 from .looksam import LookSAMDirection
 from .loss_check import MOST_SKIPPED, NonFiniteLossError, describe
-from .param_selection import LAYERS, candidates, check_exclude, least_important
+from .param_selection import LAYERS, check_exclude, least_important, perturbable_parameters
 from .perturbation import (
     FORMS,
     Membership,
@@ -108,11 +108,11 @@ class SharpnessAwareMixin(OptimWrapper):
         self._channels = ChannelRadii()
         self._call: ModelCall | None = None
         self._ascending = False
-        self._reused = LookSAMDirection(alpha=alpha, reduced=sync_perturbation)
+        self._looksam = LookSAMDirection(alpha=alpha, reduced=sync_perturbation)
         self._finite = True  # every loss of the step so far, in both passes
         self._skipped = 0  # steps in a row with one that was not
 
-    # ------------------------------------------------------------------ what the stages set
+    # ------------------------------------------------------------------ stages
 
     @property
     def stage(self) -> str:
@@ -129,11 +129,11 @@ class SharpnessAwareMixin(OptimWrapper):
         self._stage = stage
 
     def set_channels(self, rows: Mapping[nn.Parameter, Rows]) -> None:
-        """Say which channel each row of each parameter belongs to.
+        """Set the channel that each row of each parameter belongs to.
 
         Args:
             rows: For parameters that belong to channel groups, the channel of each row, counted
-                over the whole model; -1 for a row of no group. To be set anew after a cut.
+                over the whole model; -1 for a row of no group. To be set again after a prune step.
         """
         self._channels.set_rows(rows)
 
@@ -153,7 +153,7 @@ class SharpnessAwareMixin(OptimWrapper):
 
     @property
     def perturbs(self) -> bool:
-        """Whether the stage perturbs; without a radius every step is the plain optimizer's."""
+        """Whether the stage perturbs; with radius 0 every step is the plain optimizer's."""
         if self._stage == 'plain':
             return False
         if self._stage in BY_CHANNEL:
@@ -162,11 +162,11 @@ class SharpnessAwareMixin(OptimWrapper):
 
     @property
     def two_pass(self) -> bool:
-        """Whether the next forward pass is made twice, as it is every ``interval`` steps."""
+        """Whether the next step has two passes, as every ``interval``-th step."""
         if not self.perturbs or self.interval == 1:
             return self.perturbs
         step = self._inner_count // self._accumulative_counts
-        return step % self.interval == 0 or not self._reused.is_known(self.optimizer)
+        return step % self.interval == 0 or not self._looksam.is_known(self.optimizer)
 
     # ------------------------------------------------------------------ the step
 
@@ -253,14 +253,14 @@ class SharpnessAwareMixin(OptimWrapper):
 
     @torch.compiler.disable
     def step(self, **kwargs: Any) -> None:
-        """The optimizer's step, with the reused direction where the second pass was spared."""
+        """The optimizer's step, with the reused direction in steps without a second pass."""
         self._skipped = 0 if self._finite else self._skipped + 1
         self._finite = True
         if not self.perturbs or self.interval == 1:
-            self._reused.forget()
+            self._looksam.forget()
             super().step(**kwargs)
             return
-        with self._reused.around_step(self.optimizer):
+        with self._looksam.around_step(self.optimizer):
             super().step(**kwargs)
 
     @torch.compiler.disable
@@ -281,7 +281,7 @@ class SharpnessAwareMixin(OptimWrapper):
 
     @contextmanager
     def _ascent_sync(self, model: nn.Module) -> Iterator[None]:
-        """Each rank ascends along its own gradient unless told to synchronise (m-sharpness)."""
+        """Each rank ascends along its own gradient unless ``sync_perturbation`` (m-sharpness)."""
         no_sync = getattr(model, 'no_sync', None)
         if callable(no_sync) and not self.sync_perturbation:
             with no_sync():
@@ -298,7 +298,7 @@ class SharpnessAwareMixin(OptimWrapper):
     ) -> tuple[list[nn.Parameter], list[Tensor | None]]:
         """Parameters to perturb and their gradients of ``loss``, None where there is none.
 
-        Gradients accumulated by earlier micro-batches are put aside meanwhile: they belong to
+        Gradients accumulated by earlier micro-batches are set aside: they belong to
         the step, not to the direction of this micro-batch.
         """
         bare = unwrap(model)
@@ -306,8 +306,8 @@ class SharpnessAwareMixin(OptimWrapper):
         wanted = self._wanted(bare)
         if not wanted:
             return [], []
-        # What is not perturbed needs no gradient, unless DDP counts on it or activations are
-        # recomputed in a backward pass of their own, which wants all.
+        # What is not perturbed needs no gradient, unless DDP expects it, or activation
+        # checkpointing, whose backward pass computes all.
         partial = (
             len(wanted) < len(every)
             and not self.sync_perturbation
@@ -326,7 +326,7 @@ class SharpnessAwareMixin(OptimWrapper):
 
     def _wanted(self, bare: nn.Module) -> list[nn.Parameter]:
         """Parameters that this step perturbs."""
-        wanted = candidates(bare, exclude=self.exclude, layers=self.layers)
+        wanted = perturbable_parameters(bare, exclude=self.exclude, layers=self.layers)
         if self._stage in BY_CHANNEL and self._rest_radius() == 0:
             wanted = [p for p in wanted if id(p) in self._channels.rows]
         scores = self._channels.scores
@@ -343,7 +343,7 @@ class SharpnessAwareMixin(OptimWrapper):
         """The parameters to perturb and their perturbations."""
         wanted, found = self._ascent_direction(loss, model)
         if self.interval > 1:
-            self._reused.collect(wanted, found)
+            self._looksam.collect(wanted, found)
         weights = [p for p, grad in zip(wanted, found, strict=True) if grad is not None]
         grads = [grad for grad in found if grad is not None]
         if not weights:
@@ -364,7 +364,7 @@ class SharpnessAwareMixin(OptimWrapper):
         return weights, perturbation
 
     def _rest_radius(self) -> float:
-        """Radius of what belongs to no channel group, in the adaptive stage."""
+        """Radius of the parameters of no channel group, in the adaptive stage."""
         return float(self.rho) if self.ungrouped == 'uniform' else 0.0
 
     def _membership(self, weights: Sequence[nn.Parameter]) -> tuple[list[Membership], Tensor]:
@@ -373,7 +373,9 @@ class SharpnessAwareMixin(OptimWrapper):
         return [0] * len(weights), torch.tensor([float(self.rho)], device=weights[0].device)
 
 
-_OPTIONS = """
+@OPTIM_WRAPPERS.register_module()
+class AdaSAPOptimWrapper(SharpnessAwareMixin):
+    """Sharpness-aware steps with one radius per channel (adaptive) or one for all (uniform).
 
     Args:
         optimizer (Optimizer): Any torch optimizer; nothing is added to its state.
@@ -384,20 +386,20 @@ _OPTIONS = """
         rho (float): Radius of the uniform stage, and in the adaptive stage of the parameters of
             no channel group. ``rho=0`` is the plain optimizer. Default 2.0 or 0.05.
         eta (float): ASAM's ``T_w = |w| + eta``. Default 0.01.
-        ungrouped (str): What the adaptive stage does to parameters of no channel group (the
-            heads' output convolutions, excluded layers): ``'uniform'`` perturbs them together
-            within ``rho``; ``'none'`` leaves them. Default 'uniform'.
+        ungrouped (str): How the adaptive stage perturbs parameters of no channel group (the heads'
+            output convolutions, excluded layers): ``'uniform'`` perturbs them together within
+            ``rho``; ``'none'`` does not perturb them. Default 'uniform'.
         exclude (Sequence[str]): Name patterns (``fnmatch``) of parameters that are never
             perturbed, for example ``['*.bias', 'bbox_head']``; a pattern also covers everything
             inside a module that it names. Default none.
-        layers (str): ``'all'``, or ``'norm'`` to perturb normalisation layers alone (SAM-ON, arXiv
-            2306.04226): no copy of the other weights, and no gradient of theirs in the first
-            pass. Default 'all'.
-        perturb_ratio (float): In the adaptive stage, perturb only this share of the channel groups'
-            parameters, those whose channels matter least on average. Default 1.
-        interval (int): Perturb every so many steps; in between the part of the gradient that
-            perturbing added is used again (LookSAM, arXiv 2203.02714). Default 1.
-        alpha (float): Length of that part, as a share of the gradient's norm. Default 0.7.
+        layers (str): ``'all'``, or ``'norm'`` to perturb only normalisation layers (SAM-ON, arXiv
+            2306.04226): the other weights are not copied and get no gradient in the first pass.
+            Default 'all'.
+        perturb_ratio (float): In the adaptive stage, perturb only this ratio of the channel groups'
+            parameters, those whose channels are least important on average. Default 1.
+        interval (int): Perturb every ``interval`` steps; the steps in between reuse the part of
+            the gradient that the perturbation added (LookSAM, arXiv 2203.02714). Default 1.
+        alpha (float): Length of that part, relative to the gradient's norm. Default 0.7.
         sync_perturbation (bool): Under DDP, average the ascent direction over the ranks; by
             default each rank has its own (m-sharpness), which saves one all-reduce a step.
         foreach (bool): Multi-tensor kernels. Default True.
@@ -405,13 +407,13 @@ _OPTIONS = """
             perturbation; only the final gradient is clipped.
 
     Cost: two forward and two backward passes a step, and one copy of the perturbed parameters.
-    With ``interval=k`` two passes every k-th step and one in the others, and one more copy, which
-    is kept in the optimizer's state; under DDP an all-reduce of it every k-th step. What
-    ``layers='norm'`` and ``share`` leave out saves its part of the copy and of the first
-    backward pass. ``benchmarks/README.md`` has what was measured.
+    With ``interval=k`` every k-th step has two passes and the others one; one more copy is kept in
+    the optimizer's state, and under DDP it is all-reduced every k-th step. Parameters
+    that ``layers='norm'`` and ``perturb_ratio`` leave out need no copy and no first backward pass.
+    Measurements are in ``benchmarks/README.md``.
 
-    The stage is ``'uniform'`` until :class:`~adasap_det.hooks.PruningHook` says otherwise; alone,
-    the wrapper is plain SAM or ASAM for any model. ``train/sharpness`` is logged as
+    The stage is ``'uniform'`` until :class:`~adasap_det.hooks.PruningHook` sets another; without
+    the hook, the wrapper is plain SAM or ASAM for any model. ``train/sharpness`` is logged as
     ``L(w + eps) - L(w)`` of each batch, ``train/perturbation_norm`` as ``||eps||``.
 
     A loss that is not finite ends training before it reaches the weights, with a
@@ -427,16 +429,17 @@ _OPTIONS = """
 
 
 @OPTIM_WRAPPERS.register_module()
-class AdaSAPOptimWrapper(SharpnessAwareMixin):
-    __doc__ = 'Sharpness-aware steps with a radius per channel or a uniform one.' + _OPTIONS
-
-
-@OPTIM_WRAPPERS.register_module()
 class AmpAdaSAPOptimWrapper(SharpnessAwareMixin, AmpOptimWrapper):
-    __doc__ = (
-        "AdaSAPOptimWrapper in mixed precision; takes MMEngine's ``loss_scale`` and ``dtype``."
-        + _OPTIONS
-    )
+    """AdaSAPOptimWrapper in mixed precision.
+
+    Args:
+        loss_scale (str | float | dict): As in MMEngine's ``AmpOptimWrapper``: ``'dynamic'``
+            (default), a fixed scale, or arguments of the gradient scaler.
+        dtype (str, optional): ``'float16'`` or ``'bfloat16'``; by default that of autocast.
+        optimizer, form, rho_min, rho_max, rho, eta, ungrouped, exclude, layers, perturb_ratio,
+            interval, alpha, sync_perturbation, foreach, accumulative_counts, clip_grad: See
+            :class:`AdaSAPOptimWrapper`, as for cost, logs, errors and sources.
+    """
 
     def _ascent_backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
         # Scaled against underflow. The direction is scale-invariant, so nothing is unscaled.

@@ -1,4 +1,4 @@
-"""Which parameters are perturbed."""
+"""Selection of the parameters to perturb."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def norm_parameters(model: nn.Module) -> set[int]:
     }
     if not found:
         raise ValueError(
-            "optim_wrapper.layers='norm' perturbs normalisation layers alone, and "
+            "optim_wrapper.layers='norm' perturbs only normalisation layers, and "
             f"{type(model).__name__} has none; use layers='all'"
         )
     return found
 
 
-def candidates(
+def perturbable_parameters(
     model: nn.Module, *, exclude: Sequence[str] = (), layers: str = 'all'
 ) -> list[nn.Parameter]:
     """Parameters that may be perturbed, in the model's order.
 
     Args:
         model: Without distributed wrapper.
-        exclude: Name patterns (``fnmatch``) of parameters that stay; a pattern also covers
+        exclude: Name patterns (``fnmatch``) of parameters to leave out; a pattern also covers
             everything inside a module that it names.
         layers: ``'all'``, or ``'norm'`` for those of normalisation layers.
     """
@@ -58,11 +58,11 @@ def candidates(
 
 
 def check_exclude(model: nn.Module, exclude: Sequence[str]) -> None:
-    """Raise where a pattern of ``exclude`` leaves everything as it is: most likely a slip.
+    """Check that every pattern of ``exclude`` matches a parameter; if not, it is likely a typo.
 
     Args:
         model: Without distributed wrapper.
-        exclude: As in :func:`candidates`.
+        exclude: As in :func:`perturbable_parameters`.
 
     Raises:
         ValueError: If a pattern matches no parameter, frozen ones included.
@@ -86,7 +86,7 @@ def least_important(
     *,
     perturb_ratio: float,
 ) -> list[nn.Parameter]:
-    """The share of the grouped parameters whose channels matter least on average.
+    """The ratio of the grouped parameters whose channels are least important on average.
 
     Args:
         weights: Parameters to choose from; those of no channel group are all kept.
@@ -105,5 +105,5 @@ def least_important(
     if not grouped:
         return list(weights)
     order = torch.stack(means).argsort(stable=True).tolist()
-    gone = {grouped[i] for i in order[math.ceil(perturb_ratio * len(grouped)) :]}
-    return [weight for weight in weights if id(weight) not in gone]
+    left_out = {grouped[i] for i in order[math.ceil(perturb_ratio * len(grouped)) :]}
+    return [weight for weight in weights if id(weight) not in left_out]

@@ -2,7 +2,7 @@
 
 Every row of every parameter belongs to exactly one *ball*. Uniform SAM and ASAM have one ball for
 the whole network; AdaSAP has one for each channel, its radius falling with the channel's
-importance. So one function serves them all.
+importance. One function covers all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FORMS = ('sam', 'asam')
 
 @dataclass(frozen=True)
 class Rows:
-    """Which ball each row of a parameter belongs to.
+    """The ball that each row of a parameter belongs to.
 
     Attributes:
         dim: Dimension of the parameter that counts its rows (0 for the output channels of a
@@ -63,10 +63,10 @@ def adaptive_radius(
         return scores.clone()
     low, high = scores.min(), scores.max()
     span = (high - low).clamp_min(torch.finfo(scores.dtype).tiny)
-    share = (scores - low) / span
+    position = (scores - low) / span
     if inverse:
-        share = 1 - share
-    return rho_max - share * (rho_max - rho_min)
+        position = 1 - position
+    return rho_max - position * (rho_max - rho_min)
 
 
 def check_radii(*, rho_min: float, rho_max: float) -> None:
@@ -216,10 +216,10 @@ def _ball_norms(tensors: Sequence[Tensor], membership: Sequence[Membership], bal
     """L2 norm of each ball, shape ``(balls,)``; all infinite where one is not finite."""
     wide = _norm_dtype(tensors)
     squares = torch.zeros(balls, dtype=wide, device=tensors[0].device)
-    whole = [i for i, m in enumerate(membership) if isinstance(m, int)]
-    if whole:
-        norms = torch._foreach_norm([tensors[i].to(wide) for i in whole])
-        index = torch.tensor([membership[i] for i in whole], device=squares.device)
+    tensorwise = [i for i, m in enumerate(membership) if isinstance(m, int)]
+    if tensorwise:
+        norms = torch._foreach_norm([tensors[i].to(wide) for i in tensorwise])
+        index = torch.tensor([membership[i] for i in tensorwise], device=squares.device)
         squares.index_add_(0, index, torch.stack(norms).square())
     for tensor, member in zip(tensors, membership, strict=True):
         if isinstance(member, Rows):
@@ -228,7 +228,7 @@ def _ball_norms(tensors: Sequence[Tensor], membership: Sequence[Membership], bal
                 others = [d for d in range(tensor.dim()) if d != member.dim]
                 norm = torch.linalg.vector_norm(tensor, dim=others, dtype=wide)
             squares.index_add_(0, member.ball, norm.square())
-    # One bad value spoils the direction as a whole: no ball moves, decided without a device sync.
+    # One non-finite value invalidates the whole direction: no ball moves, without a device sync.
     finite = torch.isfinite(squares).all()
     return torch.where(finite, squares.sqrt(), torch.full_like(squares, torch.inf))
 

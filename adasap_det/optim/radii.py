@@ -1,4 +1,4 @@
-"""A radius for each channel: what the adaptive stage perturbs within."""
+"""The radius of each channel in the adaptive stage."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .perturbation import Membership, Rows, adaptive_radius
 
 
 class ChannelRadii:
-    """Which ball each row of a parameter belongs to, and the balls' radii.
+    """The ball that each row of a parameter belongs to, and the balls' radii.
 
-    Ball 0 is that of all that belongs to no channel group, ball ``c + 1`` that of channel ``c``.
+    Ball 0 holds everything outside the channel groups, ball ``c + 1`` is that of channel ``c``.
 
     Attributes:
-        rows: Ball of each row, by id of the parameter; what is missing is in ball 0.
+        rows: Ball of each row, by id of the parameter; missing parameters are in ball 0.
         scores, radii: Importance and radius of each channel, shape ``(C,)``; None until known.
     """
 
@@ -26,7 +26,7 @@ class ChannelRadii:
         self.radii: Tensor | None = None
 
     def set_rows(self, rows: Mapping[nn.Parameter, Rows]) -> None:
-        """Say which channel each row belongs to, -1 for none; forgets the importance."""
+        """Set the channel that each row belongs to, -1 for none; drops the importance."""
         self.rows = {id(p): Rows(row.dim, row.ball + 1) for p, row in rows.items()}
         self.scores = self.radii = None
 

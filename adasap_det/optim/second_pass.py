@@ -46,7 +46,7 @@ def capture_call(model: nn.Module) -> Iterator[ModelCall]:
     The copy matters for heads that change their inputs while they compute a loss.
 
     Yields:
-        The :class:`ModelCall`; its ``count`` tells how often the model was called.
+        The :class:`ModelCall`; its ``count`` is the number of calls of the model.
     """
     call = ModelCall(model)
 
@@ -66,7 +66,7 @@ def capture_call(model: nn.Module) -> Iterator[ModelCall]:
 
 @contextmanager
 def capture_output(model: nn.Module, call: ModelCall | None = None) -> Iterator[ModelCall]:
-    """Record what the model returns inside, and nothing else.
+    """Record only what the model returns inside.
 
     Yields:
         The :class:`ModelCall` with its ``output``, that of the last call.

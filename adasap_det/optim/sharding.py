@@ -1,4 +1,4 @@
-"""Model wrappers that a sharpness-aware step can't be taken through."""
+"""Model wrappers that sharpness-aware steps do not support."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHARDED = {
 
 
 def check_not_sharded(model: nn.Module) -> None:
-    """Raise where parameters are split over the ranks.
+    """Check that parameters are not split over the ranks.
 
     Raises:
         RuntimeError: For FSDP and DeepSpeed, with the reason and what to use.
@@ -22,7 +22,7 @@ def check_not_sharded(model: nn.Module) -> None:
         if cls.__name__ in _SHARDED:
             raise RuntimeError(
                 f'AdaSAP does not train through {_SHARDED[cls.__name__]}: a rank holds pieces of '
-                f'flattened parameters, in which channels can be neither perturbed nor cut. Use '
+                f'flattened parameters, in which channels can be neither perturbed nor pruned. Use '
                 f"model_wrapper_cfg=dict(type='MMDistributedDataParallel'); a detector that is "
                 f'to be pruned fits on one device'
             )

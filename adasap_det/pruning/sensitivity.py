@@ -81,7 +81,7 @@ def plot_sensitivity(
 
     Args:
         rows: Measurements.
-        path: Image file; its suffix says the format.
+        path: Image file; its suffix sets the format.
         full: Loss or metric of the unpruned network.
         label: Name of what was measured.
     """

@@ -1,4 +1,4 @@
-"""How sharp the minimum is that a training found: loss around the weights, and its curvature."""
+"""Sharpness of a minimum: the loss around the weights, and its curvature."""
 
 from .directions import filter_normalized_direction, trained_parameters
 from .hessian import TopEigenvalue, top_eigenvalue

@@ -1,4 +1,4 @@
-"""Random directions in weight space along which different networks can be compared."""
+"""Filter-normalised random directions in weight space, comparable between networks."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def filter_normalized_direction(
 ) -> list[Tensor]:
     """A Gaussian direction whose filters are as long as the filters of the weights.
 
-    A network whose weights are larger bears larger steps, so equal steps tell nothing of two
-    networks. A step along this direction is a share of each filter's own length.
+    A network with larger weights tolerates larger steps, so equal steps do not compare two
+    networks. A step along this direction is relative to each filter's own norm.
 
     Args:
         parameters: Weights; the rows along their first axis are the filters.

@@ -48,8 +48,8 @@ def top_eigenvalue(
     shifted to where the largest is the largest in magnitude as well.
 
     Args:
-        losses: Yields the loss of each batch with its graph, anew at each call, and the same at
-            each; only one graph is alive at a time. The model should be in evaluation mode.
+        losses: Yields the loss of each batch with its graph, recomputed and equal at each call;
+            only one graph is alive at a time. The model should be in evaluation mode.
         parameters: What to differentiate by.
         iterations: At most so many Hessian-vector products for each of the two. A product costs
             about as much as two training steps without the update.
@@ -83,7 +83,7 @@ def top_eigenvalue(
     first = _power(product, random_vector(), 0.0, iterations, tolerance)
     if first.converged and first.value >= 0:
         return TopEigenvalue(first.value, first.iterations, True)
-    # A vector that has converged holds next to nothing of the others; one that has not is better
+    # A vector that has converged has almost no part of the others; one that has not is better
     # than a new one.
     start = random_vector() if first.converged else first.vector
     second = _power(product, start, first.magnitude, iterations, tolerance)
@@ -98,7 +98,7 @@ def hessian_product(losses: Losses, parameters: Sequence[Tensor], vector: Tensor
         vector: Shape ``(N,)``, all parameters one after the other.
 
     Returns:
-        The product, shape ``(N,)``. Kinks, as those of ReLU, count as what they are beside them:
+        The product, shape ``(N,)``. Kinks, as those of ReLU, count as the function beside them:
         straight.
 
     Raises:

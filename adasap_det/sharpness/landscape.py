@@ -80,10 +80,10 @@ def _losses(
 
 
 def _check(model: nn.Module, direction: Sequence[Tensor]) -> None:
-    wanted = [tuple(parameter.shape) for parameter in trained_parameters(model)]
+    expected = [tuple(parameter.shape) for parameter in trained_parameters(model)]
     given = [tuple(tensor.shape) for tensor in direction]
-    if wanted != given:
+    if expected != given:
         raise ValueError(
-            f'a direction of {len(given)} tensors does not fit the {len(wanted)} trained '
+            f'a direction of {len(given)} tensors does not fit the {len(expected)} trained '
             f'parameters of this model; make one of trained_parameters(model)'
         )

@@ -1,4 +1,4 @@
-"""Landscapes of several networks as drawings."""
+"""Plots of the loss landscapes of several networks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def plot_lines(lines: Mapping[str, Tensor], steps: Sequence[float], path: Path) 
     Args:
         lines: Losses by name, each of shape ``(D, S)``; what is not finite is left out.
         steps: The ``S`` steps.
-        path: Image file; its suffix says the format.
+        path: Image file; its suffix sets the format.
     """
     figure = Figure(figsize=(7, 4.2), layout='constrained')
     FigureCanvasAgg(figure)
@@ -66,7 +66,7 @@ def plot_planes(planes: Mapping[str, Tensor], steps: Sequence[float], path: Path
     Args:
         planes: Losses by name, each of shape ``(S, S)``; what is not finite is left out.
         steps: The ``S`` steps along each direction.
-        path: Image file; its suffix says the format.
+        path: Image file; its suffix sets the format.
     """
     least, most = _range(planes.values())
     log = _needs_log(least, most)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from adasap_det.optim.grad_scaler import is_taken, unscaled_gradients
+from adasap_det.optim.grad_scaler import step_is_taken, unscaled_gradients
 
 from ..helpers.training_runs import HOOK, WRAPPER, tiny_config
 from ..hooks.test_pruning_hook import run_with
@@ -23,7 +23,7 @@ def what_a_hook_sees(factor, *, fused, unscale_first=False):
     def look(optimizer, args, kwargs):
         raw = weight.grad
         with unscaled_gradients(optimizer):
-            seen.append((is_taken(optimizer), weight.grad.item()))
+            seen.append((step_is_taken(optimizer), weight.grad.item()))
         assert weight.grad is raw
 
     optimizer.register_step_pre_hook(look)
@@ -56,7 +56,7 @@ def test_without_a_scaler_gradients_are_not_copied():
     weight = torch.ones(1, requires_grad=True)
     optimizer = torch.optim.SGD([weight], lr=0.25)
     grad = weight.grad = torch.ones(1)
-    assert is_taken(optimizer)
+    assert step_is_taken(optimizer)
     with unscaled_gradients(optimizer):
         assert weight.grad is grad
 

@@ -6,10 +6,10 @@ from torch import nn
 
 from adasap_det.optim import Rows
 from adasap_det.optim.param_selection import (
-    candidates,
     check_exclude,
     least_important,
     norm_parameters,
+    perturbable_parameters,
 )
 
 from ..helpers.toy import GroupNormNet, ToyDetector
@@ -22,7 +22,7 @@ def names(model, parameters):
 
 def test_norm_layers_alone():
     model = ToyDetector()
-    found = names(model, candidates(model, layers='norm'))
+    found = names(model, perturbable_parameters(model, layers='norm'))
     assert found == [f'{n}_bn.{k}' for n in ('stem', 'inner', 'joint') for k in ('weight', 'bias')]
 
 
@@ -36,20 +36,20 @@ def test_every_kind_of_norm_layer(norm):
 
 def test_a_network_without_norm_layers():
     with pytest.raises(ValueError, match=r"layers='norm' .* Sequential has none"):
-        candidates(nn.Sequential(nn.Conv2d(3, 4, 1)), layers='norm')
+        perturbable_parameters(nn.Sequential(nn.Conv2d(3, 4, 1)), layers='norm')
 
 
 def test_excluded_and_frozen_parameters_are_no_candidates():
     model = GroupNormNet()
     model.first.bias.requires_grad_(False)
-    found = names(model, candidates(model, exclude=('norm.*', '*.weight')))
+    found = names(model, perturbable_parameters(model, exclude=('norm.*', '*.weight')))
     assert found == ['out.bias']
 
 
 def test_a_pattern_covers_the_module_that_it_names_and_no_other_of_like_name():
     model = ToyDetector()
-    left = set(names(model, candidates(model))) - set(
-        names(model, candidates(model, exclude=('inner', 'joint_*')))
+    left = set(names(model, perturbable_parameters(model))) - set(
+        names(model, perturbable_parameters(model, exclude=('inner', 'joint_*')))
     )
     assert left == {f'{n}.{k}' for n in ('inner', 'joint_bn') for k in ('weight', 'bias')}
 

@@ -101,7 +101,7 @@ def test_the_threads_are_part_of_the_device(tmp_path):
         open_table(path, device=CPU)
 
 
-@pytest.mark.parametrize('text', ['no json', '[]', '{"format": 2}'])
+@pytest.mark.parametrize('text', ['no json', '[]', '{"format": 3}'])
 def test_a_file_that_is_no_table_is_named(tmp_path, text):
     path = tmp_path / 'table.json'
     path.write_text(text)
