@@ -28,7 +28,7 @@ from adasap_det.robustness.corruptions.api import FUNCTIONS
 
 
 def drawn_photograph(height: int, width: int) -> np.ndarray:
-    """A image as smooth, edged and grainy as photographs are, uint8 RGB."""
+    """An image as smooth, edged and grainy as photographs are, uint8 RGB."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (9, 12, 3)).astype(np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

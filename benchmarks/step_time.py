@@ -77,7 +77,7 @@ class Setting:
 
 
 def boxed(size: tuple[int, int], batch: int) -> dict[str, Any]:
-    """Noise with two boxes a image: time does not depend on what is shown."""
+    """Noise with two boxes an image: time does not depend on what is shown."""
     from mmdet.structures import DetDataSample
 
     height, width = size
@@ -101,7 +101,7 @@ def boxed(size: tuple[int, int], batch: int) -> dict[str, Any]:
 
 
 def labelled(size: tuple[int, int], batch: int) -> dict[str, Any]:
-    """Noise with a label a image."""
+    """Noise with a label an image."""
     from mmpretrain.structures import DataSample
 
     samples = [DataSample().set_gt_label(index) for index in range(batch)]

@@ -130,14 +130,14 @@ def check(graph: nn.Module, path: Path, images: Tensor) -> tuple[float, str]:
     if isinstance(graph, DecodedDetector):
         found = f', {len(theirs[1])} detections compared'
         if not len(theirs[1]):
-            found += ': give --image a image with objects for a check of boxes'
+            found += ': give --image an image with objects for a check of boxes'
         return detections_difference(graph, images, theirs), found
     with torch.no_grad():
         return largest_difference(graph(images), theirs), ''
 
 
 def read_image(file: str, size: tuple[int, int]) -> Tensor:
-    """Pixels of a image, resized to height and width, shape ``(1, 3, H, W)``, BGR.
+    """Pixels of an image, resized to height and width, shape ``(1, 3, H, W)``, BGR.
 
     Raises:
         UsageError: If it cannot be read.
@@ -146,7 +146,7 @@ def read_image(file: str, size: tuple[int, int]) -> Tensor:
 
     image = cv2.imread(file)
     if image is None:
-        raise UsageError(f'--image {file!r} cannot be read as a image')
+        raise UsageError(f'--image {file!r} cannot be read as an image')
     image = cv2.resize(image, size[::-1])
     return torch.from_numpy(image).permute(2, 0, 1)[None].float()
 

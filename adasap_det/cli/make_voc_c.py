@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         '--on-error',
         choices=ON_ERROR,
         default='stop',
-        help='at a image that cannot be used (default: %(default)s)',
+        help='at an image that cannot be used (default: %(default)s)',
     )
     how.add_argument(
         '--overwrite', action='store_true', help='delete the benchmark that is in --out first'

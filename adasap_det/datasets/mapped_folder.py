@@ -27,7 +27,7 @@ class MappedFolder(BaseDataset):
         mapping: ``'number'``: folders are called by their class number. ``'objectnet'``: as the
             files in ``../mappings`` say, which ObjectNet brings. Otherwise a JSON file, or a
             dictionary, from folder to one class number or several, as ObjectNet's objects are
-            several classes of ImageNet; a image is right if it is found to be any of them.
+            several classes of ImageNet; an image is right if it is found to be any of them.
             Folders that are not in it are left out.
         metainfo: With ``classes``.
         pipeline: As in MMEngine.

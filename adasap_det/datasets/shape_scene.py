@@ -50,7 +50,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A image, RGB uint8 of shape ``(H, W, 3)``, and the shapes in it."""
+    """An image, RGB uint8 of shape ``(H, W, 3)``, and the shapes in it."""
 
     image: npt.NDArray[np.uint8]
     objects: tuple[SceneObject, ...]

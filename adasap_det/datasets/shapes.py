@@ -40,7 +40,7 @@ def make_shapes_voc(
     """Draw the shapes data set below ``root``, in the layout of Pascal VOC 2007.
 
     The image of a given split and number depends on ``seed`` and ``image_size`` alone, so a
-    larger data set begins with the images of a smaller one; no two splits share a image.
+    larger data set begins with the images of a smaller one; no two splits share an image.
     The folder appears in one step once it is complete. Called again with the same options it
     does nothing.
 

@@ -141,7 +141,7 @@ class ShiftedSet:
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """A image with detections painted on; ``file`` lies in the folder ``images``.
+    """An image with detections painted on; ``file`` lies in the folder ``images``.
     ``conditions`` as :class:`ModelInfo` has them."""
 
     file: str

@@ -1,4 +1,4 @@
-"""A image with all that photographs have: gradients, edges, texture, dark, white, grey."""
+"""An image with all that photographs have: gradients, edges, texture, dark, white, grey."""
 
 from __future__ import annotations
 

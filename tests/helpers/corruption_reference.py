@@ -23,7 +23,7 @@ from adasap_det.robustness.corruptions.noise import GAUSSIAN_SCALE
 from adasap_det.robustness.corruptions.seeds import generator
 from adasap_det.robustness.corruptions.weather import SNOW
 
-IMAGE_ID = 'a image'
+IMAGE_ID = 'an image'
 
 
 def field_of(clean: CleanImage, corruption: str, severity: int) -> Any:

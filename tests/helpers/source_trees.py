@@ -40,7 +40,7 @@ def make_voc(root: Path, number: int, *, split: str = 'test', year: str = '2007'
 
 
 def make_coco(root: Path, number: int) -> Path:
-    """``root`` with val/*.jpg and annotations/val.json, a box of 10 by 10 a image."""
+    """``root`` with val/*.jpg and annotations/val.json, a box of 10 by 10 an image."""
     (root / 'val').mkdir(parents=True)
     (root / 'annotations').mkdir()
     images, boxes = [], []

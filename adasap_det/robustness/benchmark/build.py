@@ -1,4 +1,4 @@
-"""Builds a corrupted benchmark, goes on with one, mends one."""
+"""Builds, resumes and repairs a corrupted benchmark."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build_benchmark(
 ) -> BuildReport | None:
     """Write every image of a source with every corruption at every severity.
 
-    Called again after any interruption with the same options it goes on where it was; the result
+    Called again after any interruption with the same options it resumes; the result
     is the same to the byte. Called on a finished benchmark it checks every file against the
     manifest and makes anew those that are missing or damaged.
 
@@ -54,7 +54,7 @@ def build_benchmark(
         executor: Does the work instead, and is left open. Its workers must see source and ``out``
             under the same absolute paths.
         in_flight: How many images are with the executor at most.
-        on_error: At a image that cannot be used: ``'stop'``, or ``'skip'`` it and list it.
+        on_error: At an image that cannot be used: ``'stop'``, or ``'skip'`` it and list it.
         copy_annotations: Copy annotations into each cell instead of linking to one copy. That is
             done anyway where there are no links.
         overwrite: Delete a benchmark that is there.
@@ -73,7 +73,7 @@ def build_benchmark(
         raise BenchmarkError(f'on_error {on_error!r} is not one of {", ".join(ON_ERROR)}')
     if options.crop is not None and source.layout != 'folder':
         raise BenchmarkError(
-            f'crop cuts images but no boxes, so it does not go with the layout '
+            f'crop crops images but no boxes, so it does not work with the layout '
             f'{source.layout!r}; leave it out, or read the images as an image folder'
         )
     out = Path(out).absolute()
@@ -114,7 +114,7 @@ def _require_outside(out: Path, root: Path) -> None:
         part.startswith('.') for part in place.relative_to(below).parts
     ):
         raise BenchmarkError(
-            f'{out} lies in the source {root}, whose images are all below it: the next run would '
+            f'{out} is inside the source {root}, whose images are all below it: the next run would '
             'corrupt the corrupted ones as well; give a folder elsewhere with --out'
         )
 

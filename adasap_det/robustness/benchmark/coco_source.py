@@ -105,7 +105,8 @@ def annotations_of(source: Source, kept: Collection[str], *, format: str) -> byt
 def _read(path: Path, base: Path) -> tuple[dict[str, Any], bytes]:
     if not path.is_file():
         raise BenchmarkError(
-            f'the annotations {str(path)!r} do not exist, neither below {base} nor from here; name '
+            f'the annotations {str(path)!r} do not exist, neither below {base} nor relative to '
+            f'the working directory; give '
             'the file with --annotations'
         )
     raw = path.read_bytes()
@@ -133,6 +134,6 @@ def _read(path: Path, base: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def _repeated_ids(entries: list[dict[str, Any]]) -> list[str]:
-    """File names of entries that share their number."""
+    """File names of entries with the same id."""
     twice = set(repeated(str(entry['id']) for entry in entries))
     return [entry['file_name'] for entry in entries if str(entry['id']) in twice]

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and their checksums."""
+"""Atomically written files and their checksums."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class FileDigest:
 
 
 def stamp(data: bytes) -> FileDigest:
-    """The stamp of a file with this content."""
+    """The digest of a file with this content."""
     return FileDigest(len(data), hashlib.sha256(data).hexdigest())
 
 
@@ -78,7 +78,7 @@ def replace(temporary: Path, target: Path) -> None:
 
 
 def link(out: Path, relative: str, target: str) -> None:
-    """Make ``out/relative`` a symbolic link to ``target``; a link that is there is replaced.
+    """Make ``out/relative`` a symbolic link to ``target``; an existing link is replaced.
 
     Raises:
         OSError: If links do not work here, or a real folder is in the way.

@@ -1,4 +1,4 @@
-"""How much room a benchmark needs, measured on a few of its images, and whether it is there."""
+"""Disk space of a benchmark, estimated from a few of its images, and checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.worker import ImageTask, measure_image
 
-# File systems give room in blocks, and the sample is only a sample.
+# File systems allocate blocks, and the sample is only a sample.
 _BLOCK = 4096
 _MARGIN = 1.1
 _MAX_SAMPLE = 8
@@ -21,7 +21,7 @@ _MAX_SAMPLE = 8
 
 @dataclass(frozen=True)
 class DiskEstimate:
-    """Room that a build will take.
+    """Disk space that a build will take.
 
     Attributes:
         size: In bytes, with a margin for the sample's error.
@@ -43,7 +43,7 @@ def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) 
         extra: Bytes of annotations.
 
     Returns:
-        The need. A image that cannot be read counts like the others, for want of better.
+        The need. An image that cannot be read counts like the others, for want of better.
     """
     files = sum(len(task.cells) for task in tasks)
     if not files:
@@ -61,7 +61,7 @@ def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) 
 
 
 def taken(paths: Iterable[Path]) -> DiskEstimate:
-    """Room that files, and folders with all that lies in them, take now."""
+    """Disk space that files, and folders with their content, take now."""
     size = files = 0
     for path in paths:
         for file in [path, *path.rglob('*')] if path.is_dir() else [path]:
@@ -72,7 +72,7 @@ def taken(paths: Iterable[Path]) -> DiskEstimate:
 
 
 def require_room(out: Path, need: DiskEstimate, *, freed: DiskEstimate | None = None) -> str:
-    """Compare with what is there.
+    """Compare with the free space.
 
     Args:
         out: Folder on the disk in question.
@@ -89,11 +89,11 @@ def require_room(out: Path, need: DiskEstimate, *, freed: DiskEstimate | None = 
     free = shutil.disk_usage(out).free
     text = f'disk: about {human(need.size)} needed at {out}, {human(free)} free'
     if freed.size:
-        text += f' and {human(freed.size)} more without what is there'
+        text += f' and {human(freed.size)} more after deleting the existing benchmark'
     free += freed.size
     if need.size > free:
         raise BenchmarkError(
-            f'{text}; make room, choose another folder with --out, or build less with --subset, '
+            f'{text}; free space, choose another folder with --out, or build less with --subset, '
             '--corruptions, --severities or --quality'
         )
     if hasattr(os, 'statvfs'):
@@ -109,7 +109,7 @@ def require_room(out: Path, need: DiskEstimate, *, freed: DiskEstimate | None = 
 
 
 def on_disk(size: int) -> int:
-    """Room that a file of so many bytes takes."""
+    """Disk space that a file of this size takes."""
     return -(-size // _BLOCK) * _BLOCK
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong while a benchmark is built, told so that its user can mend it."""
+"""Errors of a build, with the remedy in the message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BenchmarkError(ValueError):
-    """The request, the source or the disk does not allow a benchmark; the message says why."""
+    """The request, the source or the disk does not allow a benchmark."""
 
 
 class ImageError(ValueError):
@@ -23,16 +23,18 @@ def from_os_error(error: OSError, out: str | os.PathLike[str]) -> BenchmarkError
     if error.errno in _FULL:
         return BenchmarkError(
             f'the disk is full, or the quota used up, at {out}; nothing is half-written. Make '
-            'room and run the same again: it goes on where it was'
+            'space and run the same command again: it resumes'
         )
     if isinstance(error, NotADirectoryError | FileExistsError):
         path = Path(str(name))
         name = next((folder for folder in (*path.parents, path) if folder.is_file()), path)
         return BenchmarkError(
-            f'{name}: there is a file where a folder should be; move it away and run the same again'
+            f'{name}: a file is in the place of a folder; move it away and run the same '
+            'command again'
         )
     if isinstance(error, IsADirectoryError):
         return BenchmarkError(
-            f'{name}: there is a folder where a file should be; move it away and run the same again'
+            f'{name}: a folder is in the place of a file; move it away and run the same '
+            'command again'
         )
     return BenchmarkError(f'{name}: {error.strerror or error}')

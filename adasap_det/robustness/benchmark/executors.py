@@ -1,4 +1,4 @@
-"""Where the work is done: in this process, in processes, on a Dask cluster."""
+"""Executors: this process, a pool of processes, or a Dask cluster."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
                 client.wait_for_workers(1, timeout=60)
             except TimeoutError:
                 raise BenchmarkError(f'the Dask cluster at {address!r} has no worker') from None
-        # Not pure: files that were deleted must be written again, whatever Dask remembers.
+        # Not pure: files that were deleted must be written again, whatever Dask has cached.
         executor = client.get_executor(pure=False)
         try:
             yield executor
@@ -98,7 +98,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Forking from a small server: quick as fork, and no thread of this process is lost in it."""
+    """Forking from a small server: as fast as fork, without copying the threads of this process."""
     if 'forkserver' not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')
@@ -107,13 +107,13 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches the whole group; the parent decides what becomes of it.
+    # Ctrl-C reaches the whole process group; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True, name='end with parent').start()
 
 
 def _end_with_parent() -> None:
-    """A pool's worker waits for ever when its parent was killed."""
+    """End a pool's worker when its parent was killed; it would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""What makes a cell a whole data set: annotations and lists, kept once and linked to."""
+"""Annotations and lists that make a cell a complete data set, stored once and linked to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED = 'annotations'
 
 @dataclass
 class Extras:
-    """Files and links beside the images, by their path below the benchmark.
+    """Files and links next to the images, by their path below the benchmark.
 
     Attributes:
         files: Content, or the file to copy.
@@ -32,7 +32,7 @@ class Extras:
 def plan_extras(
     source: Source, kept: Sequence[str], cells: Sequence[Cell], *, format: str, links: bool
 ) -> Extras:
-    """What has to lie beside the images of a source.
+    """The files needed next to the images of a source.
 
     Args:
         source: The clean data set.
@@ -63,7 +63,7 @@ def plan_extras(
 
 
 def write_extras(out: Path, plan: Extras) -> dict[str, FileDigest]:
-    """Put files and links in place, leaving alone those that are right.
+    """Create files and links, except those that are already right.
 
     Returns:
         Stamps of the files.

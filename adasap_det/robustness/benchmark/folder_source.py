@@ -18,7 +18,7 @@ from adasap_det.robustness.benchmark.source_images import (
 def folder_source(root: str | os.PathLike[str]) -> Source:
     """Every image below a folder, as torchvision's ``ImageFolder`` and others read them.
 
-    Hidden files, and files without a image's suffix, are left out.
+    Hidden files, and files without an image's suffix, are left out.
 
     Args:
         root: The folder; ``<class>/<image>`` lies below it.

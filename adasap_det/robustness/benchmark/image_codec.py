@@ -1,4 +1,4 @@
-"""From a image's file to RGB and back."""
+"""Decoding image files to RGB, and encoding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PNG_START = b'\x89PNG\r\n\x1a\n'
 def decode(data: bytes) -> np.ndarray:
     """The pixels that MMDetection's ``LoadImageFromFile`` gives, in RGB.
 
-    Decoded by OpenCV, which turns a image as its EXIF tag says.
+    Decoded by OpenCV, which rotates an image according to its EXIF tag.
 
     Args:
         data: A whole file.
@@ -40,7 +40,7 @@ def decode(data: bytes) -> np.ndarray:
     """
     if not data:
         raise ImageError('the file is empty')
-    # OpenCV fills up what is missing with grey and says nothing.
+    # OpenCV fills missing parts with grey, without an error.
     _check_whole(data)
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -95,16 +95,16 @@ def encode(rgb: np.ndarray, *, format: str, quality: int | None, subsampling: st
         flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
         flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[subsampling]]
     else:
-        # Level 1 is OpenCV's own choice for speed; said here, for later versions might choose anew.
+        # Level 1 is OpenCV's default for speed; explicit, since later versions might change it.
         flags = [cv2.IMWRITE_PNG_COMPRESSION, 1]
     done, data = cv2.imencode(f'.{format}', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), flags)
     if not done:
-        raise RuntimeError(f'OpenCV could not encode a image of shape {rgb.shape} as {format}')
+        raise RuntimeError(f'OpenCV could not encode an image of shape {rgb.shape} as {format}')
     return data.tobytes()
 
 
 def with_suffix(path: str, format: str) -> str:
-    """``path``, with ``/`` between its parts, for a image in another format."""
+    """``path``, with ``/`` between its parts, for an image in another format."""
     suffix = PurePath(path).suffix
     same = suffix.lower() in (('.jpg', '.jpeg') if format == 'jpg' else (f'.{format}',))
     return path if same else f'{path[: len(path) - len(suffix)]}.{format}'
@@ -139,7 +139,7 @@ def _check_jpeg_ends(data: bytes) -> None:
         position = max(data.find(b'\xff\xda', position), position)
     # Coded data cannot hold FF D9: it writes FF as FF 00.
     if data.find(b'\xff\xd9', position) < 0:
-        raise ImageError('the JPEG is cut off')
+        raise ImageError('the JPEG is truncated')
 
 
 def _check_png_ends(data: bytes) -> None:
@@ -149,4 +149,4 @@ def _check_png_ends(data: bytes) -> None:
         position += 12 + length
         if kind == b'IEND' and position <= len(data):
             return
-    raise ImageError('the PNG is cut off')
+    raise ImageError('the PNG is truncated')

@@ -1,4 +1,4 @@
-"""The record of an unfinished benchmark: a line each finished image, only ever appended to."""
+"""The record of an unfinished benchmark: one appended line per finished image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SYNC_EVERY = 30.0
 
 @dataclass
 class BuiltImage:
-    """What is known of a image that an earlier run has finished."""
+    """What is known of an image that an earlier run has finished."""
 
     source_sha256: str
     files: dict[Cell, FileDigest] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Journal:
         os.close(self._descriptor)
 
     def add(self, result: ImageResult) -> None:
-        """Record a image whose files are all in place.
+        """Record an image whose files are all in place.
 
         Raises:
             OSError: If the disk is full. The torn line does no harm.
@@ -62,7 +62,7 @@ class Journal:
 
 
 def start_journal(out: Path, header: Mapping[str, Any]) -> None:
-    """Begin a benchmark: the header says what is being built."""
+    """Begin a benchmark: the header describes what is being built."""
     write_whole(out, JOURNAL, (json.dumps(header) + '\n').encode(), durable=True)
 
 
@@ -81,7 +81,8 @@ def read_journal(path: Path) -> tuple[dict[str, Any], dict[str, BuiltImage]]:
                 raise ValueError('no header')
         except ValueError:
             raise BenchmarkError(
-                f'{path} is damaged: its first line does not say what is being built; build anew '
+                f'{path} is damaged: its first line does not describe what is being built; '
+                f'build again '
                 'with --overwrite'
             ) from None
         done: dict[str, BuiltImage] = {}
@@ -100,7 +101,7 @@ def read_journal(path: Path) -> tuple[dict[str, Any], dict[str, BuiltImage]]:
 
 
 def _cut_torn_line(descriptor: int, path: Path) -> None:
-    """Without it the next line would be glued to the half one, and both would be lost."""
-    whole = path.read_bytes().rfind(b'\n') + 1
-    if whole < os.fstat(descriptor).st_size:
-        os.ftruncate(descriptor, whole)
+    """Otherwise the next line would be appended to the truncated one, and both be lost."""
+    end = path.read_bytes().rfind(b'\n') + 1
+    if end < os.fstat(descriptor).st_size:
+        os.ftruncate(descriptor, end)

@@ -1,4 +1,4 @@
-"""One build at a time in a folder; the lock goes with its process, however that ends."""
+"""One build at a time in a folder; the lock is released with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _TRIES = 10
 
 @contextlib.contextmanager
 def locked(folder: Path, *, say: Callable[[str], None] = print) -> Iterator[None]:
-    """Hold a folder. Where no lock can be had, nothing is held, and a line says so.
+    """Lock a folder. Where locking is not possible, a warning is logged and nothing is locked.
 
-    A file is locked, since network file systems share no locks of folders, and none of files that
+    A file is locked, since network file systems share no locks of folders, nor of files that
     are only open for reading.
 
     Args:
@@ -58,7 +58,7 @@ def locked(folder: Path, *, say: Callable[[str], None] = print) -> Iterator[None
 
 
 def _hold(path: Path) -> int:
-    """Descriptor of the locked file that lies at ``path``; raises OSError if there is no lock."""
+    """Descriptor of the locked file at ``path``; raises OSError if it cannot be locked."""
     if fcntl is None:
         raise OSError(errno.ENOSYS, 'this system has no such locks')
     for _ in range(_TRIES):

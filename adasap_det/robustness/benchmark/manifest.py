@@ -1,4 +1,4 @@
-"""The record of a finished benchmark, and what is compared when one is gone on with."""
+"""The manifest of a finished benchmark, and its comparison when a build is resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything a finished benchmark says of itself.
+    """The record of a finished benchmark.
 
     Attributes:
         version: Of adasap_det.
@@ -27,7 +27,7 @@ class Manifest:
         source: Layout, folder and split or annotation file of the clean data.
         options: Corruptions, severities, format, quality, subsampling and seed.
         images: SHA-256 of each clean image, by image id, in the data set's order.
-        skipped: Why a image was left out, by image id.
+        skipped: Why an image was left out, by image id.
         files: FileDigest of each corrupted image, by its path below the benchmark.
         annotations: Stamps of the copied annotations and lists.
         links: Target of each symbolic link.
@@ -76,7 +76,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     file = Path(path)
     file = file if file.name == MANIFEST else file / MANIFEST
     if not file.is_file():
-        unfinished = ' It is not finished: build it again, it goes on where it was.'
+        unfinished = ' It is not finished: run the build again, it resumes.'
         journal = file.parent / 'progress.jsonl'
         raise BenchmarkError(
             f'{file} does not exist, so {file.parent} is no finished benchmark.'
@@ -140,7 +140,7 @@ def manifest_bytes(manifest: Manifest) -> bytes:
 def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """Say in words where two flat records differ, each value of ``found`` first."""
     return [
-        f'{key}: {_short(found.get(key))} there, {_short(wanted.get(key))} asked for'
+        f'{key}: {_short(found.get(key))} in the folder, {_short(wanted.get(key))} requested'
         for key in dict.fromkeys([*found, *wanted])
         if found.get(key) != wanted.get(key)
     ]

@@ -1,4 +1,4 @@
-"""What decides the bytes of a benchmark, apart from its source."""
+"""Options that determine the bytes of a benchmark, apart from its source."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Options:
         quality: JPEG quality, 1 to 100; None for PNG.
         subsampling: Of the JPEG's colour, such as ``'4:2:0'``; None for PNG.
         seed: Of the corruptions and of the choice of a subset.
-        crop: Side of the centre crop that is corrupted, as ImageNet-C's of 224; None for the whole
+        crop: Side of the centre crop that is corrupted, 224 as in ImageNet-C; None for the full
             image.
     """
 
@@ -103,7 +103,7 @@ def make_options(
 
 
 def software() -> dict[str, str]:
-    """Versions of what the bytes of a image come from, and the kind of processor; equal on all
+    """Versions of what the bytes of an image come from, and the kind of processor; equal on all
     machines of one build."""
     found = {'corruptions': CORRUPTIONS_VERSION, 'opencv': cv2.__version__}
     for name in ('numpy', 'scipy', 'Pillow', 'torch'):

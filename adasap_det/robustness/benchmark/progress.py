@@ -1,4 +1,4 @@
-"""How far it is: a bar on a terminal, a line now and then in a log."""
+"""Progress: a bar on a terminal, a line every few seconds in a log."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
-# Seconds between two lines where there is no terminal.
+# Seconds between two lines without a terminal.
 _EVERY = 5.0
 
 
 class ProgressReport:
-    """Counts pieces of work with rate and time left. Use it as a context manager.
+    """Counts items of work with rate and time left. Use it as a context manager.
 
     Args:
         label: What is being done.
@@ -77,7 +77,7 @@ class ProgressReport:
             self._say()
 
     def advance(self, number: int = 1) -> None:
-        """So many more pieces are done."""
+        """Count more items as done."""
         self._done += number
         if self._bar is not None:
             self._bar.advance(self._task, number)
@@ -104,5 +104,5 @@ class _Rate(ProgressColumn):
 
 def clock(seconds: float) -> str:
     """Seconds as h:mm:ss."""
-    whole = round(seconds)
-    return f'{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}'
+    total = round(seconds)
+    return f'{total // 3600}:{total // 60 % 60:02d}:{total % 60:02d}'

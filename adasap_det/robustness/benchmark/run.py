@@ -1,4 +1,4 @@
-"""One run of a build: what is there, what is missing, and the record in the end."""
+"""One run of a build: existing images, missing images, and the manifest at the end."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class BuildReport:
         images: Images in each cell.
         cells: Number of cells.
         built: Images worked on in this run; the others were there.
-        skipped: Why a image was left out, by image id.
+        skipped: Why an image was left out, by image id.
         size: Bytes of all files.
         seconds: This run took.
     """
@@ -222,10 +222,10 @@ class BuildRun:
         )
         if state.identity is not None:
             lost = f', {len(bad)} with missing or damaged files' if bad else ''
-            self.say(f'{len(state.done)} images are there{lost}; {len(tasks)} to build')
+            self.say(f'{len(state.done)} images exist{lost}; {len(tasks)} to build')
 
     def _built(self, tasks: list[ImageTask], state: State) -> Generator[ImageResult, None, None]:
-        # A finished benchmark that is mended needs no journal: its manifest says what is missing.
+        # A finished benchmark under repair needs no journal: its manifest lists what is missing.
         with contextlib.ExitStack() as stack:
             journal = None
             if state.manifest is None:
@@ -246,7 +246,8 @@ class BuildRun:
                 raise BenchmarkError(f'{text}; {self.out} was made of it before: restore it')
             if not self.skip:
                 raise BenchmarkError(
-                    f'{self.source.root / place}: {result.problem}; mend it, or leave it out with '
+                    f'{self.source.root / place}: {result.problem}; repair it, or leave it out '
+                    f'with '
                     '--on-error skip'
                 )
             self.skipped[name] = text
@@ -259,8 +260,8 @@ class BuildRun:
                 ]
                 raise BenchmarkError(
                     f'{name}, {cell[0]} {cell[1]}, comes out with other bytes than before '
-                    f'({"; ".join(others)}); go on where it was built, or with the versions of '
-                    'then, or build anew with --overwrite'
+                    f'({"; ".join(others)}); resume where it was built, or with the versions of '
+                    'then, or build again with --overwrite'
                 )
         known.files.update(result.files)
 

@@ -1,4 +1,4 @@
-"""Hands work to an executor, only so much at a time."""
+"""Submits work to an executor, a limited amount at a time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def results(
             raise
         raise BenchmarkError(
             'a worker process died, perhaps for want of memory; run the same again with fewer '
-            '--workers: it goes on where it was'
+            '--workers: it resumes'
         ) from None
     finally:
         # Those that are cancelled may never say so: Dask's do not if their result came meanwhile.

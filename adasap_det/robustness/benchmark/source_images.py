@@ -1,4 +1,4 @@
-"""The clean data set: which images there are and where they belong in a cell."""
+"""The clean data set: its images and their paths in a cell."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def folder_name(path: str | os.PathLike[str]) -> str:
 
 
 def require_folder(path: Path, remedy: str) -> None:
-    """Raise a BenchmarkError that names the folder looked for unless it is there."""
+    """Check that a folder exists; the BenchmarkError names it."""
     if path.is_dir():
         return
     if path.exists():
@@ -125,7 +125,7 @@ def choose_subset(source: Source, subset: int | str | os.PathLike[str], *, seed:
         seed: Of the draw.
 
     Raises:
-        BenchmarkError: If the number is not positive, or the file is missing, empty, names a
+        BenchmarkError: If the number is not positive, or the file is missing, empty, names an
             image twice or one that the source has not.
     """
     ids = source.all_ids

@@ -1,4 +1,4 @@
-"""What an earlier run has left in the benchmark's folder."""
+"""The state that an earlier run left in the benchmark's folder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from adasap_det.robustness.benchmark.manifest import MANIFEST, Manifest, differi
 from adasap_det.robustness.corruptions import CORRUPTIONS
 
 # A volume's own folder is nobody's data, nor is the file that a killed build had locked.
-_NOBODYS = (TEMPORARY, LOCK, 'lost+found')
+_IGNORED = (TEMPORARY, LOCK, 'lost+found')
 
 
 @dataclass
 class State:
-    """What is there.
+    """The state of a benchmark folder.
 
     Attributes:
         identity: What was being built, as :func:`identity` says it; None if nothing was.
@@ -73,9 +73,9 @@ def read_state(out: Path, targets: Mapping[str, str]) -> State:
         header, done = read_journal(out / JOURNAL)
         found, software = header.get('identity'), header.get('software')
         if not isinstance(found, dict) or not isinstance(software, dict):
-            raise BenchmarkError(f'{out / JOURNAL} is damaged; build anew with --overwrite')
+            raise BenchmarkError(f'{out / JOURNAL} is damaged; build again with --overwrite')
         return State(found, software, done, version=header.get('version'))
-    others = sorted(path.name for path in out.iterdir() if path.name not in _NOBODYS)
+    others = sorted(path.name for path in out.iterdir() if path.name not in _IGNORED)
     if others:
         raise BenchmarkError(
             f'{out} holds other things ({", ".join(others[:3])}) and is no benchmark; give a '
@@ -85,7 +85,7 @@ def read_state(out: Path, targets: Mapping[str, str]) -> State:
 
 
 def require_same(state: State, wanted: Mapping[str, Any], out: Path) -> None:
-    """Refuse to go on with other options.
+    """Check that the build is resumed with the same options.
 
     Raises:
         BenchmarkError: Which option differs, and what to do.
@@ -97,19 +97,19 @@ def require_same(state: State, wanted: Mapping[str, Any], out: Path) -> None:
         what = 'an unfinished' if state.manifest is None else 'a'
         raise BenchmarkError(
             f'{out} holds {what} benchmark with other options. {"; ".join(others)}. Give the same '
-            'options, another folder with --out, or --overwrite to build it anew'
+            'options, another folder with --out, or --overwrite to build it again'
         )
 
 
 def other_versions(state: State, versions: Mapping[str, str]) -> list[str]:
     """Say in words which versions differ, of those that are on record: earlier releases wrote down
-    fewer, and what they have begun can be gone on with."""
+    fewer, and what they have begun can be resumed."""
     recorded = {name: value for name, value in versions.items() if name in state.software}
     return differing(state.software, recorded)
 
 
 def require_versions(state: State, versions: Mapping[str, str], out: Path) -> None:
-    """Refuse to go on with other libraries than those an unfinished benchmark was begun with.
+    """Check that an unfinished benchmark is resumed with the libraries that began it.
 
     Raises:
         BenchmarkError: Which one differs, and what to do.
@@ -118,13 +118,14 @@ def require_versions(state: State, versions: Mapping[str, str], out: Path) -> No
     if others:
         raise BenchmarkError(
             f'{out} was begun with other versions, which may give other bytes. '
-            f'{"; ".join(others)} (installed). Go on where those are installed, or build anew with '
+            f'{"; ".join(others)} (installed). Resume where those are installed, or build again '
+            f'with '
             '--overwrite'
         )
 
 
 def require_sources(state: State, problems: Mapping[str, str], out: Path) -> None:
-    """Refuse to go on when the source has lost a image that was used.
+    """Check that the source still has all images that were used.
 
     Raises:
         BenchmarkError: Which one.
@@ -132,7 +133,8 @@ def require_sources(state: State, problems: Mapping[str, str], out: Path) -> Non
     lost = [name for name in problems if name in state.done]
     if lost:
         raise BenchmarkError(
-            f'the source has lost what {out} was made of. {lost[0]}: {problems[lost[0]]}; '
+            f'images that {out} was built from are missing in the source. {lost[0]}: '
+            f'{problems[lost[0]]}; '
             'restore it'
         )
 
@@ -155,7 +157,7 @@ def belongings(out: Path) -> list[Path]:
 
 
 def erase(out: Path) -> None:
-    """Delete the benchmark in a folder, and nothing else that may lie there.
+    """Delete only the benchmark in a folder.
 
     The records go last: an interrupted deletion is still known as a benchmark.
 
@@ -173,7 +175,7 @@ def _finished(manifest: Manifest, targets: Mapping[str, str]) -> State:
     done = {image_id: BuiltImage(sha) for image_id, sha in manifest.images.items()}
     for path, stamp in manifest.files.items():
         name, level, target = path.split('/', 2)
-        # Images of another source are told by the identity.
+        # Images of another source are detected by the identity.
         known = done.get(targets.get(target, ''))
         if known is not None:
             known.files[name, int(level)] = stamp

@@ -1,4 +1,4 @@
-"""Checks a benchmark against its record."""
+"""Checks a benchmark against its manifest."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def check_clean(
 ) -> None:
     """Whether the clean images are still those that an earlier run has corrupted.
 
-    Else old images would stand beside new annotations.
+    Otherwise old images would be combined with new annotations.
 
     Args:
         done: What was made, by image id.

@@ -32,7 +32,7 @@ def voc_source(
         threads: That read annotations.
 
     Returns:
-        The source. A image without file, without readable annotation or listed twice is among
+        The source. An image without file, without readable annotation or listed twice is among
         its problems.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a worker does: one image, decoded once, in all its corrupted versions."""
+"""The task of a worker: one image, decoded once, in all its corrupted versions."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ class ImageResult:
 
 
 def cell_path(cell: Cell, target: str) -> str:
-    """Path of a image inside the benchmark."""
+    """Path of an image inside the benchmark."""
     return f'{cell[0]}/{cell[1]}/{target}'
 
 
 def build_image(task: ImageTask) -> ImageResult:
-    """Write every wanted version of a image.
+    """Write every wanted version of an image.
 
-    Encoding and writing go on in a thread of their own while the next corruption is computed.
+    Encoding and writing run in a second thread while the next corruption is computed.
 
     Raises:
         BenchmarkError: If this worker cannot see the benchmark, or has other versions.
@@ -143,7 +143,7 @@ def other_image(source: str, complaint: str, out: Path) -> BenchmarkError:
         'missing': 'cannot be read, and the rest of the benchmark was made of it',
     }[complaint]
     return BenchmarkError(
-        f'{source} {what}; restore it, or build anew with --overwrite, or with {out} deleted'
+        f'{source} {what}; restore it, or build again with --overwrite, or with {out} deleted'
     )
 
 
@@ -165,7 +165,7 @@ def check_sources(out: str, expected: list[tuple[str, str]]) -> tuple[int, list[
 def check_files(
     out: str, expected: list[tuple[str, FileDigest]]
 ) -> tuple[int, list[tuple[str, str]]]:
-    """Compare files with their stamps; how many, and path and complaint of each bad one."""
+    """Compare files with their digests; returns how many, and path and problem of each bad one."""
     found = ((path, check_file(Path(out), path, wanted)) for path, wanted in expected)
     bad = [(path, complaint) for path, complaint in found if complaint is not None]
     return len(expected), bad
@@ -176,7 +176,7 @@ def _check_software(task: ImageTask) -> None:
     for name, wanted in task.software:
         if here.get(name) != wanted:
             raise BenchmarkError(
-                f'a worker has {name} {here.get(name)}, the benchmark is made with {wanted}; '
+                f'a worker has {name} {here.get(name)}, the benchmark is built with {wanted}; '
                 'all machines of a build need the same versions, and one kind of processor'
             )
 

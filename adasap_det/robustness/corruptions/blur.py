@@ -17,7 +17,7 @@ MOTION = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))  # radius, sigma
 ZOOM = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))  # end, step
 
 
-# Values of a image whose magnified layers, 27 of them in float32, are kept: 0.4 GB.
+# Values of an image whose magnified layers, 27 of them in float32, are kept: 0.4 GB.
 _SHARED_ZOOM_SIZE = 4_000_000
 
 

@@ -19,7 +19,7 @@ _CLASSWISE = 'per_class'
 class ClassificationAccuracy(BaseMetric):
     """Accuracy as mmpretrain's ``Accuracy`` has it, but as fractions, and by class.
 
-    A image with several true classes, as ObjectNet's, is right if any of them is found, and
+    An image with several true classes, as ObjectNet's, is right if any of them is found, and
     counts for the first one.
 
     Args:
@@ -38,7 +38,7 @@ class ClassificationAccuracy(BaseMetric):
         """Keep the true class of each image and its place among the scores.
 
         Raises:
-            ValueError: If a image has no true class.
+            ValueError: If an image has no true class.
         """
         for sample in data_samples:
             truth = torch.as_tensor(sample.get('gt_label', [])).flatten().tolist()

@@ -90,7 +90,7 @@ def voc_ap(
     MMDetection's ``eval_map``, without its pool of processes and its table.
 
     Args:
-        results: One entry a image: ``bboxes`` and ``labels`` of the objects, ``bboxes_ignore``
+        results: One entry an image: ``bboxes`` and ``labels`` of the objects, ``bboxes_ignore``
             and ``labels_ignore``, and ``found``, ``scores`` and ``found_labels``.
         label: The class.
         eval_mode: ``'area'`` or ``'11points'``.
@@ -131,7 +131,7 @@ def voc_ap(
 
 
 def coco_ap(results: Sequence[dict[str, np.ndarray]], classes: int) -> list[float | None]:
-    """AP over IoU 0.50 to 0.95 of each class, by pycocotools, 100 detections a image.
+    """AP over IoU 0.50 to 0.95 of each class, by pycocotools, 100 detections an image.
 
     Returns:
         Fractions; None for a class without objects.

@@ -163,7 +163,7 @@ class Built:
     def _move_folder(self, leaf: DatasetConfig, root: Path) -> None:
         """Point an image folder's config to a cell.
 
-        The labels are those of the clean data set: a part of it need not have a image of each
+        The labels are those of the clean data set: a part of it need not have an image of each
         class, and files may have another suffix than its list.
         """
         found, text = self._listing(leaf), _as_text(leaf)

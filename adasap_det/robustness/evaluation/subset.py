@@ -17,7 +17,7 @@ class Listing:
 
     Attributes:
         names: As ``tools/make_voc_c.py`` names them.
-        labels: Of the classes; None where a image has not just one.
+        labels: Of the classes; None where an image has not just one.
         classes: Names, if the data set knows them.
     """
 

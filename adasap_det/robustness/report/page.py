@@ -37,7 +37,7 @@ def render_page(comparison: Comparison, *, title: str) -> str:
         title: Heading of the page; escaped like every other name.
 
     Raises:
-        ValueError: If a image lies outside its folder, or channels make no sense.
+        ValueError: If an image lies outside its folder, or channels make no sense.
     """
     content = {
         'heat_maps': heat_maps(comparison),

@@ -355,7 +355,7 @@ def test_a_changed_source_is_told(voc, tmp_path):
     build(voc, out)
     before = contents(out)
     path = voc / 'VOC2007/JPEGImages/000002.jpg'
-    whole = path.read_bytes()
+    original = path.read_bytes()
     Image.fromarray(image(99)).save(path)
     annotation = voc / 'VOC2007/Annotations/000002.xml'
     annotation.write_text(annotation.read_text().replace('<object>', '<object> '))
@@ -364,7 +364,7 @@ def test_a_changed_source_is_told(voc, tmp_path):
         build(voc, out)
     assert contents(out) == before
     # Corrected boxes of the same images are taken over.
-    path.write_bytes(whole)
+    path.write_bytes(original)
     build(voc, out)
     shared = out / 'annotations/VOC2007/Annotations/000002.xml'
     assert shared.read_text() == annotation.read_text()
@@ -520,7 +520,7 @@ def test_decoded_once_whatever_the_number_of_cells(voc, tmp_path, monkeypatch):
         'adasap_det.robustness.benchmark.worker.decode',
         lambda data: decoded.append(len(data)) or decode(data),
     )
-    # The estimate looks at a image of its own.
+    # The estimate looks at an image of its own.
     monkeypatch.setattr(run_module, 'estimate', lambda *_, **__: DiskEstimate(0, 0, 0))
     build(voc, tmp_path / 'out')
     assert len(decoded) == 6

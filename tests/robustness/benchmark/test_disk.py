@@ -71,7 +71,7 @@ def test_room_that_is_freed_counts(tmp_path, monkeypatch):
     status = namedtuple('Status', 'f_files f_favail')
     monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(100, 9))
     text = require_room(tmp_path, DiskEstimate(9000, 10, 1), freed=DiskEstimate(4000, 1, 0))
-    assert text.endswith('5 kB free and 4 kB more without what is there')
+    assert text.endswith('5 kB free and 4 kB more after deleting the existing benchmark')
     with pytest.raises(BenchmarkError, match='make room'):
         require_room(tmp_path, DiskEstimate(9001, 10, 1), freed=DiskEstimate(4000, 1, 0))
     with pytest.raises(BenchmarkError, match='takes 10 more files, and 11 are needed'):

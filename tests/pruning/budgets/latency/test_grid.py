@@ -26,7 +26,7 @@ def test_a_grid_serves_what_lies_inside():
 
 
 def test_a_side_measured_at_one_number_serves_that_number_only():
-    """The three input channels of a image tell nothing of two."""
+    """The three input channels of an image tell nothing of two."""
     fixed = Grid((3,), (8, 16), ((1.0, 2.0),))
     assert fixed.covers((3,), (16,))
     assert not fixed.covers((2,), (16,))

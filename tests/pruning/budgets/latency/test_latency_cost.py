@@ -19,7 +19,7 @@ ALONG = Grid((0, 10), (1,), ((0.0,), (20.0,)))  # twice the channels
 
 @pytest.fixture
 def cost():
-    """A image of 3 channels into a; a over itself depthwise; a and two fixed channels into b."""
+    """An image of 3 channels into a; a over itself depthwise; a and two fixed channels into b."""
     a, b = (0.0, (('a', 1.0),)), (0.0, (('b', 1.0),))
     terms = [
         LatencyTerm('first', PRODUCT, (3.0, ()), a, False, 5.0, 9.0),
