@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from adasap_det.checkpoint.resume import checkpoint_problem
 from adasap_det.compat import config_path
 from adasap_det.datasets.missing_data import MissingDataError
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_hooks, type_name
 
 _SCOPE = 'adasap_det::'
 
@@ -132,10 +132,12 @@ def require_checkpoint(path: str) -> None:
 
 
 def add_structure_hook(cfg: Config) -> None:
-    """Make the run take pruned checkpoints, unless the config has a hook that does."""
-    hooks = list(cfg.get('custom_hooks') or [])
-    if not any(type_name(hook) in ('PruningHook', 'StructureHook') for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type='StructureHook')]
+    """Add ``default_hooks.structure``, to load pruned checkpoints, unless a hook does that."""
+    if not any(type_name(hook) in ('PruningHook', 'StructureHook') for hook in iter_hooks(cfg)):
+        cfg.default_hooks = {
+            **(cfg.get('default_hooks') or {}),
+            'structure': dict(type='StructureHook'),
+        }
 
 
 def build_runner(cfg: Config) -> Runner:

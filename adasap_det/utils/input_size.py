@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_hooks, type_name
 
 
 def pipeline_input_size(cfg: Mapping[str, Any]) -> tuple[int, int]:
@@ -84,7 +84,7 @@ def config_input_size(
     Raises:
         ValueError: If none tells.
     """
-    for size in (given, *(hook.get('input_size') for hook in cfg.get('custom_hooks') or [])):
+    for size in (given, *(hook.get('input_size') for hook in iter_hooks(cfg))):
         if size is not None:
             return int(size[0]), int(size[1])
     try:

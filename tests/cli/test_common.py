@@ -60,17 +60,31 @@ def test_a_config_that_cannot_be_read_is_named(file):
 
 
 @pytest.mark.parametrize('hook', ['StructureHook', 'PruningHook', 'mmengine.PruningHook'])
-def test_a_hook_for_structure_is_added_once(hook):
-    cfg = Config(dict(custom_hooks=[dict(type='EMAHook'), dict(type=hook)]))
-    common.add_structure_hook(cfg)
-    assert [h.type for h in cfg.custom_hooks] == ['EMAHook', hook]
-
-
-@pytest.mark.parametrize('hooks', [{}, {'custom_hooks': None}, {'custom_hooks': []}])
-def test_a_hook_for_structure_is_added_where_there_is_none(hooks):
+def test_structure_hook_is_not_added_twice(hook):
+    hooks = dict(custom_hooks=[dict(type='EMAHook'), dict(type=hook)])
     cfg = Config(hooks)
     common.add_structure_hook(cfg)
-    assert cfg.custom_hooks == [{'type': 'StructureHook'}]
+    assert cfg.to_dict() == hooks
+    hooks = dict(default_hooks=dict(pruning=dict(type=hook)))
+    cfg = Config(hooks)
+    common.add_structure_hook(cfg)
+    assert cfg.to_dict() == hooks
+
+
+@pytest.mark.parametrize(
+    'hooks', [{}, dict(custom_hooks=None, default_hooks=None), dict(custom_hooks=[])]
+)
+def test_structure_hook_is_added_to_the_default_hooks(hooks):
+    cfg = Config(hooks)
+    common.add_structure_hook(cfg)
+    assert cfg.default_hooks == {'structure': {'type': 'StructureHook'}}
+    assert cfg.get('custom_hooks') == hooks.get('custom_hooks')
+
+
+def test_structure_hook_is_added_beside_other_default_hooks():
+    cfg = Config(dict(default_hooks=dict(timer=dict(type='IterTimerHook'))))
+    common.add_structure_hook(cfg)
+    assert list(cfg.default_hooks) == ['timer', 'structure']
 
 
 def test_checkpoints_are_checked_and_addresses_are_not(tmp_path):

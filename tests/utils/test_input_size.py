@@ -13,8 +13,10 @@ from adasap_det.utils.input_size import config_input_size
 )
 def test_the_command_line_then_the_pruning_then_the_pipeline(given, hooks, expected):
     pipeline = [dict(type='Resize', scale=(500, 300))]
-    cfg = dict(custom_hooks=hooks, train_dataloader=dict(dataset=dict(pipeline=pipeline)))
-    assert config_input_size(cfg, given) == expected
+    cfg = dict(train_dataloader=dict(dataset=dict(pipeline=pipeline)))
+    assert config_input_size({**cfg, 'custom_hooks': hooks}, given) == expected
+    named = {hook['type']: hook for hook in hooks}
+    assert config_input_size({**cfg, 'default_hooks': named}, given) == expected
 
 
 RANGE = dict(type='RandomResize', scale=[(1333, 640), (1333, 800)], keep_ratio=True)
