@@ -20,7 +20,7 @@ from adasap_det.cli.common import (
     require_checkpoint,
 )
 from adasap_det.datasets.missing_data import check_data
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_datasets, type_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,9 +106,7 @@ def use_tta(cfg: Config) -> None:
         type='DetTTAModel',
         tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
     )
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = next(iter_datasets(cfg.test_dataloader.dataset))
     pipeline = cfg.get('tta_pipeline')
     if pipeline is None:
         keys = 'img_id img_path ori_shape img_shape scale_factor flip flip_direction'

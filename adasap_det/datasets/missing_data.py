@@ -6,10 +6,10 @@ MMEngine notices a missing folder minutes later, in the middle of a stack of reg
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_datasets, type_name
 
 # How to get the data of a type of data set.
 _REMEDIES = {
@@ -38,23 +38,11 @@ def check_data(cfg: Mapping[str, Any], *, stages: Sequence[str] = ('train', 'val
     """
     for stage in stages:
         loader = cfg.get(f'{stage}_dataloader') or {}
-        for dataset in _datasets(loader.get('dataset')):
+        for dataset in iter_datasets(loader.get('dataset')):
             _check_dataset(dataset, stage)
         for evaluator in _as_list(cfg.get(f'{stage}_evaluator')):
             if isinstance(evaluator, Mapping) and isinstance(evaluator.get('ann_file'), str):
                 _require(evaluator['ann_file'], f'{stage} evaluator', 'ann_file', _REMEDY)
-
-
-def _datasets(cfg: Any) -> Iterator[Mapping[str, Any]]:
-    """The data sets inside wrappers (RepeatDataset, ConcatDataset and the like)."""
-    if not isinstance(cfg, Mapping):
-        return
-    inner = [cfg.get('dataset'), *_as_list(cfg.get('datasets'))]
-    if any(isinstance(item, Mapping) for item in inner):
-        for item in inner:
-            yield from _datasets(item)
-    else:
-        yield cfg
 
 
 def _check_dataset(dataset: Mapping[str, Any], stage: str) -> None:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from mmengine.fileio import list_from_file
 from PIL import Image, UnidentifiedImageError
 
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_datasets, type_name
 
 __all__ = ['LayoutReport', 'VOCSplit', 'check_voc_layout', 'voc_splits']
 
@@ -23,7 +23,6 @@ _DECODE_UP_TO = 1000
 _JPEG_END = b'\xff\xd9'
 # mmdet's data sets that read VOC's layout, by registered name.
 _VOC_TYPES = ('VOCDataset', 'XMLDataset')
-_WRAPPED = ('dataset', 'datasets')
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,13 @@ def voc_splits(dataset_cfg: Mapping[str, Any]) -> Iterator[VOCSplit]:
             ``VOCDataset`` or ``XMLDataset``, alone or in ``RepeatDataset``, ``ConcatDataset``,
             ``ClassBalancedDataset``, ``MultiImageMixDataset``. Other data sets give nothing.
     """
-    for key in _WRAPPED:
-        inner = dataset_cfg.get(key)
-        for cfg in [inner] if isinstance(inner, Mapping) else inner or ():
-            if isinstance(cfg, Mapping):
-                yield from voc_splits(cfg)
+    for cfg in iter_datasets(dataset_cfg):
+        if type_name(cfg) in _VOC_TYPES:
+            yield _voc_split(cfg)
+
+
+def _voc_split(dataset_cfg: Mapping[str, Any]) -> VOCSplit:
     name = type_name(dataset_cfg)
-    if name not in _VOC_TYPES:
-        return
     if 'ann_file' not in dataset_cfg:
         raise ValueError(
             f'{name} has no ann_file; give the list of its images, such as '
@@ -89,7 +87,7 @@ def voc_splits(dataset_cfg: Mapping[str, Any]) -> Iterator[VOCSplit]:
         from mmdet.datasets import VOCDataset
 
         classes = VOCDataset.METAINFO['classes']
-    yield VOCSplit(
+    return VOCSplit(
         root=data_root / prefix.get('sub_data_root', ''),
         list_file=data_root / dataset_cfg['ann_file'],
         classes=None if classes is None else tuple(classes),

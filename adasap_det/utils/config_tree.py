@@ -1,4 +1,4 @@
-"""Read parts of a config: type names, hooks."""
+"""Find the hooks and data sets in a config, and their type names."""
 
 from __future__ import annotations
 
@@ -25,3 +25,23 @@ def iter_hooks(cfg: Mapping[str, Any]) -> Iterator[Any]:
     """
     hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
     yield from (hook for hook in hooks if isinstance(hook, Mapping))
+
+
+def iter_datasets(cfg: Any) -> Iterator[Any]:
+    """Iterate over the data set configs inside wrappers such as ``ConcatDataset``.
+
+    Args:
+        cfg: Data set config, such as ``train_dataloader.dataset``; anything else, such as None,
+            yields nothing.
+
+    Yields:
+        The configs themselves, to be changed in place; ``cfg`` if it wraps no data set.
+    """
+    if not isinstance(cfg, Mapping):
+        return
+    datasets = cfg.get('datasets') or []
+    inner = [cfg.get('dataset'), *(datasets if isinstance(datasets, (list, tuple)) else [datasets])]
+    if not any(isinstance(item, Mapping) for item in inner):
+        yield cfg
+    for item in inner:
+        yield from iter_datasets(item)

@@ -111,7 +111,7 @@ class Cuts:
 def open_by_half(path: str | Path, *args: Any, **options: Any) -> Any:
     """Python's ``open``, but that of the file in question, which is never written whole."""
     file = builtins.open(path, *args, **options)  # noqa: SIM115
-    name = os.path.basename(path)
+    name = os.path.basename(path).removeprefix('.')  # of the temporary file, or of the file
     killed = WHAT == 'half' and name.startswith(WHEN)
     full = FULL_DISK and name.startswith(FULL_DISK)
     if killed or full:

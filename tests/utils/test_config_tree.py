@@ -1,8 +1,8 @@
 import pytest
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import IterTimerHook
 
-from adasap_det.utils.config_tree import iter_hooks, type_name
+from adasap_det.utils.config_tree import iter_datasets, iter_hooks, type_name
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,13 @@ def test_hooks_of_both_places_are_found_in_order():
 @pytest.mark.parametrize('cfg', [{}, dict(default_hooks=None, custom_hooks=None)])
 def test_config_without_hooks(cfg):
     assert list(iter_hooks(cfg)) == []
+
+
+def test_datasets_inside_wrappers():
+    first, second, third = dict(type='A'), dict(type='B'), dict(type='C')
+    joined = dict(type='ConcatDataset', datasets=[first, dict(type='Repeat', dataset=second)])
+    cfg = dict(type='ConcatDataset', datasets=(joined, third))
+    assert [d['type'] for d in iter_datasets(ConfigDict(cfg))] == ['A', 'B', 'C']
+    assert next(iter_datasets(cfg)) is first
+    assert list(iter_datasets(first)) == [first]
+    assert list(iter_datasets(None)) == []
