@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # The sources that packaging reads; not the environment, data or results of whoever runs the tests.
 SOURCES = ('adasap_det', 'configs', 'tools')
-FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE')
+FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'model-index.yml')
 
 pytestmark = pytest.mark.slow
 
@@ -71,9 +71,10 @@ def test_holds_every_config_and_tool_as_a_file(wheel):
     with zipfile.ZipFile(wheel) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     for folder in ('configs', 'tools'):
-        sources = [p for p in (ROOT / folder).rglob('*.py') if '__pycache__' not in p.parts]
+        files = [p for p in (ROOT / folder).rglob('*') if p.is_file()]
+        sources = [p for p in files if '__pycache__' not in p.parts]
         assert sources
-        for path in sources:
+        for path in (*sources, ROOT / 'model-index.yml'):
             name = f'adasap_det/.mim/{path.relative_to(ROOT).as_posix()}'
             assert content.get(name) == path.read_bytes(), name
     assert 'adasap_det/py.typed' in content

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .config_scope import config_path, register_config_scope
+from .config_scope import register_config_scope
 from .log_histories import let_log_histories_load
 from .mmcv_ops import install_mmcv_ops
 from .mmdet_fixes import apply_mmdet_fixes
 
-__all__ = ['apply', 'config_path']
+__all__ = ['apply']
 
 
 def apply() -> None:

@@ -8,45 +8,13 @@ here, to the files next to this package.
 
 from __future__ import annotations
 
-import difflib
 import functools
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+from adasap_det.utils.shipped_configs import config_path
+
 _PREFIX = 'adasap_det::'
-
-
-def config_path(name: str) -> str:
-    """Absolute path of a config that ships with the package.
-
-    Useful where a launcher does not import the package before it reads the config:
-    ``_base_ = __import__('adasap_det').config_path('ssd_voc_adasap.py')``.
-
-    Args:
-        name: File name as listed in ``configs/``, with its folder if it is in one.
-
-    Raises:
-        ValueError: If there is no such config; the message lists names close to it.
-    """
-    folder = _config_folder()
-    path = folder / name
-    if path.is_file():
-        return str(path)
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*.py'))
-    close = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or names
-    raise ValueError(
-        f'adasap_det ships no config {name!r}; did you mean one of: {", ".join(close)}?'
-        if close
-        else f'adasap_det ships no config {name!r}: {folder} holds none. Reinstall the package.'
-    )
-
-
-def _config_folder() -> Path:
-    """``.mim/configs``, or ``configs`` of a checkout on a file system without symbolic links."""
-    shipped = _PACKAGE / '.mim' / 'configs'
-    return shipped if shipped.is_dir() else _PACKAGE.parent / 'configs'
 
 
 def register_config_scope() -> None:

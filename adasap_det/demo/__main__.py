@@ -204,7 +204,7 @@ def _next_commands(work_dir: Path, pruned: Path) -> list[str]:
         for tool in ('test', 'train')
     )
     config = str(work_dir / 'adasap' / 'shapes_adasap.py')
-    further = ['--cfg-options', 'custom_hooks.1.budget.keep_ratio=0.3']
+    further = ['--cfg-options', 'default_hooks.pruning.budget.keep_ratio=0.3']
     return [
         shlex.join([*test, config, str(pruned)]),
         shlex.join([*training, config, '--work-dir', str(work_dir / 'keep30'), *further]),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from adasap_det.cli.common import add_structure_hook
 from adasap_det.demo.runner import build_runner
 from adasap_det.demo.settings import Settings
 from adasap_det.robustness.benchmark import build_benchmark, make_options, voc_source
@@ -75,7 +76,7 @@ def sweep(
     cfg = cfg.copy()
     cfg.work_dir = str(out / 'log')
     cfg.load_from, cfg.resume = str(checkpoint), False
-    cfg.custom_hooks = [dict(type='StructureHook')]
+    add_structure_hook(cfg)
     cfg.log_level = 'WARNING'  # a line a cell is enough
     run = Sweep(
         build_runner(cfg),

@@ -15,6 +15,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from adasap_det.cli.common import add_structure_hook
+
 _SHOWN = ('Iter(', 'AdaSAP stage', 'Start:', 'Cut ', 'Evaluation ', 'Model shrunk', 'train data')
 _OBSOLETE = 'will be deprecated in future'
 _numbers = itertools.count()
@@ -82,7 +84,7 @@ def evaluate(cfg: Config, checkpoint: Path, *, name: str) -> float:
     cfg = cfg.copy()
     cfg.work_dir = str(Path(cfg.work_dir).parent / 'evaluation' / name)
     cfg.load_from, cfg.resume = str(checkpoint), False
-    cfg.custom_hooks = [dict(type='StructureHook')]
+    add_structure_hook(cfg)
     metrics = build_runner(cfg).test()
     return float(metrics['pascal_voc/mAP'])
 

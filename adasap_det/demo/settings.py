@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from adasap_det.compat import config_path
+from adasap_det.utils.shipped_configs import config_path
 
 IMAGE_SIZE = 128
 """Side of the images in pixels: the input size of ``configs/demo``."""
@@ -55,9 +55,9 @@ _SCHEDULE: dict[str, object] = {
     'train_cfg.max_iters': 6,
     'train_cfg.val_interval': 6,
     'param_scheduler.1.end': 60,
-    'custom_hooks.1.prune_begin': 2,
-    'custom_hooks.1.prune_steps': 2,
-    'custom_hooks.1.prune_interval': 1,
+    'default_hooks.pruning.prune_begin': 2,
+    'default_hooks.pruning.prune_steps': 2,
+    'default_hooks.pruning.prune_interval': 1,
 }
 FAST = Settings(
     num_train=16,

@@ -1,4 +1,4 @@
-"""Reading configs and telling users what is wrong."""
+"""Reading configs and reporting usage errors."""
 
 import argparse
 import weakref
@@ -85,6 +85,12 @@ def test_structure_hook_is_added_beside_other_default_hooks():
     cfg = Config(dict(default_hooks=dict(timer=dict(type='IterTimerHook'))))
     common.add_structure_hook(cfg)
     assert list(cfg.default_hooks) == ['timer', 'structure']
+
+
+def test_any_default_hook_can_be_switched_off_with_none(file):
+    file.write_text("default_hooks = dict(timer=None, data_check=dict(type='DataCheckHook'))\n")
+    cfg = common.load_config(arguments(file, cfg_options={'default_hooks.data_check': None}))
+    assert cfg.default_hooks == {'timer': None}  # of MMEngine's own, which it handles
 
 
 def test_checkpoints_are_checked_and_addresses_are_not(tmp_path):

@@ -136,7 +136,7 @@ def test_a_broken_annotation_is_named_without_any_hook(config, shapes, tmp_path)
     broken = voc / 'Annotations' / f'{name}.xml'
     broken.write_text('<annotation><size>')
     text = config.read_text().replace(repr(str(shapes)), repr(str(data)))
-    config.write_text(text + 'custom_hooks = []\n')
+    config.write_text(text + 'default_hooks.update(data_check=None)\n')
     with pytest.raises(ValueError, match=f'{broken.name} cannot be read'):
         train.main([str(config), '--work-dir', str(tmp_path / 'work')])
 

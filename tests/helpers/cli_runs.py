@@ -34,15 +34,17 @@ test_dataloader = dict(dataset=dict(data_root=data_root))
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=4, val_interval=2)
 param_scheduler = [dict(type='StepLR', step_size=3)]
 log_processor = dict(by_epoch=True)
-default_hooks = dict(checkpoint=dict(
-    by_epoch=True, interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')))
 optim_wrapper = dict(
     _delete_=True, type='AdaSAPOptimWrapper', rho_max=0.2, rho=0.2,
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
 pruning = dict(
     type='PruningHook', budget=dict(type='ParamsBudget', keep_ratio=0.5), prune_begin=2,
     prune_steps=2, prune_interval=2, round_to=8, input_size=(160, 160))
-custom_hooks = [dict(type='RandomStateHook'), dict(type='KillHook'), pruning]
+default_hooks = dict(
+    checkpoint=dict(
+        by_epoch=True, interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')),
+    random_state=dict(type='RandomStateHook'), data_check=None, pruning=pruning)
+custom_hooks = [dict(type='KillHook')]
 """
 
 

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from adasap_det.compat import config_path
+from adasap_det import config_path
 from adasap_det.datasets import make_shapes_voc
 from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
 
