@@ -1,4 +1,7 @@
-"""The one place that knows of library versions, missing compiled ops and framework bugs."""
+"""Patches of other packages: missing compiled operators and bugs of the OpenMMLab stack.
+
+Each module names the versions it is for and changes nothing where the problem is absent.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,9 @@ __all__ = ['apply']
 
 
 def apply() -> None:
-    """Make the installed OpenMMLab stack usable; call it before anything of mmdet is imported.
+    """Apply the patches; call it before anything of mmdet is imported.
 
-    Safe to call more than once, and where MMCV or MMDetection is missing: what is not there is
-    left alone.
+    May be called more than once, and where MMCV or MMDetection is not installed.
     """
     install_mmcv_ops()
     apply_mmdet_fixes()

@@ -9,13 +9,13 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def config_path(name: str) -> str:
-    """Absolute path of a config that ships with the package.
+    """Return the absolute path of a config that ships with the package.
 
-    Useful where a launcher does not import the package before it reads the config:
+    For launchers that do not import the package before they read the config:
     ``_base_ = __import__('adasap_det').config_path('ssd_voc_adasap.py')``.
 
     Args:
-        name: File name as listed in ``configs/``, with its folder if it is in one.
+        name: Path below ``configs/``.
 
     Raises:
         ValueError: If there is no such config; the message lists names close to it.
@@ -34,6 +34,6 @@ def config_path(name: str) -> str:
 
 
 def _config_folder() -> Path:
-    """``.mim/configs``, or ``configs`` of a checkout on a file system without symbolic links."""
+    """Return ``.mim/configs``, or ``configs`` of a checkout without symbolic links."""
     shipped = _PACKAGE / '.mim' / 'configs'
     return shipped if shipped.is_dir() else _PACKAGE.parent / 'configs'
