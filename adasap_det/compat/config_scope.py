@@ -18,7 +18,7 @@ _PREFIX = 'adasap_det::'
 
 
 def register_config_scope() -> None:
-    """Let MMEngine's ``Config`` and ``hub.get_config`` read names with the prefix ``adasap_det::``."""
+    """Let MMEngine's ``Config`` and ``hub.get_config`` resolve the scope ``adasap_det::``."""
     if find_spec('mmengine') is None:
         return
     from mmengine import hub

@@ -12,7 +12,7 @@ from torch.autograd import gradcheck
 
 from adasap_det.compat import mmcv_ops
 
-STANDS_IN = isinstance(sys.modules['mmcv._ext'], mmcv_ops._StandIn)
+REPLACED = isinstance(sys.modules['mmcv._ext'], mmcv_ops._Replacement)
 
 
 def random_boxes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,7 +119,7 @@ def test_roi_align_of_a_plane_is_the_value_at_the_bin_centres():
     torch.testing.assert_close(out.flatten(), torch.tensor([2.5, 4.5]))
 
 
-@pytest.mark.skipif(not STANDS_IN, reason='a compiled MMCV does max pooling')
+@pytest.mark.skipif(not REPLACED, reason='a compiled MMCV does max pooling')
 def test_roi_align_max_says_what_to_do():
     layer = RoIAlign(2, pool_mode='max')
     with pytest.raises(NotImplementedError, match="pool_mode='avg'"):
@@ -164,7 +164,7 @@ def test_focal_loss_weights_rows_by_their_class_and_background_by_one():
     torch.testing.assert_close(weighted, plain * torch.tensor([[2.0], [3.0], [1.0]]))
 
 
-@pytest.mark.skipif(not STANDS_IN, reason="a compiled MMCV has no focal loss for the CPU's doubles")
+@pytest.mark.skipif(not REPLACED, reason="a compiled MMCV has no focal loss for the CPU's doubles")
 @pytest.mark.parametrize('reduction', ['none', 'sum'])
 def test_focal_loss_of_mmcv_passes_gradcheck(reduction):
     x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -177,7 +177,7 @@ def test_focal_loss_of_mmcv_passes_gradcheck(reduction):
     assert gradcheck(loss, (x.requires_grad_(),))
 
 
-@pytest.mark.skipif(not STANDS_IN, reason="a compiled MMCV's focal loss needs a GPU")
+@pytest.mark.skipif(not REPLACED, reason="a compiled MMCV's focal loss needs a GPU")
 def test_focal_loss_survives_extreme_logits():
     x = torch.tensor([[200.0, -200.0]], requires_grad=True)
     loss = sigmoid_focal_loss(x, torch.tensor([1]), 2.0, 0.25, None, 'none')
@@ -187,7 +187,7 @@ def test_focal_loss_survives_extreme_logits():
     torch.testing.assert_close(x.grad, torch.tensor([[0.75, -0.25]]))
 
 
-@pytest.mark.skipif(not STANDS_IN, reason='a compiled MMCV has every operator')
+@pytest.mark.skipif(not REPLACED, reason='a compiled MMCV has every operator')
 def test_other_operators_resolve_and_name_themselves_when_called():
     import mmcv._ext
 
