@@ -65,12 +65,12 @@ def test_weights_are_kaimings_over_the_outputs():
 
 
 @pytest.mark.parametrize(
-    ('change', 'told'),
+    ('change', 'message'),
     [
         (dict(strides=(2,)), 'of one length, got 2, 2, 2, 2, 1'),
         (dict(mid_kernels=(2, 1)), r'mid_kernels must be odd, got \(2, 1\)'),
     ],
 )
-def test_what_cannot_be_built_is_told(change, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_options_are_errors(change, message):
+    with pytest.raises(ValueError, match=message):
         SSDExtraLayers(**{**SSD512, **change})

@@ -12,11 +12,11 @@ from adasap_det.utils.config_tree import iter_datasets, iter_hooks, type_name
         IterTimerHook(),
     ],
 )  # fmt: skip
-def test_a_string_a_class_and_an_object_have_the_same_name(thing):
+def test_name_of_a_string_a_class_and_an_object(thing):
     assert type_name(thing) == 'IterTimerHook'
 
 
-def test_without_a_type():
+def test_name_without_a_type():
     assert type_name({}) == ''
 
 
