@@ -140,7 +140,7 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=2, val_interval=2)
 custom_hooks = []
 default_hooks = dict(pruning=dict(
-    type='PruningHook', budget=dict(keep_ratio=0.6), by_epoch=False,
+    type='PruningHook', budget=dict(type='ParamsBudget', keep_ratio=0.6), by_epoch=False,
     prune_begin=1, prune_steps=1, prune_interval=1, round_to=8, input_size=(224, 224)))
 """
 

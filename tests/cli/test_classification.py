@@ -254,9 +254,7 @@ def test_invalid_shifted_test_sets(config, checkpoint, tmp_path, capsys, value, 
     assert message in err and err.count('\n') == 1
 
 
-def test_shifted_test_set_must_have_the_models_classes(
-    config, checkpoint, shifted, tmp_path, capsys
-):
+def test_shifted_test_set_needs_the_models_classes(config, checkpoint, shifted, tmp_path, capsys):
     text = shifted.read_text().replace(repr(CLASSES), repr((*CLASSES, 'more')))
     shifted.write_text(text)
     command = [str(config), str(checkpoint), '--out', str(tmp_path / 'o'), *GRID]

@@ -1,8 +1,9 @@
 """Run Python programs in forks of a process that has done the slow imports.
 
-Started by ``forks.py``. Reads one JSON object per line: ``argv``, Python's arguments (a file, or
-``-m`` and a module), ``cwd``, ``stdout`` and ``stderr``, files for the output, ``environ``, additional
-environment variables, and ``seconds``, a time limit. Answers each with its exit status on a line.
+Started by ``forks.py``. Reads one JSON object per line and answers with one line, the exit status.
+The keys are ``argv``, Python's arguments (a file, or ``-m`` and a module), ``cwd``, ``stdout`` and
+``stderr``, files for the output, ``environ``, additional environment variables, and ``seconds``, a
+time limit.
 """
 
 from __future__ import annotations
