@@ -17,7 +17,10 @@ from mmengine.runner import Runner
 
 from adasap_det.cli.common import add_structure_hook
 
-_SHOWN = ('Iter(', 'AdaSAP stage', 'Start:', 'Cut ', 'Evaluation ', 'Model shrunk', 'train data')
+_SHOWN = (
+    'Iter(', 'AdaSAP stage', 'Start:', 'Cut ', 'Prune step ', 'Evaluation ', 'Model shrunk',
+    'train data',
+)  # fmt: skip
 _OBSOLETE = 'will be deprecated in future'
 _numbers = itertools.count()
 
