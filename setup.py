@@ -11,7 +11,7 @@ VERSION = re.search(
 ).group(1)
 README = ROOT / 'README.md'
 
-# The two families install the same modules, so neither may be a plain requirement.
+# The two families install the same modules, so neither can be required unconditionally.
 ONEDL = ['onedl-mmengine>=0.10.10', 'onedl-mmcv>=2.3', 'onedl-mmdetection>=3.5']
 OPENMMLAB = ['mmengine>=0.10.4', 'mmcv>=2.0.1', 'mmdet>=3.3']
 TEST = [
@@ -59,7 +59,7 @@ setup(
         'scipy>=1.10',
         'Jinja2>=3.1',
         'matplotlib>=3.8',
-        # Its images of frost; nothing of its code runs.
+        # Only for its images of frost.
         'imagecorruptions-imaug>=1.1.5',
         'Pillow>=10',
         'rich>=13',
