@@ -1,12 +1,12 @@
 # make demo    train, prune and evaluate on the embedded data set, on a CPU
-# make test    lint, types and all tests
-# make lint    lint and types only
-# make docs    the guide, build/docs/index.html; warnings are errors
-# make linkcheck  the guide's links to other sites, which needs the network
+# make test    lint, type check and all tests
+# make lint    lint and type check only
+# make docs    build the guide, build/docs/index.html; warnings are errors
+# make linkcheck  check the guide's links to other sites; needs the network
 #
 # The first run creates .venv and downloads PyTorch and the rest into it. No compiler is needed.
 # Choose an interpreter with: make test PYTHON=python3.12
-# Tests run in two processes, a file in one of them, each with one thread and some 2 GB: TEST_JOBS=8
+# Tests run in two processes of one thread and about 2 GB each; for more: make test TEST_JOBS=8
 
 PYTHON ?= python3
 TEST_JOBS ?= 2
@@ -23,11 +23,11 @@ demo: $(STAMP)
 	$(BIN)/python -m adasap_det.demo
 
 test: lint
-	@echo '== tests, the slow ones included'
+	@echo '== tests, including slow ones'
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q \
 	    -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder \
 	    --ignore=tests/configs/test_training.py
-	@echo '== training runs of all detectors, in a process of their own for their memory'
+	@echo '== training runs of all detectors, in a separate process for their memory'
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -q tests/configs/test_training.py
 
 lint: $(STAMP)
@@ -56,6 +56,6 @@ $(STAMP): setup.py pyproject.toml constraints.txt
 	    "Python %d.%d is not supported: run make PYTHON=python3.11 (or 3.10, 3.12)" % v[:2])'
 	@echo '== virtual environment in $(VENV)'
 	$(PYTHON) -m venv $(VENV)
-	@echo '== packages (PyTorch is large: some minutes and gigabytes, once)'
+	@echo '== packages (minutes and gigabytes on the first run, because of PyTorch)'
 	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
 	@touch $@

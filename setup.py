@@ -11,7 +11,7 @@ VERSION = re.search(
 ).group(1)
 README = ROOT / 'README.md'
 
-# The two families install the same modules, so neither may be a plain requirement.
+# The two families install the same modules, so neither can be required unconditionally.
 ONEDL = ['onedl-mmengine>=0.10.10', 'onedl-mmcv>=2.3', 'onedl-mmdetection>=3.5']
 OPENMMLAB = ['mmengine>=0.10.4', 'mmcv>=2.0.1', 'mmdet>=3.3']
 TEST = [
@@ -28,7 +28,7 @@ TEST = [
 ]
 # timm has the MobileNet-V1 that mmpretrain lacks.
 CLASSIFICATION = ['onedl-mmpretrain>=1.3', 'timm>=1.0']
-DEPLOY = ['onnx>=1.16', 'onnxruntime>=1.17', 'torchao>=0.13']
+EXPORT = ['onnx>=1.16', 'onnxruntime>=1.17', 'torchao>=0.13']
 CLUSTER = ['distributed>=2024.1']
 DOCS = ['sphinx>=8', 'myst-parser>=4', 'furo>=2024.8']
 LINT = ['ruff>=0.9', 'mypy>=1.14']
@@ -51,7 +51,7 @@ setup(
     ],
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['adasap_det', 'adasap_det.*']),
-    # .mim/configs and .mim/tools are links to the folders of the checkout; MANIFEST.in names the
+    # .mim holds links to configs, tools and model-index.yml of the checkout; MANIFEST.in names the
     # files behind them.
     include_package_data=True,
     install_requires=[
@@ -59,7 +59,7 @@ setup(
         'scipy>=1.10',
         'Jinja2>=3.1',
         'matplotlib>=3.8',
-        # Its images of frost; nothing of its code runs.
+        # Only for its images of frost.
         'imagecorruptions-imaug>=1.1.5',
         'Pillow>=10',
         'rich>=13',
@@ -72,13 +72,13 @@ setup(
         'openmmlab': OPENMMLAB,
         'classification': CLASSIFICATION,
         'test': TEST,
-        'deploy': DEPLOY,
+        'export': EXPORT,
         'cluster': CLUSTER,
         'docs': DOCS,
         'dev': [
             *ONEDL,
             *CLASSIFICATION,
-            *DEPLOY,
+            *EXPORT,
             *CLUSTER,
             *TEST,
             *DOCS,

@@ -4,7 +4,7 @@ Importing the package registers its optimizer wrappers, hooks, data sets and tra
 """
 
 from . import compat
-from .compat import config_path
+from .utils.shipped_configs import config_path
 
 __version__ = '0.1.0'
 __all__ = ['Pruner', '__version__', 'config_path']

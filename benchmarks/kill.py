@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         iteration, place, source = kill_and_resume(args.out, work_dir, moment)
         different = differences(load(work_dir / last), expected)
         failed = failed or bool(different)
-        if moment.startswith('cut'):
+        if moment.startswith('prune'):
             iteration += 1  # its hooks had begun
         killed = describe(moment, place)
         stage = next(name for name, span in STAGES.items() if iteration in span)
@@ -80,7 +80,7 @@ def moments(kills: int, *, seed: int) -> list[str]:
         What ``tests/helpers/run_hooks.py`` is to be told.
     """
     draw = random.Random(seed)
-    chosen = [f'cut {cut} {draw.randrange(1, 350)}' for cut in range(len(CUTS))]
+    chosen = [f'prune {cut} {draw.randrange(1, 350)}' for cut in range(len(CUTS))]
     chosen += [f'half epoch_{epoch}.pth' for epoch in draw.sample(range(1, EPOCHS), 2)]
     chosen += [f'replace epoch_{draw.randrange(1, EPOCHS)}.pth', 'half last_checkpoint']
     chosen += ['half best_pascal_voc_mAP_epoch_2.pth']
@@ -95,8 +95,8 @@ def describe(moment: str, place: str) -> str:
     how, what, *tensors = moment.split()
     if how == 'iter':
         return f'in `{place}`'
-    if how == 'cut':
-        return f'cut {int(what) + 1} of {len(CUTS)}, {tensors[0]} tensors cut'
+    if how == 'prune':
+        return f'prune step {int(what) + 1} of {len(CUTS)}, {tensors[0]} tensors pruned'
     written = {'half': 'half-written', 'replace': 'written under its temporary name'}
     return f'`{what}` {written[how]}'
 

@@ -1,4 +1,4 @@
-"""Every test sees the package registered, and MMCV's operators in place, before MMDetection."""
+"""Shared fixtures; imports the package, with MMCV's operators, before MMDetection."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .helpers.forks import Forks, serving
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Takes all that is imported by now out of the garbage collector's sight.
+    """Exclude all imported objects from garbage collection.
 
-    MMEngine collects garbage whenever it builds a data set, which takes longer than a test's own.
+    MMEngine collects garbage whenever it builds a data set, which would take longer than a test.
     """
     gc.collect()
     gc.freeze()
@@ -28,11 +28,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True)
 def no_names_of_earlier_runs(monkeypatch) -> None:
-    """No run writes into the log of an earlier one, or takes over its default scope.
+    """Keep a run from reusing the log and the default scope of an earlier one.
 
-    MMEngine names a run by its config and the second in which it starts, and gives a second run of
-    a name the logger, message hub, visualizer and default scope of the first. Tests are quicker
-    than that.
+    MMEngine names a run by its config and start time in seconds; a second run of that name gets
+    the logger, message hub, visualizer and default scope of the first. Tests are faster than that.
     """
     set_up = Runner.setup_env
 
@@ -52,6 +51,6 @@ def _with_subclasses(managed: type) -> Iterator[type]:
 
 @pytest.fixture(scope='session')
 def forks() -> Iterator[Forks]:
-    """Runs programs without their slow imports; started by the first test that asks."""
+    """Server that runs programs without slow imports, started on first use."""
     with serving() as forks:
         yield forks

@@ -1,4 +1,4 @@
-"""Tests do not see what others left behind in MMEngine."""
+"""Tests are not affected by MMEngine's state from earlier tests."""
 
 import time
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 
-def test_runs_of_one_second_know_nothing_of_each_other(monkeypatch, tmp_path):
+def test_runs_started_in_the_same_second_are_independent(monkeypatch, tmp_path):
     clock = SimpleNamespace(time=lambda: 1e9, strftime=time.strftime, localtime=time.localtime)
     monkeypatch.setattr('mmengine.runner.runner.time', clock)
     for scope in ('mmdet', 'mmpretrain'):

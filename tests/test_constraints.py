@@ -1,4 +1,4 @@
-"""The versions that the set-up installs."""
+"""The pinned versions of constraints.txt."""
 
 import re
 import sys
@@ -11,11 +11,11 @@ from packaging.version import Version
 CONSTRAINTS = Path(__file__).parents[1] / 'constraints.txt'
 
 
-def test_pinned_packages_take_the_first_release_of_this_python():
-    """Debian 12's is 3.11.2: a package that needs 3.11.5 ends the set-up there."""
+def test_pinned_packages_support_the_first_release_of_this_python():
+    """Debian 12 has 3.11.2: a package that needs 3.11.5 cannot be installed there."""
     first = f'{sys.version_info.major}.{sys.version_info.minor}.0'
     pins = re.findall(r'^([\w.-]+)==([^\s;]+)', CONSTRAINTS.read_text('utf-8'), re.M)
-    refusing, seen = [], 0
+    unsupported, seen = [], 0
     for name, version in pins:
         try:
             installed = metadata(name)
@@ -26,6 +26,6 @@ def test_pinned_packages_take_the_first_release_of_this_python():
         seen += 1
         needs = installed.get('Requires-Python')
         if needs and first not in SpecifierSet(needs):
-            refusing.append(f'{name} needs Python {needs}')
+            unsupported.append(f'{name} needs Python {needs}')
     assert seen > 20
-    assert not refusing
+    assert not unsupported

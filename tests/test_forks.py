@@ -1,4 +1,4 @@
-"""The server of forks is gone when its context is left."""
+"""The fork server ends with its context."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import time
 from .helpers.forks import serving
 
 
-def test_ends_though_another_process_holds_its_input():
+def test_server_ends_while_another_process_holds_its_input():
     with serving() as forks:
         holder = os.fork()
         if holder == 0:
@@ -15,5 +15,5 @@ def test_ends_though_another_process_holds_its_input():
             os._exit(0)
     os.kill(holder, signal.SIGKILL)
     os.waitpid(holder, 0)
-    # Not 0, with which it would have ended by itself, as late as the other process.
+    # With 0 it would have ended by itself, only after the other process.
     assert forks.server.returncode == -signal.SIGKILL

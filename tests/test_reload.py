@@ -1,4 +1,4 @@
-"""A pruned detector, trained on images, comes back the same through every door."""
+"""A trained and pruned detector is the same after loading by every supported function."""
 
 import copy
 from pathlib import Path
@@ -43,7 +43,7 @@ work_dir = {work!r}
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
-    """A short run: the live model, the config file, the checkpoint and a folder of images."""
+    """A short run: trained model, config file, checkpoint and a folder of images."""
     folder = tmp_path_factory.mktemp('reload')
     make_shapes_voc(folder / 'data', num_train=16, num_val=6, num_test=2, seed=1)
     config = folder / 'downstream.py'
@@ -86,12 +86,12 @@ def test_init_detector(run):
     detector = init_detector(config, checkpoint, device='cpu')
     assert count_params(detector) == count_params(runner.model)
     assert same_state(detector, runner.model)
-    live = runner.model
-    live.cfg = detector.cfg
-    live.dataset_meta = detector.dataset_meta
+    trained = runner.model
+    trained.cfg = detector.cfg
+    trained.dataset_meta = detector.dataset_meta
     for image in images(voc):
         assert same_predictions(
-            inference_detector(detector, image), inference_detector(live, image)
+            inference_detector(detector, image), inference_detector(trained, image)
         )
 
 
@@ -118,12 +118,12 @@ def test_runner_test(run, hooks):
     tester = Runner.from_cfg(cfg)
     metrics = tester.test()
     assert same_state(tester.model, runner.model)
-    live = runner.val_loop.run()  # the test split of this config is the validation split
-    assert metrics == live
+    trained = runner.val_loop.run()  # the test split of this config is the validation split
+    assert metrics == trained
 
 
 def test_fine_tuning_from_a_pruned_checkpoint(run):
-    """With no pruning hook in the config: smaller from the start, and it trains."""
+    """Without a pruning hook in the config: pruned from the start, and trainable."""
     _, config, checkpoint, _ = run
     cfg = Config.fromfile(config)
     cfg.custom_hooks = [{'type': 'StructureHook'}]
@@ -140,7 +140,7 @@ def test_fine_tuning_from_a_pruned_checkpoint(run):
     )
 
 
-def test_a_checkpoint_that_does_not_fit_says_why(run):
+def test_error_for_a_checkpoint_that_does_not_fit(run):
     _, config, checkpoint, _ = run
     cfg = Config.fromfile(config)
     cfg.model = copy.deepcopy(cfg.model)

@@ -1,4 +1,4 @@
-"""The wheel, installed away from the checkout: its configs, and training from them."""
+"""The wheel, installed outside the checkout: its configs, and training with them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# The sources that packaging reads; not the environment, data or results of whoever runs the tests.
+# The sources that packaging reads, without environments, data and results.
 SOURCES = ('adasap_det', 'configs', 'tools')
-FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE')
+FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'model-index.yml')
 
 pytestmark = pytest.mark.slow
 
 
 def run(*command: str, cwd: Path, **env: str) -> str:
-    """Run a command away from the checkout; its output, or a failure that shows it."""
+    """Run a command outside the checkout; return its output, or fail with it."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -34,7 +34,7 @@ def run(*command: str, cwd: Path, **env: str) -> str:
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
-    """Build without network, with the setuptools that is installed."""
+    """Build without network, with the installed setuptools."""
     pip = (sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-build-isolation')
     run(*pip, '-w', str(folder), str(source), cwd=folder.parent)
     (wheel,) = folder.glob('adasap_det-*.whl')
@@ -43,7 +43,7 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 @pytest.fixture(scope='module')
 def checkout(tmp_path_factory) -> Path:
-    """A copy of the sources, as building leaves files behind."""
+    """Copy of the sources, as building writes files into them."""
     copy = tmp_path_factory.mktemp('checkout')
     for name in SOURCES:
         ignore = shutil.ignore_patterns('__pycache__')
@@ -60,20 +60,21 @@ def wheel(checkout, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def installed(wheel, tmp_path_factory) -> Path:
-    """A folder that holds the wheel's content and nothing else."""
+    """Folder with only the content of the wheel."""
     target = tmp_path_factory.mktemp('site')
     pip = (sys.executable, '-m', 'pip', 'install', '--no-deps', '--target', str(target))
     run(*pip, str(wheel), cwd=target)
     return target
 
 
-def test_holds_every_config_and_tool_as_a_file(wheel):
+def test_contains_every_config_and_tool(wheel):
     with zipfile.ZipFile(wheel) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     for folder in ('configs', 'tools'):
-        sources = [p for p in (ROOT / folder).rglob('*.py') if '__pycache__' not in p.parts]
+        files = [p for p in (ROOT / folder).rglob('*') if p.is_file()]
+        sources = [p for p in files if '__pycache__' not in p.parts]
         assert sources
-        for path in sources:
+        for path in (*sources, ROOT / 'model-index.yml'):
             name = f'adasap_det/.mim/{path.relative_to(ROOT).as_posix()}'
             assert content.get(name) == path.read_bytes(), name
     assert 'adasap_det/py.typed' in content
@@ -89,7 +90,7 @@ def test_source_distribution_builds_the_same_wheel(checkout, wheel, tmp_path):
     assert sorted(zipfile.ZipFile(again).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
 
 
-def test_names_its_entry_points_and_no_openmmlab_package(wheel):
+def test_metadata_has_the_entry_points_and_requires_no_openmmlab_package(wheel):
     with zipfile.ZipFile(wheel) as archive:
         (info,) = {n.split('/')[0] for n in archive.namelist() if '.dist-info/' in n}
         metadata = archive.read(f'{info}/METADATA').decode()
@@ -107,7 +108,7 @@ def test_names_its_entry_points_and_no_openmmlab_package(wheel):
     assert 'adasap-test = adasap_det.cli.test:main' in entry_points
 
 
-def test_lists_its_configs(installed, tmp_path):
+def test_finds_its_configs(installed, tmp_path):
     code = (
         'import adasap_det; from pathlib import Path\n'
         "print('PATH', adasap_det.config_path('ssdlite_mobilenetv2_voc_adasap.py'))\n"
@@ -137,14 +138,15 @@ val_dataloader = dict(
         test_mode=True, **data))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=2, val_interval=2)
-custom_hooks = [
-    dict(type='PruningHook', budget=dict(type='ParamsBudget', keep_ratio=0.6), by_epoch=False,
-         prune_begin=1, prune_steps=1, prune_interval=1, round_to=8, input_size=(224, 224))]
+custom_hooks = []
+default_hooks = dict(pruning=dict(
+    type='PruningHook', budget=dict(type='ParamsBudget', keep_ratio=0.6), by_epoch=False,
+    prune_begin=1, prune_steps=1, prune_interval=1, round_to=8, input_size=(224, 224)))
 """
 
 
 def test_trains_a_downstream_config(installed, tmp_path):
-    """A project elsewhere inherits a recipe, prunes, and tests what it got with the dense twin."""
+    """Another project inherits a config, prunes, and tests the result with the dense config."""
     python = (sys.executable, '-m')
     env = {'PYTHONPATH': str(installed), 'OMP_NUM_THREADS': '1'}
     code = (
@@ -163,7 +165,9 @@ def test_trains_a_downstream_config(installed, tmp_path):
     assert checkpoint.is_file()
     assert 'pascal_voc/mAP' in log
 
-    (tmp_path / 'dense.py').write_text("_base_ = 'downstream.py'\ncustom_hooks = []\n")
+    (tmp_path / 'dense.py').write_text(
+        "_base_ = 'downstream.py'\ndefault_hooks = dict(pruning=None)\n"
+    )
     log = run(*python, 'adasap_det.cli.test', 'dense.py', str(checkpoint), cwd=tmp_path, **env)
     assert 'Model shrunk to the pruned structure' in log
     assert 'pascal_voc/mAP' in log

@@ -1,1 +1,1 @@
-"""Command line entry points: train and test, with the options of MMDetection's tools."""
+"""Command line entry points, with the options of MMDetection's tools."""

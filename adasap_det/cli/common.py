@@ -1,4 +1,4 @@
-"""What the entry points share: reading the config, telling users what is wrong."""
+"""Shared by the entry points: read the config, report usage errors, build the runner."""
 
 from __future__ import annotations
 
@@ -16,24 +16,27 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from adasap_det.checkpoint.resume import checkpoint_problem
-from adasap_det.compat import config_path
 from adasap_det.datasets.missing_data import MissingDataError
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_hooks, type_name
+from adasap_det.utils.shipped_configs import config_path
 
 _SCOPE = 'adasap_det::'
+_MMENGINE_HOOKS = (
+    'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint',
+)  # fmt: skip
 
 
 class UsageError(ValueError):
-    """The command or the config is wrong, and the message says what to do."""
+    """Error in the command or the config; the message says how to correct it."""
 
 
 def report_usage_errors(program: str, command: Callable[[], None]) -> int:
-    """Run a command; turn what the user got wrong into one line on stderr.
+    """Run a command; report a usage error as one line on stderr.
 
-    A process group that the command joined ends with it.
+    A process group that the command joined is destroyed after it succeeds.
 
     Returns:
-        Exit status: 0, or 2 for a usage error. Anything else is a fault and keeps its traceback.
+        Exit status: 0, or 2 after a usage error. Other exceptions are raised.
     """
     try:
         command()
@@ -45,46 +48,45 @@ def report_usage_errors(program: str, command: Callable[[], None]) -> int:
 
 
 def leave_process_group() -> None:
-    """End the process group, if there is one, while the interpreter is whole.
+    """Destroy the process group, if there is one, before the interpreter shuts down.
 
-    The threads of gloo hold Python objects: now and then one of them aborts the process, or waits
-    for ever, if it is left to the interpreter's end. Not to be called after a failure, when the
-    other ranks may never get here.
+    The threads of gloo hold Python objects: during shutdown one of them may abort the process or
+    wait for ever. Do not call it after a failure, when the other ranks may never reach it.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return
-    # A runner and its DDP are parts of cycles; as long as they live they hold the group too.
+    # The runner and its DDP module, which hold the group, are in reference cycles.
     gc.collect()
     dist.barrier()
     dist.destroy_process_group()
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Options that training and testing have in common, named as MMDetection names them."""
+    """Add the options shared by training and testing, with MMDetection's names."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         metavar='KEY=VALUE',
         help='override settings of the config. Lists are written key="[a,b]" or key=a,b, nested '
-        'ones key="[(a,b),(c,d)]"; the quotation marks are needed and white space is not allowed',
+        'lists key="[(a,b),(c,d)]", with the quotation marks and without spaces',
     )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='how the processes of a distributed job are started',
+        help='launcher of a distributed job (default: none)',
     )
     # torch.distributed.launch passes one spelling or the other, depending on its version.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config of ``args.config`` with the overrides of the command line.
+    """Read the config of ``args.config`` and apply the overrides of the command line.
 
     Args:
-        args: With ``config``, a path or ``adasap_det::name.py``, and what
-            :func:`add_common_options` adds; ``work_dir`` too.
+        args: Parsed arguments: ``config`` (a path or ``adasap_det::name.py``), ``work_dir`` and
+            the options of :func:`add_common_options`.
 
     Raises:
         UsageError: If the config does not exist or cannot be read.
@@ -110,6 +112,7 @@ def load_config(args: argparse.Namespace) -> Config:
         raise UsageError(
             f'config {args.config!r} cannot be read: {type(error).__name__}: {error}'
         ) from error
+    _drop_disabled_hooks(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -118,11 +121,22 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def _drop_disabled_hooks(cfg: Config) -> None:
+    """Let ``default_hooks.<name>=None`` switch off any hook.
+
+    MMEngine takes None only for its own default hooks and fails an assertion for others.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None]:
+        if name not in _MMENGINE_HOOKS:
+            del hooks[name]
+
+
 def require_checkpoint(path: str) -> None:
-    """Check a checkpoint given by name before a run is set up around it.
+    """Check that a checkpoint file can be read, before the run is built.
 
     Raises:
-        UsageError: If the file does not exist or cannot be read. Addresses are not looked at.
+        UsageError: If the file does not exist or cannot be read. URLs are not checked.
     """
     if '://' in path:
         return
@@ -132,16 +146,18 @@ def require_checkpoint(path: str) -> None:
 
 
 def add_structure_hook(cfg: Config) -> None:
-    """Make the run take pruned checkpoints, unless the config has a hook that does."""
-    hooks = list(cfg.get('custom_hooks') or [])
-    if not any(type_name(hook) in ('PruningHook', 'StructureHook') for hook in hooks):
-        cfg.custom_hooks = [*hooks, dict(type='StructureHook')]
+    """Add ``default_hooks.structure``, to load pruned checkpoints, unless a hook does that."""
+    if not any(type_name(hook) in ('PruningHook', 'StructureHook') for hook in iter_hooks(cfg)):
+        cfg.default_hooks = {
+            **(cfg.get('default_hooks') or {}),
+            'structure': dict(type='StructureHook'),
+        }
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner that the config asks for."""
+    """Build the runner of the config."""
     if cfg.get('default_scope') == 'mmdet':
-        # Imports MMDetection, so not before the config was found good.
+        # Imports MMDetection, which takes seconds: only after the config was checked.
         from adasap_det.compat.annotation_errors import name_broken_annotations
 
         name_broken_annotations()
@@ -151,14 +167,14 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def _start_on_cpu(cfg: Config) -> None:
-    """Join torchrun's processes on a machine without accelerator.
+    """Initialise torchrun's process group on a machine without accelerator.
 
-    MMEngine would choose a CUDA device for the process and for DDP; it leaves a process group
-    that is there as it is.
+    MMEngine would choose a CUDA device for the process and for DDP; it keeps a process group that
+    is already initialised.
     """
     dist.init_process_group('gloo')
     if not cfg.get('model_wrapper_cfg'):
-        # As MMEngine's own, but for the device.
+        # MMEngine's default, without the device.
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel',
             device_ids=None,

@@ -20,7 +20,7 @@ from adasap_det.cli.common import (
     require_checkpoint,
 )
 from adasap_det.datasets.missing_data import check_data
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_datasets, type_name
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,19 +34,20 @@ def _parser() -> argparse.ArgumentParser:
         prog='adasap-test', description='Evaluate a dense or a pruned checkpoint.'
     )
     parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
-    parser.add_argument('checkpoint', help='checkpoint file or address')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--work-dir', help='folder for the metrics (default: work_dirs/<config>)')
     parser.add_argument('--out', metavar='FILE.pkl', help='write the predictions to a pickle file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument(
         '--show-dir',
-        help='folder for painted images, inside <work dir>/<time stamp>; of a classifier as given',
+        help='folder for images with predictions, inside <work dir>/<time stamp>; for a classifier '
+        'relative to the current folder',
     )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds to show each image (default: 2)'
     )
     parser.add_argument(
-        '--tta', action='store_true', help="test-time augmentation; the config's, or flips"
+        '--tta', action='store_true', help="test-time augmentation: the config's, else flips"
     )
     add_common_options(parser)
     return parser
@@ -74,13 +75,13 @@ def _test(args: argparse.Namespace) -> None:
 
 
 def draw_predictions(cfg: Config, *, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Have MMDetection's or mmpretrain's visualization hook draw.
+    """Let MMDetection's or mmpretrain's visualization hook draw predictions.
 
     Args:
-        cfg: A whole config, changed in place.
-        show: In a window.
-        show_dir: Into files.
-        wait_time: Seconds that a window stays.
+        cfg: Full config, changed in place.
+        show: Draw in a window.
+        show_dir: Folder to draw into files; None for no files.
+        wait_time: Seconds to show each image in the window.
 
     Raises:
         UsageError: If the config has no such hook.
@@ -91,7 +92,7 @@ def draw_predictions(cfg: Config, *, show: bool, show_dir: str | None, wait_time
             '--show and --show-dir need the visualization hook: set default_hooks = '
             "dict(visualization=dict(type='DetVisualizationHook')) in the config"
         )
-    # MMDetection's hook and mmpretrain's have names of their own for the same.
+    # MMDetection and mmpretrain name the same options differently.
     classifier = type_name(hook) == 'VisualizationHook'
     hook.update(dict(enable=True, interval=1) if classifier else dict(draw=True))
     if show:
@@ -101,14 +102,12 @@ def draw_predictions(cfg: Config, *, show: bool, show_dir: str | None, wait_time
 
 
 def use_tta(cfg: Config) -> None:
-    """Wrap the model for test-time augmentation, with flips where the config names none."""
+    """Wrap the model for test-time augmentation: the config's, else horizontal flips."""
     tta_model = cfg.get('tta_model') or dict(
         type='DetTTAModel',
         tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100),
     )
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = next(iter_datasets(cfg.test_dataloader.dataset))
     pipeline = cfg.get('tta_pipeline')
     if pipeline is None:
         keys = 'img_id img_path ori_shape img_shape scale_factor flip flip_direction'
@@ -119,10 +118,10 @@ def use_tta(cfg: Config) -> None:
                 [dict(type='PackDetInputs', meta_keys=tuple(keys.split()))],
             ],
         )
-        # The last step packs the sample, which the branches of the augmentation do for themselves.
+        # Without the last step, which packs the sample: each branch of the augmentation does it.
         pipeline = [*deepcopy(dataset.pipeline)[:-1], flips]
     dataset.pipeline = pipeline
-    # Around the loaded model: the checkpoint's names and structure are those of the bare one.
+    # A hook wraps the model after loading, as the checkpoint is that of the unwrapped model.
     hook = dict(type='PrepareTTAHook', tta_cfg=tta_model)
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 

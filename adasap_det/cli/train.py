@@ -1,4 +1,4 @@
-"""``adasap-train``: train, prune and fine-tune a model as its config says."""
+"""``adasap-train``: train, prune and fine-tune a model according to its config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from adasap_det.cli.common import (
 from adasap_det.datasets.missing_data import check_data
 from adasap_det.utils.config_tree import type_name
 
-_AMP_TWINS = {'OptimWrapper': 'AmpOptimWrapper', 'AdaSAPOptimWrapper': 'AmpAdaSAPOptimWrapper'}
+_AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'AdaSAPOptimWrapper': 'AmpAdaSAPOptimWrapper'}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='adasap-train', description='Train, prune and fine-tune a model as its config says.'
+        prog='adasap-train',
+        description='Train, prune and fine-tune a model according to its config.',
     )
     parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
     parser.add_argument(
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from a checkpoint; without one, from the newest readable one in the work dir',
+        help='resume from a checkpoint; by default the newest readable one in the work dir',
     )
     add_common_options(parser)
     return parser
@@ -73,30 +74,30 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def use_amp(cfg: Config) -> None:
-    """Switch to the mixed-precision twin of the optimizer wrapper.
+    """Switch to the mixed-precision version of the optimizer wrapper.
 
     Raises:
-        UsageError: If there is no wrapper, or none whose twin we know.
+        UsageError: If there is no wrapper, or its mixed-precision version is unknown.
     """
     wrapper: Any = cfg.get('optim_wrapper')
     if not wrapper:
         raise UsageError('--amp needs an optim_wrapper in the config')
     name = type_name(wrapper) or 'OptimWrapper'
-    if name in _AMP_TWINS:
-        wrapper.type = _AMP_TWINS[name]
-    elif name not in _AMP_TWINS.values():
+    if name in _AMP_WRAPPERS:
+        wrapper.type = _AMP_WRAPPERS[name]
+    elif name not in _AMP_WRAPPERS.values():
         raise UsageError(
-            f'--amp knows no mixed-precision twin of the optimizer wrapper {name!r} (only of '
-            f'{", ".join(_AMP_TWINS)}); set optim_wrapper.type in the config instead'
+            f'--amp knows no mixed-precision version of the optimizer wrapper {name!r} (only of '
+            f'{", ".join(_AMP_WRAPPERS)}); set optim_wrapper.type in the config instead'
         )
     wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def scale_lr(cfg: Config) -> None:
-    """Switch on MMEngine's scaling of the learning rate.
+    """Enable MMEngine's scaling of the learning rate.
 
     Raises:
-        UsageError: If the config does not say for which batch size its learning rate is.
+        UsageError: If the config does not give the batch size of its learning rate.
     """
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise UsageError(
@@ -107,12 +108,12 @@ def scale_lr(cfg: Config) -> None:
 
 
 def check_finite_epochs(cfg: Config) -> None:
-    """Refuse epochs over an infinite sampler: the first would never end, without a word.
+    """Check that a loop by epochs has a finite sampler; else its first epoch never ends.
 
-    Easily had by switching an iteration-based config to epochs.
+    Switching an iteration-based config to epochs easily leads there.
 
     Raises:
-        UsageError: If the loop counts epochs and the sampler has no end.
+        UsageError: If the loop counts epochs and the sampler is infinite.
     """
     loop: Any = cfg.get('train_cfg') or {}
     by_epoch = type_name(loop) == 'EpochBasedTrainLoop' or loop.get('by_epoch', False)
@@ -126,26 +127,29 @@ def check_finite_epochs(cfg: Config) -> None:
 
 
 def warn_of_a_single_checkpoint(cfg: Config) -> None:
-    """Say that MMEngine makes room for a checkpoint before it has written it."""
+    """Warn that MMEngine deletes the only checkpoint before it writes the next one."""
     hook: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     if hook.get('max_keep_ckpts') == 1:
         print_log(
             'default_hooks.checkpoint.max_keep_ckpts=1: the old checkpoint is removed before the '
-            'new one is written, and a run that is killed meanwhile or finds the disk full has '
-            'none to go on from; set it to 2 or more',
+            'new one is written, so a run that is killed meanwhile or runs out of disk space '
+            'cannot be resumed; set it to 2 or more',
             logger='current',
             level=logging.WARNING,
         )
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Say where to go on: ``auto`` looks in the work dir, None leaves it to the config.
+    """Set the checkpoint to resume from.
 
-    Where ``auto`` finds nothing the run starts anew, from the config's ``load_from`` if it has
-    one, so that a job can be submitted with ``--resume`` from the first time on.
+    Args:
+        cfg: Full config, changed in place.
+        resume: Checkpoint; ``auto`` for the newest readable one in the work dir, None to keep the
+            config's settings. Where ``auto`` finds none the run starts at the beginning, from the
+            config's ``load_from`` if set, so that a job can always be submitted with ``--resume``.
 
     Raises:
-        UsageError: If a checkpoint given by name cannot be read.
+        UsageError: If the checkpoint cannot be read.
     """
     if resume is None and cfg.get('resume') and not cfg.get('load_from'):
         resume = 'auto'

@@ -1,20 +1,22 @@
-"""The one place that knows of library versions, missing compiled ops and framework bugs."""
+"""Patches of other packages: missing compiled operators and bugs of the OpenMMLab stack.
+
+Each module names the versions it is for and changes nothing where the problem is absent.
+"""
 
 from __future__ import annotations
 
-from .config_scope import config_path, register_config_scope
+from .config_scope import register_config_scope
 from .log_histories import let_log_histories_load
 from .mmcv_ops import install_mmcv_ops
 from .mmdet_fixes import apply_mmdet_fixes
 
-__all__ = ['apply', 'config_path']
+__all__ = ['apply']
 
 
 def apply() -> None:
-    """Make the installed OpenMMLab stack usable; call it before anything of mmdet is imported.
+    """Apply the patches; call it before anything of mmdet is imported.
 
-    Safe to call more than once, and where MMCV or MMDetection is missing: what is not there is
-    left alone.
+    May be called more than once, and where MMCV or MMDetection is not installed.
     """
     install_mmcv_ops()
     apply_mmdet_fixes()

@@ -1,4 +1,4 @@
-"""Makes MMDetection say which annotation it could not read."""
+"""Name the annotation file that MMDetection cannot read (mmdet 3.3.0, onedl-mmdetection 3.5.1)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _MARK = '_adasap_det_names_file'
 def name_broken_annotations() -> None:
     """Let ``XMLDataset`` and its subclasses name the file when an annotation cannot be read.
 
-    As released they end in ``ParseError: no element found`` or ``AttributeError: 'NoneType' ...``
-    somewhere among thousands of files. Calling it again changes nothing.
+    Unpatched they raise ``ParseError: no element found`` or ``AttributeError: 'NoneType' ...``
+    without the name of the file. Calling it again changes nothing.
     """
     from mmdet.datasets import XMLDataset
 
@@ -28,8 +28,8 @@ def name_broken_annotations() -> None:
         except (ParseError, AttributeError, TypeError, ValueError, OSError) as error:
             raise ValueError(
                 f'{img_info["xml_path"]} cannot be read: {type(error).__name__}: {error}. Restore '
-                f'the file, for instance by unpacking the data set again, or take the image off '
-                f'the list {self.ann_file}'
+                f'the file, for instance by unpacking the data set again, or remove the image '
+                f'from the list {self.ann_file}'
             ) from error
 
     setattr(parse_data_info, _MARK, True)

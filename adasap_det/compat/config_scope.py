@@ -1,56 +1,24 @@
 """The scope ``adasap_det::`` in configs: ``_base_ = 'adasap_det::ssd_voc_adasap.py'``.
 
-MMEngine knows a closed list of packages whose configs can be inherited, wants a folder in every
-name and finds the files through the metadata of the installed package, which for an editable
-installation points elsewhere in some of its releases. So the names of this scope are resolved
-here, to the files next to this package.
+MMEngine (mmengine 0.10.7, onedl-mmengine 0.10.12) inherits configs from a closed list of packages
+only, needs a folder in every name, and finds the files through the metadata of the installed
+package, which in some releases is wrong for editable installations. This patch resolves the names
+of our scope to the files that ship with this package.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+from adasap_det.utils.shipped_configs import config_path
+
 _PREFIX = 'adasap_det::'
 
 
-def config_path(name: str) -> str:
-    """Absolute path of a config that ships with the package.
-
-    Useful where a launcher does not import the package before it reads the config:
-    ``_base_ = __import__('adasap_det').config_path('ssd_voc_adasap.py')``.
-
-    Args:
-        name: File name as listed in ``configs/``, with its folder if it is in one.
-
-    Raises:
-        ValueError: If there is no such config; the message lists names close to it.
-    """
-    folder = _config_folder()
-    path = folder / name
-    if path.is_file():
-        return str(path)
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob('*.py'))
-    close = difflib.get_close_matches(name, names, n=5, cutoff=0.5) or names
-    raise ValueError(
-        f'adasap_det ships no config {name!r}; did you mean one of: {", ".join(close)}?'
-        if close
-        else f'adasap_det ships no config {name!r}: {folder} holds none. Reinstall the package.'
-    )
-
-
-def _config_folder() -> Path:
-    """``.mim/configs``, or ``configs`` of a checkout on a file system without symbolic links."""
-    shipped = _PACKAGE / '.mim' / 'configs'
-    return shipped if shipped.is_dir() else _PACKAGE.parent / 'configs'
-
-
 def register_config_scope() -> None:
-    """Let MMEngine's ``Config`` and ``hub.get_config`` read names that start ``adasap_det::``."""
+    """Let MMEngine's ``Config`` and ``hub.get_config`` resolve the scope ``adasap_det::``."""
     if find_spec('mmengine') is None:
         return
     from mmengine import hub
@@ -58,15 +26,15 @@ def register_config_scope() -> None:
 
     if getattr(Config._get_cfg_path, '_adasap_det', False):
         return
-    of_mmengine = Config._get_cfg_path
+    original = Config._get_cfg_path
 
-    @functools.wraps(of_mmengine)
+    @functools.wraps(original)
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if cfg_path.startswith(_PREFIX):
             # No scope: the package has no registry of its own, and a `_scope_` without one would
             # keep `_base_.model` from finding the classes of the config's default scope.
             return config_path(cfg_path.removeprefix(_PREFIX)), None
-        return of_mmengine(cfg_path, filename)
+        return original(cfg_path, filename)
 
     hub_get_config = hub.get_config
 
@@ -77,7 +45,7 @@ def register_config_scope() -> None:
         if pretrained:
             raise ValueError(
                 f'no weights are published for {cfg_path!r}; call get_config without pretrained '
-                'and load a checkpoint of your own'
+                'and load your own checkpoint'
             )
         return Config.fromfile(config_path(cfg_path.removeprefix(_PREFIX)))
 

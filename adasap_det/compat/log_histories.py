@@ -1,4 +1,7 @@
-"""MMEngine's own checkpoints under PyTorch 2.6 and later, which load with ``weights_only=True``."""
+"""Load MMEngine's own checkpoints with ``weights_only=True`` (mmengine 0.10.7 and before).
+
+That is the default of ``torch.load`` from PyTorch 2.6 on.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ _METHODS = ('min', 'max', 'current', 'mean')  # as HistoryBuffer registers them
 def let_log_histories_load() -> None:
     """Let MMEngine 0.10.7 read the log history in its own checkpoints.
 
-    The maintained line reads such a file a second time, with all that pickle allows; there, and
-    with PyTorch before 2.6, which does so at once, nothing is changed.
+    Changes nothing for onedl-mmengine, which falls back to unrestricted pickle, and for PyTorch
+    before 2.6, which uses it by default.
     """
     from mmengine.runner import checkpoint
 
@@ -26,15 +29,15 @@ def let_log_histories_load() -> None:
 
 
 def loads_weights_only() -> bool:
-    """Whether ``torch.load`` refuses most of what pickle allows unless told otherwise."""
+    """Return whether ``torch.load`` restricts pickle by default."""
     return tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 6)
 
 
 def globals_of_log_histories() -> list[Any]:
-    """What ``torch.serialization.safe_globals`` needs for ``HistoryBuffer``, and nothing more.
+    """Return the globals that ``torch.serialization.safe_globals`` needs for ``HistoryBuffer``.
 
-    A history holds NumPy arrays and references to four of its own methods, which pickle as
-    calls of ``getattr``.
+    A history holds NumPy arrays and references to four of its own methods, which are pickled as
+    calls of ``getattr``; no other attribute is allowed.
     """
 
     def method_of_history(owner: Any, name: str) -> Any:
@@ -49,7 +52,7 @@ def globals_of_log_histories() -> list[Any]:
         np.dtype,
         *(type(np.dtype(name)) for name in ('float64', 'float32', 'int64', 'int32', 'bool')),
         *(
-            # NumPy 1 writes the first of the names, NumPy 2 the second.
+            # NumPy 1 writes the first package name, NumPy 2 the second.
             (getattr(multiarray, name), f'{package}.multiarray.{name}')
             for name in ('_reconstruct', 'scalar')
             for package in ('numpy.core', 'numpy._core')

@@ -1,9 +1,8 @@
-"""MMCV's operators without its compiled extension.
+"""MMCV's operators without its compiled extension (onedl-mmcv 2.3.6, mmcv-lite).
 
-``mmdet`` imports ``mmcv.ops``, and that needs ``mmcv._ext``, which the wheels of MMCV for many
-platforms do not carry. The operators that the usual detectors call exist in torchvision or are a
-few lines of PyTorch, so where the extension is missing a module of the same name takes its place.
-A compiled MMCV is used untouched.
+``mmdet`` imports ``mmcv.ops``, which needs ``mmcv._ext``, and many wheels of MMCV lack it. The
+operators that common detectors call exist in torchvision or are a few lines of PyTorch, so where
+the extension is missing a module of the same name replaces it. A compiled MMCV is not changed.
 """
 
 from __future__ import annotations
@@ -31,40 +30,37 @@ _REMEDY = (
 
 
 def install_mmcv_ops() -> bool:
-    """Put the stand-in where ``mmcv._ext`` cannot be imported.
+    """Install the replacement of ``mmcv._ext`` where that cannot be imported.
 
     Returns:
-        Whether the stand-in is in place after the call. False where MMCV is missing or compiled.
+        Whether the replacement is installed after the call. False where MMCV is missing or
+        compiled.
     """
     loaded = sys.modules.get(_EXT)
     if loaded is not None:
-        return isinstance(loaded, _StandIn)
+        return isinstance(loaded, _Replacement)
     if find_spec('mmcv') is None:
         return False
     try:
         importlib.import_module(_EXT)
         return False
     except ImportError as error:
-        # A file that is there but does not load (other PyTorch, other CUDA) is worth a word.
+        # The file exists but was compiled for another version of PyTorch or CUDA.
         if not isinstance(error, ModuleNotFoundError):
             warnings.warn(
                 f'the compiled operators of MMCV do not load ({error}); using torchvision instead',
                 stacklevel=2,
             )
-    stand_in = _StandIn(_EXT, __doc__)
-    # importlib.util.find_spec, which MMCV's own check calls, refuses modules without a spec.
-    stand_in.__spec__ = ModuleSpec(_EXT, loader=None, origin=__file__)
-    sys.modules[_EXT] = stand_in
-    importlib.import_module('mmcv')._ext = stand_in  # type: ignore[attr-defined]
+    replacement = _Replacement(_EXT, __doc__)
+    # importlib.util.find_spec, which MMCV's own check calls, fails for modules without a spec.
+    replacement.__spec__ = ModuleSpec(_EXT, loader=None, origin=__file__)
+    sys.modules[_EXT] = replacement
+    importlib.import_module('mmcv')._ext = replacement  # type: ignore[attr-defined]
     return True
 
 
 def missing_op(name: str) -> Callable[..., Any]:
-    """A function that says that operator ``name`` is not to be had here.
-
-    Raises:
-        NotImplementedError: When the returned function is called.
-    """
+    """Return a function that raises NotImplementedError for the missing operator ``name``."""
 
     def fail(*args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(
@@ -76,8 +72,8 @@ def missing_op(name: str) -> Callable[..., Any]:
     return fail
 
 
-class _StandIn(types.ModuleType):
-    """Resolves every operator name, as MMCV checks all of them at import time."""
+class _Replacement(types.ModuleType):
+    """Module that resolves every operator name: MMCV checks all of them at import time."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith('__'):
@@ -86,7 +82,7 @@ class _StandIn(types.ModuleType):
 
 
 def _op(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run without autograd, as a compiled operator does."""
+    """Register an operator; it runs without autograd, as a compiled one does."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -101,7 +97,7 @@ _OPS: dict[str, Callable[..., Any]] = {}
 
 
 def _full(x: Tensor) -> Tensor:
-    """At least float32: half precision is too coarse for coordinates, and rarely implemented."""
+    """Cast to at least float32: half precision is too coarse for coordinates."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
@@ -112,7 +108,7 @@ def nms(boxes: Tensor, scores: Tensor, *, iou_threshold: float, offset: int) -> 
     Args:
         boxes: ``(N, 4)`` as x1, y1, x2, y2 in pixels.
         scores: ``(N,)``.
-        iou_threshold: A box is dropped where its IoU with a better kept one is above this.
+        iou_threshold: A box is suppressed if its IoU with a kept, better box is above this.
         offset: A box is ``x2 - x1 + offset`` wide.
 
     Returns:
@@ -137,41 +133,41 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Soft non-maximum suppression: overlapping boxes lose score rather than their place.
+    """Soft non-maximum suppression: lower the scores of overlapping boxes.
 
     Args:
         boxes: ``(N, 4)`` as x1, y1, x2, y2 in pixels.
         scores: ``(N,)``.
         dets: ``(N, 5)``, its first ``K`` rows are filled with the kept boxes and their new scores.
-        iou_threshold: From which IoU on methods 0 and 1 act.
+        iou_threshold: Least IoU at which methods 0 and 1 lower a score.
         sigma: Width of the Gaussian of method 2.
-        min_score: Boxes that fall below are dropped.
+        min_score: Boxes with a lower score are dropped.
         method: 0 hard, 1 linear ``1 - IoU``, 2 Gaussian ``exp(-IoU^2 / sigma)``.
         offset: A box is ``x2 - x1 + offset`` wide.
 
     Returns:
-        Indices of the kept boxes in the order of choice, ``(K,)``, int64.
+        Indices of the kept boxes in the order of selection, ``(K,)``, int64.
 
     Source: Soft-NMS (arXiv 1704.04503).
     """
     scores = scores.clone()
-    alive = torch.arange(len(boxes), device=boxes.device)
+    remaining = torch.arange(len(boxes), device=boxes.device)
     kept: list[Tensor] = []
-    while len(alive):
-        best = alive[scores[alive].argmax()]
+    while len(remaining):
+        best = remaining[scores[remaining].argmax()]
         dets[len(kept), :4] = boxes[best]
         dets[len(kept), 4] = scores[best]
         kept.append(best)
-        alive = alive[alive != best]
-        iou = _iou(boxes[best], boxes[alive], offset=offset)
+        remaining = remaining[remaining != best]
+        iou = _iou(boxes[best], boxes[remaining], offset=offset)
         if method == 2:
             decay = torch.exp(-(iou**2) / sigma)
         else:
             floor = torch.zeros_like(iou) if method == 0 else 1 - iou
             decay = torch.where(iou >= iou_threshold, floor, torch.ones_like(iou))
-        scores[alive] *= decay
-        alive = alive[scores[alive] >= min_score]
-    return torch.stack(kept) if kept else alive
+        scores[remaining] *= decay
+        remaining = remaining[scores[remaining] >= min_score]
+    return torch.stack(kept) if kept else remaining
 
 
 def _iou(box: Tensor, boxes: Tensor, *, offset: int) -> Tensor:
@@ -208,7 +204,7 @@ def roi_align_forward(
         aligned_height, aligned_width: Bins.
         spatial_scale: Size of ``input`` over size of the image.
         sampling_ratio: Samples per bin and axis; 0 for as many as the bin has pixels.
-        pool_mode: 1 for average; 0, max, is not to be had.
+        pool_mode: 1 for average; 0, max, is not supported.
         aligned: Shift by half a pixel, as Detectron2 does.
 
     Raises:
@@ -284,10 +280,10 @@ def sigmoid_focal_loss_forward(
     Args:
         input: Logits, ``(N, C)``.
         target: Class of each row, ``(N,)``, int64; ``C`` stands for background.
-        weight: Weight of each class, ``(C,)``, or empty for none. Applied to the whole row, as
-            MMCV does; background rows, for which MMCV reads past the end, have weight 1.
+        weight: Weight of each class, ``(C,)``, or empty for none. Applied to the entire row, as in
+            MMCV; background rows, for which MMCV 2.1.0 reads past the end, have weight 1.
         output: ``(N, C)``.
-        gamma, alpha: Of the paper.
+        gamma, alpha: Focusing parameter and weight of the positive class.
 
     Source: Focal loss (arXiv 1708.02002), equation 5.
     """
@@ -311,7 +307,7 @@ def sigmoid_focal_loss_backward(
 
 
 def _is_target(x: Tensor, target: Tensor) -> Tensor:
-    """``(N, C)``, true where the column is the row's class."""
+    """Mask of shape ``(N, C)``, true where the column is the row's class."""
     return target[:, None] == torch.arange(x.shape[1], device=x.device)
 
 

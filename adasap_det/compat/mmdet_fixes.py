@@ -1,4 +1,4 @@
-"""Bugs of MMDetection that stand in the way, fixed where they are present."""
+"""Fixes of bugs in MMDetection (mmdet 3.3.0, onedl-mmdetection 3.5.1)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ _SSD_HEAD = 'mmdet.models.dense_heads.ssd_head'
 
 
 def apply_mmdet_fixes() -> None:
-    """Fix MMDetection's modules, those not imported yet at the moment they are.
+    """Fix MMDetection's modules as soon as they are imported.
 
-    Importing all of MMDetection's models takes seconds, which a user of one function of this
-    package should not pay.
+    Importing all of MMDetection's models here would take seconds, even for users of one function.
     """
     _after_import(_SSD_HEAD, _let_ssd_head_predict)
 
 
 def _let_ssd_head_predict(module: ModuleType) -> None:
-    """Give every ``SSDHead`` a ``loss_cls``.
+    """Give every ``SSDHead`` the attribute ``loss_cls``.
 
-    ``BaseDenseHead`` reads ``self.loss_cls`` to predict (MMDetection 3.3.0, onedl 3.5.1), and
-    ``SSDHead``, which computes its loss by itself, has none: predictions end in AttributeError.
+    ``BaseDenseHead`` reads ``self.loss_cls`` to predict, and ``SSDHead``, which computes its own
+    loss, has none: predicting raises AttributeError.
     """
     head = module.SSDHead
     init = head.__init__
@@ -37,7 +36,7 @@ def _let_ssd_head_predict(module: ModuleType) -> None:
     @functools.wraps(init)
     def with_loss_cls(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        # On the instance: on the class it would hide a loss module that a subclass sets.
+        # On the instance: a class attribute would hide a loss module that a subclass sets.
         if not hasattr(self, 'loss_cls'):
             self.loss_cls = None
 
@@ -46,7 +45,7 @@ def _let_ssd_head_predict(module: ModuleType) -> None:
 
 
 def _after_import(name: str, action: Callable[[ModuleType], None]) -> None:
-    """Call ``action`` with the module ``name``: now if it is imported, else once it will be."""
+    """Call ``action`` with the module ``name``, now or right after it is imported."""
     if name in sys.modules:
         action(sys.modules[name])
     elif not any(isinstance(f, _Watcher) and f.name == name for f in sys.meta_path):
@@ -54,7 +53,7 @@ def _after_import(name: str, action: Callable[[ModuleType], None]) -> None:
 
 
 class _Watcher(importlib.abc.MetaPathFinder):
-    """Finds one module as Python would and acts on it after it has run."""
+    """Import finder that calls ``action`` on one module after its execution."""
 
     def __init__(self, name: str, action: Callable[[ModuleType], None]) -> None:
         self.name = name
@@ -71,9 +70,9 @@ class _Watcher(importlib.abc.MetaPathFinder):
             return spec
         run = spec.loader.exec_module
 
-        def run_and_act(module: ModuleType) -> None:
+        def exec_and_call(module: ModuleType) -> None:
             run(module)
             self.action(module)
 
-        spec.loader.exec_module = run_and_act  # type: ignore[method-assign]
+        spec.loader.exec_module = exec_and_call  # type: ignore[method-assign]
         return spec

@@ -1,4 +1,4 @@
-"""Random numbers of the batches that a resumed run skips, in MMEngine 0.10.7 and before."""
+"""Random numbers of the batches that a resumed run skips (mmengine 0.10.7 and before)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 
 
 def seed_each_batch(loop: Any, seed: Callable[[int], None]) -> None:
-    """Seed before each batch of a loop by iterations, by the batch's number.
+    """Seed the generators before each batch of an iteration-based loop, by the batch's number.
 
-    MMEngine's ``IterBasedTrainLoop`` loads all the batches that a resumed run has seen and throws
-    them away, in one go: what their augmentations draw moves the generators for the batch after
-    them. The maintained line skips indices instead and loads nothing; there this does nothing.
+    On resuming, MMEngine's ``IterBasedTrainLoop`` loads and discards all batches that were already
+    used; their augmentations advance the generators that the next batch draws from.
+    onedl-mmengine skips indices and loads nothing; there this does nothing.
 
     Args:
-        loop: The training loop, before it runs.
-        seed: Seeds all generators for the iteration of a number.
+        loop: Training loop, before it runs.
+        seed: Function that seeds all generators for an iteration's number.
     """
     batches = getattr(loop, 'dataloader_iterator', None)
     if batches is None or hasattr(batches, 'skip_iter'):

@@ -1,4 +1,4 @@
-"""Data: the embedded shapes data set, Pascal VOC's download and checks of a data set's files."""
+"""The embedded shapes data set, the download of Pascal VOC, and checks of data set files."""
 
 from adasap_det.datasets.mapped_folder import MappedFolder
 from adasap_det.datasets.shapes import SHAPE_CLASSES, make_shapes_voc

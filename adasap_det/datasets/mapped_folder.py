@@ -1,4 +1,4 @@
-"""Image folders whose names are not in the order of the classes: ImageNet-V2, ObjectNet."""
+"""Image folders that are not in alphabetical order of the classes: ImageNet-V2, ObjectNet."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm')
 
 @DATASETS.register_module()
 class MappedFolder(BaseDataset):
-    """A folder a class, and a mapping from folders to class numbers.
+    """Image folders with a mapping from folder to class numbers.
 
     Data sets that read folders in alphabetical order give wrong classes for ImageNet-V2, whose
-    folders are called 0 to 999: '10' comes before '2'.
+    folders are named 0 to 999: '10' comes before '2'.
 
     Args:
-        data_root: Folder of the folders.
-        mapping: ``'number'``: folders are called by their class number. ``'objectnet'``: as the
-            files in ``../mappings`` say, which ObjectNet brings. Otherwise a JSON file, or a
-            dictionary, from folder to one class number or several, as ObjectNet's objects are
-            several classes of ImageNet; an image is right if it is found to be any of them.
-            Folders that are not in it are left out.
-        metainfo: With ``classes``.
+        data_root: Folder that contains the folders of the classes.
+        mapping: ``'number'``: the name of a folder is its class number. ``'objectnet'``: read the
+            mapping from ObjectNet's own files in ``../mappings``. Otherwise a JSON file or a
+            dictionary from folder to one or several class numbers (an object of ObjectNet may be
+            several ImageNet classes; predicting any of them is correct). Other folders are
+            ignored.
+        metainfo: Meta information, with ``classes``.
         pipeline: As in MMEngine.
 
     Raises:
-        ValueError: If the folder or the mapping does not exist, a number is none of the classes,
-            the mapping names a folder that is not there, or no image is left.
+        ValueError: If the folder or the mapping does not exist, a class number is out of range,
+            the mapping names a missing folder, or there is no image.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class MappedFolder(BaseDataset):
         )
 
     def load_data_list(self) -> list[dict[str, Any]]:
-        """Images in the order of their folders' classes, then of their names."""
+        """Return the images, sorted by class numbers, folder and file name."""
         root = Path(self.data_root)
         if not root.is_dir():
             raise ValueError(
-                f'data_root {str(root)!r} is no folder; give the folder of the folders'
+                f'data_root {str(root)!r} is no folder; give the folder of the class folders'
             )
         labels = self._labels(root)
         found = []
@@ -76,7 +76,7 @@ class MappedFolder(BaseDataset):
             wrong = [name for name in folders if not name.isdigit()]
             if wrong:
                 raise ValueError(
-                    f"mapping='number' needs folders called by their class number, and {root} has "
+                    f"mapping='number' needs folders named by their class number, and {root} has "
                     f'{wrong[0]!r}; give a mapping from folders to class numbers'
                 )
             labels = {name: [int(name)] for name in folders}

@@ -1,17 +1,17 @@
-"""Checks of a config's files before anything is built.
+"""Check that a config's data files exist, before anything is built.
 
-MMEngine notices a missing folder minutes later, in the middle of a stack of registries.
+MMEngine finds a missing folder only when it builds the data set, deep in a traceback of registries.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_datasets, type_name
 
-# How to get the data of a type of data set.
+# How to get the data, by type of data set.
 _REMEDIES = {
     'VOCDataset': "download it with 'python tools/prepare_voc.py' (outside a checkout: "
     "'python -m adasap_det.datasets.prepare_voc'), or set data_root in the config",
@@ -20,41 +20,29 @@ _REMEDY = 'put the data there, or set data_root in the config'
 
 
 class MissingDataError(FileNotFoundError):
-    """Data that the config names is not there."""
+    """A data file or folder of the config does not exist."""
 
 
 def check_data(cfg: Mapping[str, Any], *, stages: Sequence[str] = ('train', 'val', 'test')) -> None:
     """Check that the folders and annotation files of a config's data sets exist.
 
-    Looks into ``<stage>_dataloader.dataset`` through any wrappers, and at the ``ann_file`` of
-    ``<stage>_evaluator``. What lies on a remote storage is not checked.
+    Checks ``<stage>_dataloader.dataset``, inside any wrappers, and the ``ann_file`` of
+    ``<stage>_evaluator``. Remote storage is not checked.
 
     Args:
-        cfg: A whole config.
-        stages: The stages that are going to run.
+        cfg: Full config.
+        stages: Stages that are going to run.
 
     Raises:
-        MissingDataError: Naming the first path that is missing, and how to get it.
+        MissingDataError: With the first missing path, and how to get it.
     """
     for stage in stages:
         loader = cfg.get(f'{stage}_dataloader') or {}
-        for dataset in _datasets(loader.get('dataset')):
+        for dataset in iter_datasets(loader.get('dataset')):
             _check_dataset(dataset, stage)
         for evaluator in _as_list(cfg.get(f'{stage}_evaluator')):
             if isinstance(evaluator, Mapping) and isinstance(evaluator.get('ann_file'), str):
                 _require(evaluator['ann_file'], f'{stage} evaluator', 'ann_file', _REMEDY)
-
-
-def _datasets(cfg: Any) -> Iterator[Mapping[str, Any]]:
-    """The data sets inside wrappers (RepeatDataset, ConcatDataset and the like)."""
-    if not isinstance(cfg, Mapping):
-        return
-    inner = [cfg.get('dataset'), *_as_list(cfg.get('datasets'))]
-    if any(isinstance(item, Mapping) for item in inner):
-        for item in inner:
-            yield from _datasets(item)
-    else:
-        yield cfg
 
 
 def _check_dataset(dataset: Mapping[str, Any], stage: str) -> None:
@@ -64,7 +52,7 @@ def _check_dataset(dataset: Mapping[str, Any], stage: str) -> None:
     remedy = _REMEDIES.get(name, _REMEDY)
     what = f'{stage} data ({name})'
     root = dataset.get('data_root') or ''
-    # Outermost first: a missing data_root says more than a missing file in it.
+    # Outermost first: a missing data_root is more informative than a missing file in it.
     if root:
         _require(root, what, 'data_root', remedy)
     prefix = dataset.get('data_prefix') or {}

@@ -1,4 +1,4 @@
-"""ObjectNet's own files that say which ImageNet classes its objects are."""
+"""Read ObjectNet's mapping from its objects to ImageNet classes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ FILES = (
 
 
 def objectnet_mapping(mappings: Path) -> dict[str, list[int]]:
-    """Class numbers of ImageNet by folder of ObjectNet, for the 113 objects that both have.
+    """Return the ImageNet class numbers of each ObjectNet folder, for the 113 shared objects.
 
     Args:
-        mappings: The folder ``mappings`` of the unpacked data set, beside ``images``.
+        mappings: Folder ``mappings`` of the unpacked data set, beside ``images``.
 
     Raises:
         ValueError: If one of its four files is missing or unreadable, or they name a class that is
@@ -31,7 +31,7 @@ def objectnet_mapping(mappings: Path) -> dict[str, list[int]]:
     number_of = {x.strip(): numbers[i] for i, x in enumerate(labels) if i in numbers}
     mapping = {}
     for folder, name in folders.items():
-        if name not in objects:  # an object that ImageNet does not know
+        if name not in objects:  # not in ImageNet
             continue
         classes = [label.strip() for label in objects[name].split(';')]
         unknown = [label for label in classes if label not in number_of]
@@ -50,6 +50,6 @@ def _read(path: Path) -> Any:
         return json.loads(text) if path.suffix == '.json' else text.splitlines()
     except (OSError, ValueError) as error:
         raise ValueError(
-            f'{path} cannot be read ({error}); ObjectNet has it in its folder "mappings", beside '
-            f'"images"'
+            f'{path} cannot be read ({error}); it belongs in the folder "mappings" of ObjectNet, '
+            f'beside "images"; unpack ObjectNet again'
         ) from None

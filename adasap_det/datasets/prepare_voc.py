@@ -1,4 +1,4 @@
-"""Downloads Pascal VOC, or takes its archives from a folder, and lays it out as mmdet expects."""
+"""Download and unpack Pascal VOC in the layout that MMDetection expects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ['YEARS', 'Archive', 'Year', 'main', 'prepare_voc']
 
 @dataclass(frozen=True)
 class Archive:
-    """A tar file: where it comes from, what it is called, and its checksum."""
+    """URL, name and checksum of a tar file."""
 
     url: str
     filename: str
@@ -33,8 +33,8 @@ class Year:
     """One year of the challenge.
 
     Attributes:
-        archives: What has to be unpacked, all into the same folder.
-        splits: Lists of images that must be complete afterwards.
+        archives: Archives to unpack, all into the same folder.
+        splits: Image lists that must be complete afterwards.
     """
 
     archives: tuple[Archive, ...]
@@ -62,22 +62,21 @@ def prepare_voc(
     keep_archives: bool = False,
     table: Mapping[str, Year] = YEARS,
 ) -> list[Path]:
-    """Lay out Pascal VOC below ``root`` as MMDetection's ``voc0712`` configs expect it.
+    """Prepare Pascal VOC below ``root`` as MMDetection's ``voc0712`` configs expect it.
 
-    Can be called again after any interruption: archives that arrived whole are not fetched again,
-    and a year that is complete is only checked. A year's folder appears in one step once all its
-    archives are unpacked.
+    Call it again after an interruption: complete archives are not downloaded again, and a complete
+    year is only checked. A year's folder appears once all its archives are unpacked.
 
     Args:
-        root: Gets ``VOCdevkit/VOC2007`` and ``VOCdevkit/VOC2012``.
-        years: Which years, keys of ``table``.
-        archives: Folder that holds the tar files, for machines without network. They are verified
-            and left where they are. Without it they are downloaded to ``root/downloads``.
-        keep_archives: Keep what was downloaded once it is unpacked.
-        table: What each year consists of.
+        root: Folder for ``VOCdevkit/VOC2007`` and ``VOCdevkit/VOC2012``.
+        years: Years to prepare, keys of ``table``.
+        archives: Folder with the tar files, for machines without network. They are verified and
+            kept. By default they are downloaded to ``root/downloads``.
+        keep_archives: Keep downloaded archives after unpacking.
+        table: Archives and splits of each year.
 
     Returns:
-        The folders of the years.
+        Folders of the years.
 
     Raises:
         ValueError: If a year is unknown, an archive is missing, damaged or cannot be downloaded,
@@ -86,7 +85,7 @@ def prepare_voc(
     unknown = [year for year in years if year not in table]
     if unknown:
         raise ValueError(
-            f'no year {", ".join(unknown)} of Pascal VOC here; choose from {", ".join(table)}'
+            f'no year {", ".join(unknown)} of Pascal VOC; choose from {", ".join(table)}'
         )
     root = Path(root)
     devkit = root / 'VOCdevkit'
@@ -109,7 +108,7 @@ def prepare_voc(
 
 
 def _obtain(archive: Archive, downloads: Path, archives: str | os.PathLike[str] | None) -> Path:
-    """A verified tar file, from the folder of archives or downloaded."""
+    """Return a verified tar file, from the folder of archives or downloaded."""
     if archives is not None:
         path = Path(archives) / archive.filename
         if not path.is_file():
@@ -124,7 +123,7 @@ def _obtain(archive: Archive, downloads: Path, archives: str | os.PathLike[str] 
                 f'{archive.url} again'
             )
         return path
-    print(f'downloading {archive.url}, unless it is there')
+    print(f'downloading {archive.url}, unless already downloaded')
     try:
         download_url(archive.url, downloads, filename=archive.filename, md5=archive.md5)
     except (OSError, RuntimeError) as error:
@@ -156,11 +155,11 @@ def _unpack(tars: Sequence[Path], folder: Path) -> None:
 
 
 def _check_members(file: tarfile.TarFile) -> None:
-    """Refuse what would be written elsewhere: VOC's archives hold files and folders alone."""
+    """Reject members that would be written elsewhere; VOC has only files and folders."""
     for member in file.getmembers():
         name = Path(member.name)
         if not (member.isfile() or member.isdir()) or name.is_absolute() or '..' in name.parts:
-            raise tarfile.ExtractError(f'{member.name!r} is no file or folder inside of it')
+            raise tarfile.ExtractError(f'{member.name!r} is no file or folder inside the archive')
 
 
 def _check(folder: Path, year: Year) -> None:
@@ -175,7 +174,7 @@ def _check(folder: Path, year: Year) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """Entry point; returns the exit status."""
     args = _parser().parse_args(argv)
     try:
         prepare_voc(
@@ -191,15 +190,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description='Download, verify and unpack Pascal VOC 2007 and 2012 (2.8 GB).'
     )
-    parser.add_argument('--root', default='data', help='folder that gets VOCdevkit (%(default)s)')
     parser.add_argument(
-        '--years', nargs='+', default=['2007', '2012'], metavar='YEAR', help='%(default)s'
+        '--root', default='data', help='folder for VOCdevkit (default: %(default)s)'
     )
     parser.add_argument(
-        '--archives', metavar='DIR', help='take the tar files from DIR instead of the network'
+        '--years', nargs='+', default=['2007', '2012'], metavar='YEAR', help='default: 2007 2012'
     )
     parser.add_argument(
-        '--keep-archives', action='store_true', help='keep what was downloaded once unpacked'
+        '--archives', metavar='DIR', help='use the tar files in DIR instead of downloading'
+    )
+    parser.add_argument(
+        '--keep-archives', action='store_true', help='keep downloaded archives after unpacking'
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""Outlines of the shapes that the embedded data set asks a detector to find."""
+"""Outlines of the shapes in the embedded data set."""
 
 from __future__ import annotations
 
@@ -64,23 +64,23 @@ SHAPE_HUES: dict[str, float] = {
     'cross': 120,
     'ring': 325,
 }
-"""Usual hue of each class in degrees: as with real things, the colour is a hint and no proof."""
+"""Usual hue of each class in degrees; a fifth of the shapes has a random one."""
 
 
 def outline(name: str) -> list[Points]:
-    """The contours of a shape about the origin, about one unit in radius.
+    """Return the contours of a shape around the origin, about one unit in radius.
 
     Args:
         name: One of :data:`SHAPE_CLASSES`.
 
     Returns:
-        One closed polygon, or two where the second is a hole.
+        One closed polygon, or two, the second of them a hole.
 
     Raises:
         ValueError: If there is no such shape.
     """
     if name not in _OUTLINES:
-        raise ValueError(f'no shape is called {name!r}; choose from {", ".join(SHAPE_CLASSES)}')
+        raise ValueError(f'unknown shape {name!r}; choose from {", ".join(SHAPE_CLASSES)}')
     return _OUTLINES[name]()
 
 
@@ -92,25 +92,25 @@ def place(
     angle: float = 0.0,
     stretch: float = 1.0,
 ) -> list[Points]:
-    """Stretch, turn, enlarge and move contours, in this order.
+    """Stretch, rotate, scale and move contours, in this order.
 
     Args:
-        contours: Polygons about the origin.
-        centre: Where the origin goes, (x, y) in pixels.
+        contours: Polygons around the origin.
+        centre: New position of the origin, (x, y) in pixels.
         radius: Pixels per unit.
-        angle: Turn in radians, clockwise as seen on screen.
+        angle: Rotation in radians, clockwise as seen on screen.
         stretch: Factor on the width; the height is divided by it.
 
     Returns:
         The polygons in pixels; pixel (0, 0) spans 0 to 1 in both directions.
     """
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = radius * turn @ np.diag([stretch, 1 / stretch])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = radius * rotation @ np.diag([stretch, 1 / stretch])
     return [points @ matrix.T + np.asarray(centre) for points in contours]
 
 
 def area(contours: list[Points]) -> float:
-    """Area of a polygon less its hole, in squared pixels (the shoelace formula)."""
+    """Area of a polygon without its hole, in square pixels (shoelace formula)."""
     areas = []
     for points in contours:
         x, y = points[:, 0], points[:, 1]

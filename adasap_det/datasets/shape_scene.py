@@ -1,4 +1,4 @@
-"""Draws one scene of the embedded data set: a background, clutter, shapes and what hides them."""
+"""Draw one scene of the embedded data set: background, clutter, shapes and occluders."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from adasap_det.datasets.textures import Pixels, fill, muted_colour, smooth_nois
 
 Mask = npt.NDArray[np.bool_]
 
-# Coverage of a pixel is measured on a grid this much finer.
+# Pixel coverage is measured on a grid that is finer by this factor.
 _SUPERSAMPLE = 4
-# Placements that would leave less of a shape in sight than this are drawn again.
+# Placements that leave a smaller fraction of a shape visible are drawn again.
 _MIN_VISIBLE = 0.6
 _TRIES = 12
 
@@ -33,7 +33,7 @@ class SceneObject:
 
     Attributes:
         name: Its class.
-        mask: The pixels where it can be seen (covered by half or more), shape ``(H, W)``.
+        mask: Pixels where it is visible (covered by half or more), shape ``(H, W)``.
         truncated: Whether part of it lies outside the image.
     """
 
@@ -57,10 +57,10 @@ class Scene:
 
 
 def coverage(contours: list[Points], size: int) -> Pixels:
-    """How much of each pixel of a square image lies inside the contours.
+    """Return the fraction of each pixel of a square image that lies inside the contours.
 
     Args:
-        contours: Polygons in pixels; of nested ones the inner is a hole.
+        contours: Polygons in pixels; a polygon inside another is a hole.
         size: Side of the image.
 
     Returns:
@@ -82,7 +82,7 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
         size: Side of the square image in pixels.
 
     Returns:
-        The image and its shapes; of each shape at least 60 % is in sight.
+        The image and its shapes; at least 60 % of each shape is visible.
     """
     image = _background(rng, size)
     for _ in range(rng.integers(0, 4)):
@@ -96,7 +96,7 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
         for _ in range(_TRIES):
             contours = _random_shape(rng, name, size)
             alpha = coverage(contours, size)
-            if _in_sight([*alphas, alpha], [*areas, area(contours)]):
+            if _enough_visible([*alphas, alpha], [*areas, area(contours)]):
                 _paint(rng, image, alpha, hue=SHAPE_HUES[name])
                 names.append(name)
                 alphas.append(alpha)
@@ -104,7 +104,7 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
                 break
     for _ in range(rng.integers(0, 2)):
         alpha = coverage(_bar(rng, size), size)
-        if _in_sight([*alphas, alpha], [*areas, 0.0]):
+        if _enough_visible([*alphas, alpha], [*areas, 0.0]):
             _paint(rng, image, alpha)
             alphas.append(alpha)
             areas.append(0.0)
@@ -119,7 +119,7 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
 
 
 def _visible(alphas: list[Pixels]) -> list[Mask]:
-    """Pixels where each layer shows, later layers lying on top."""
+    """Visible pixels of each layer; later layers lie on top."""
     masks = []
     hidden = np.zeros(alphas[0].shape, dtype=bool)
     for alpha in reversed(alphas):
@@ -129,8 +129,8 @@ def _visible(alphas: list[Pixels]) -> list[Mask]:
     return masks[::-1]
 
 
-def _in_sight(alphas: list[Pixels], areas: list[float]) -> bool:
-    """Whether enough of every layer shows; ``areas`` are whole areas, also outside the image."""
+def _enough_visible(alphas: list[Pixels], areas: list[float]) -> bool:
+    """Whether enough of every layer is visible; ``areas`` include parts outside the image."""
     visible = _visible(alphas)
     return all(
         mask.sum() >= _MIN_VISIBLE * full and mask.any()
@@ -148,17 +148,17 @@ def _background(rng: np.random.Generator, size: int) -> Pixels:
 def _paint(
     rng: np.random.Generator, image: Pixels, alpha: Pixels, *, hue: float | None = None
 ) -> None:
-    """Blend a random texture into the image, in a colour that differs from what is there."""
+    """Blend a random texture into the image, in a colour that differs from the background."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if not len(rows):
         return
-    # Only the patch that changes: most things are far smaller than the image.
+    # Only the patch that changes, for speed: most shapes are far smaller than the image.
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    patch, share = image[window], alpha[window][..., None]
-    colour = vivid_colour(rng, far_from=(patch * share).sum(axis=(0, 1)) / share.sum(), hue=hue)
+    patch, weight = image[window], alpha[window][..., None]
+    colour = vivid_colour(rng, far_from=(patch * weight).sum(axis=(0, 1)) / weight.sum(), hue=hue)
     kinds = ('plain', 'gradient', 'clouds', 'stripes', 'checks')
     texture = fill(rng, *patch.shape[:2], kinds=kinds, colour=colour, contrast=45)
-    patch += share * (texture - patch)
+    patch += weight * (texture - patch)
 
 
 def _random_shape(rng: np.random.Generator, name: str, size: int) -> list[Points]:
@@ -174,7 +174,7 @@ def _random_shape(rng: np.random.Generator, name: str, size: int) -> list[Points
 
 
 def _clutter(rng: np.random.Generator, size: int) -> list[Points]:
-    """Something that is no class: a bar, a half disc or a bumpy blob."""
+    """Contours of a distractor without a class: a bar, a half disc or a blob."""
     kind = int(rng.integers(3))
     if kind == 0:
         return _bar(rng, size)
@@ -194,7 +194,7 @@ def _clutter(rng: np.random.Generator, size: int) -> list[Points]:
 
 
 def _bar(rng: np.random.Generator, size: int) -> list[Points]:
-    """A long thin rectangle, which also serves to hide part of a shape."""
+    """A long thin rectangle, also used as occluder."""
     half = size * rng.uniform(0.15, 0.4)
     thick = size * rng.uniform(0.008, 0.025)
     corners = np.array([[-half, -thick], [half, -thick], [half, thick], [-half, thick]])

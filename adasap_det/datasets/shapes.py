@@ -1,4 +1,4 @@
-"""The embedded data set: scenes of shapes, drawn on the spot in Pascal VOC's layout."""
+"""Generate the embedded shapes data set in Pascal VOC's layout."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ['SHAPE_CLASSES', 'make_shapes_voc']
 
 _logger = logging.getLogger(__name__)
 
-# Raise it whenever the same options would give other images.
+# To be increased whenever the same options give other images.
 _VERSION = 1
 _MANIFEST = 'shapes.json'
 _SPLITS = ('train', 'val', 'test')
-# Images between two lines of the log: a few seconds.
+# Images between two log lines, a few seconds.
 _LOG_EVERY = 500
 
 
@@ -39,13 +39,12 @@ def make_shapes_voc(
 ) -> Path:
     """Draw the shapes data set below ``root``, in the layout of Pascal VOC 2007.
 
-    The image of a given split and number depends on ``seed`` and ``image_size`` alone, so a
-    larger data set begins with the images of a smaller one; no two splits share an image.
-    The folder appears in one step once it is complete. Called again with the same options it
-    does nothing.
+    An image depends only on its split and number, ``seed`` and ``image_size``, so a larger data
+    set begins with the images of a smaller one; no two splits share an image. The folder appears
+    once it is complete. Called again with the same options it does nothing.
 
     Args:
-        root: Folder that gets the folder ``VOC2007``; mmdet's ``data_root``.
+        root: Folder for ``VOC2007``; mmdet's ``data_root``.
         num_train, num_val, num_test: Number of images per split.
         image_size: Side of the square images in pixels, at least 32.
         seed: Seed of every random choice, not negative.
@@ -54,8 +53,8 @@ def make_shapes_voc(
         The folder ``root/VOC2007``.
 
     Raises:
-        ValueError: If an option is out of range, or the folder holds something else, a data set
-            of other options or one that has lost files.
+        ValueError: If an option is out of range, or the folder exists and is not the complete
+            data set of these options.
     """
     options = {
         'num_train': num_train,
@@ -80,7 +79,7 @@ def make_shapes_voc(
     root.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix='.VOC2007-', dir=root))
     try:
-        # mkdtemp is for secrets; a data set may be read by whoever may read its neighbours.
+        # mkdtemp makes folders private; a data set should be readable by others.
         unfinished.chmod(0o755)
         _write(unfinished, options)
         (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
@@ -96,7 +95,7 @@ def make_shapes_voc(
 
 def _check_existing(folder: Path, manifest: dict[str, int]) -> None:
     path = folder / _MANIFEST
-    remedy = 'give another root, or delete the folder to have it drawn anew'
+    remedy = 'give another root, or delete the folder to draw it again'
     if not path.is_file():
         raise ValueError(f'{folder} exists and is no finished shapes data set; {remedy}')
     found = json.loads(path.read_text())
@@ -149,11 +148,11 @@ def _annotation(name: str, scene: Scene) -> ElementTree.Element:
     height, width, depth = scene.image.shape
     _add(ElementTree.SubElement(root, 'size'), width=width, height=height, depth=depth)
     _add(root, segmented=0)
-    for thing in scene.objects:
+    for shape in scene.objects:
         entry = ElementTree.SubElement(root, 'object')
-        _add(entry, name=thing.name, pose='Unspecified', truncated=int(thing.truncated))
+        _add(entry, name=shape.name, pose='Unspecified', truncated=int(shape.truncated))
         _add(entry, difficult=0)
-        x0, y0, x1, y1 = thing.box
+        x0, y0, x1, y1 = shape.box
         _add(ElementTree.SubElement(entry, 'bndbox'), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
     return root
 

@@ -1,4 +1,4 @@
-"""Colours and patterns that fill the backgrounds and the objects of the embedded data set."""
+"""Colours and patterns of the backgrounds and shapes of the embedded data set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Pixels = npt.NDArray[np.float32]
 
 
 def muted_colour(rng: np.random.Generator) -> Pixels:
-    """A colour near grey, of any brightness but the extremes: RGB, shape ``(3,)``."""
+    """Draw a greyish colour of medium brightness: RGB, shape ``(3,)``."""
     return (rng.uniform(60, 195) + rng.uniform(-25, 25, 3)).astype(np.float32)
 
 
@@ -24,19 +24,19 @@ def vivid_colour(
     distance: float = 90.0,
     hue: float | None = None,
 ) -> Pixels:
-    """A saturated colour at least ``distance`` from another.
+    """Draw a saturated colour at least ``distance`` from another.
 
     Args:
         rng: Source of every random choice.
         far_from: The other colour, RGB, 0 to 255.
-        distance: Euclidean, in grey levels.
-        hue: In degrees: four colours of five are near it. None for any hue.
+        distance: Euclidean distance in grey levels.
+        hue: Hue in degrees that four of five colours are near to; None for any hue.
 
     Returns:
         RGB, shape ``(3,)``, 0 to 255.
     """
     avoid = np.asarray(far_from, dtype=np.float64)
-    # No colour is near all saturated ones, so this ends soon.
+    # No colour is near all saturated colours, so the loop ends soon.
     while True:
         degrees = rng.uniform(0, 360)
         if hue is not None and rng.random() < 0.8:
@@ -54,7 +54,7 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, *, cells: in
 
 
 def _ramp(rng: np.random.Generator, height: int, width: int) -> Pixels:
-    """A plane wave's phase over the image, 0 to 1 across it in a random direction."""
+    """Phase of a plane wave, rising from 0 to 1 over the image in a random direction."""
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     phase = np.cos(angle) * x / width + np.sin(angle) * y / height
@@ -62,7 +62,7 @@ def _ramp(rng: np.random.Generator, height: int, width: int) -> Pixels:
 
 
 def _pattern(rng: np.random.Generator, height: int, width: int, kind: str) -> Pixels:
-    """How much of the second colour shows, shape ``(H, W)``, values 0 to 1."""
+    """Weight of the second colour, shape ``(H, W)``, values 0 to 1."""
     if kind == 'plain':
         return np.zeros((height, width), dtype=np.float32)
     if kind == 'gradient':
@@ -76,7 +76,7 @@ def _pattern(rng: np.random.Generator, height: int, width: int, kind: str) -> Pi
         size = int(rng.integers(4, 12))
         y, x = np.mgrid[0:height, 0:width]
         return ((x // size + y // size) % 2).astype(np.float32)
-    raise ValueError(f'no pattern is called {kind!r}')
+    raise ValueError(f'unknown pattern {kind!r}')
 
 
 def fill(
@@ -88,19 +88,19 @@ def fill(
     colour: Pixels,
     contrast: float,
 ) -> Pixels:
-    """A textured rectangle.
+    """Draw a textured rectangle.
 
     Args:
         rng: Source of every random choice.
         height, width: Size in pixels.
         kinds: Patterns to choose from: plain, gradient, clouds, stripes, checks.
         colour: First colour, RGB, 0 to 255.
-        contrast: How far the second colour may lie from the first, in grey levels per channel.
+        contrast: Greatest distance of the second colour from the first, in grey levels per channel.
 
     Returns:
         RGB image, shape ``(height, width, 3)``.
     """
     kind = kinds[int(rng.integers(len(kinds)))]
     second = np.clip(colour + rng.uniform(-contrast, contrast, 3), 0, 255).astype(np.float32)
-    share = _pattern(rng, height, width, kind)[..., None]
-    return (colour + share * (second - colour)).astype(np.float32)
+    weight = _pattern(rng, height, width, kind)[..., None]
+    return (colour + weight * (second - colour)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Finds broken images and annotations of a Pascal VOC layout before they cost training time."""
+"""Find broken images and annotations in Pascal VOC's layout, before training."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from xml.etree import ElementTree
 from mmengine.fileio import list_from_file
 from PIL import Image, UnidentifiedImageError
 
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_datasets, type_name
 
 __all__ = ['LayoutReport', 'VOCSplit', 'check_voc_layout', 'voc_splits']
 
-# Up to so many images of a list are decoded in full unless told otherwise: a second or two.
+# Lists of up to this many images are fully decoded by default, in a second or two.
 _DECODE_UP_TO = 1000
 _JPEG_END = b'\xff\xd9'
-# mmdet's data sets that read VOC's layout, by registered name.
+# Registered names of mmdet's data sets that read VOC's layout.
 _VOC_TYPES = ('VOCDataset', 'XMLDataset')
-_WRAPPED = ('dataset', 'datasets')
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class VOCSplit:
     """One list of images in VOC's layout.
 
     Attributes:
-        root: Folder that holds the images' and the annotations' folder.
-        list_file: Text file with one image id a line.
-        classes: Names a box may have; with None any name will do.
+        root: Folder that contains the folders of images and annotations.
+        list_file: Text file with one image id per line.
+        classes: Known class names; None for any.
         image_dir, annotation_dir: Folders below ``root``.
     """
 
@@ -46,12 +45,12 @@ class VOCSplit:
 
 @dataclass
 class LayoutReport:
-    """What a check has seen.
+    """Counts of a checked layout.
 
     Attributes:
-        images: Number of images listed.
-        boxes: Number of boxes annotated, those of unknown classes left out.
-        unknown_classes: Boxes per class name that the data set does not know, and so skips.
+        images: Number of listed images.
+        boxes: Number of annotated boxes of known classes.
+        unknown_classes: Number of boxes per unknown class name; the data set skips them.
     """
 
     images: int = 0
@@ -60,21 +59,20 @@ class LayoutReport:
 
 
 def voc_splits(dataset_cfg: Mapping[str, Any]) -> Iterator[VOCSplit]:
-    """The lists in VOC's layout that a data set's config reads, through any wrappers.
+    """Iterate over the lists in VOC's layout that a data set config reads, inside any wrappers.
 
     Args:
         dataset_cfg: MMDetection's data set config, such as ``train_dataloader.dataset``: a
             ``VOCDataset`` or ``XMLDataset``, alone or in ``RepeatDataset``, ``ConcatDataset``,
-            ``ClassBalancedDataset``, ``MultiImageMixDataset``. Other data sets give nothing.
+            ``ClassBalancedDataset``, ``MultiImageMixDataset``. Other data sets are skipped.
     """
-    for key in _WRAPPED:
-        inner = dataset_cfg.get(key)
-        for cfg in [inner] if isinstance(inner, Mapping) else inner or ():
-            if isinstance(cfg, Mapping):
-                yield from voc_splits(cfg)
+    for cfg in iter_datasets(dataset_cfg):
+        if type_name(cfg) in _VOC_TYPES:
+            yield _voc_split(cfg)
+
+
+def _voc_split(dataset_cfg: Mapping[str, Any]) -> VOCSplit:
     name = type_name(dataset_cfg)
-    if name not in _VOC_TYPES:
-        return
     if 'ann_file' not in dataset_cfg:
         raise ValueError(
             f'{name} has no ann_file; give the list of its images, such as '
@@ -89,7 +87,7 @@ def voc_splits(dataset_cfg: Mapping[str, Any]) -> Iterator[VOCSplit]:
         from mmdet.datasets import VOCDataset
 
         classes = VOCDataset.METAINFO['classes']
-    yield VOCSplit(
+    return VOCSplit(
         root=data_root / prefix.get('sub_data_root', ''),
         list_file=data_root / dataset_cfg['ann_file'],
         classes=None if classes is None else tuple(classes),
@@ -107,28 +105,28 @@ def check_voc_layout(
     max_shown: int = 5,
     num_threads: int | None = None,
 ) -> LayoutReport:
-    """Check that every listed image opens and every annotation says something sensible.
+    """Check that every listed image can be opened and that every annotation is valid.
 
-    Images have their header read, which takes seconds for a few thousand; a JPEG that does not
-    end as one should is decoded too. Annotations must parse; their boxes must lie inside the
-    image and, unless marked difficult, must not be empty.
+    Image headers are read, which takes seconds for a few thousand images; a JPEG without end
+    marker is decoded too. Annotations must parse; their boxes must lie inside the image and,
+    unless marked difficult, must not be empty.
 
     Args:
-        source: MMDetection's data set config (see :func:`voc_splits`), or the folder that holds
+        source: MMDetection's data set config (see :func:`voc_splits`), or the folder that contains
             ``JPEGImages`` and ``Annotations``, or splits.
-        list_file: For a folder: its list of image ids, relative to the folder or absolute.
-        classes: For a folder: the class names that boxes may have; None takes any.
+        list_file: List of image ids if ``source`` is a folder, relative to it or absolute.
+        classes: Known class names if ``source`` is a folder; None for any.
         decode: True decodes every image in full, False none, None those of lists of up to 1,000
             images.
-        max_shown: How many broken files the error names.
-        num_threads: Threads that read files; by default 4 for each processor, at most 16.
+        max_shown: Number of broken files that the error names.
+        num_threads: Threads that read files; by default 4 per processor, at most 16.
 
     Returns:
-        Counts, and the class names that the data set does not know.
+        Counts, with the unknown class names.
 
     Raises:
-        ValueError: If files are missing or broken: their number, the first of them, what is wrong
-            with each and what can be done.
+        ValueError: If files are missing or broken, with their number, the first of them, the
+            problem of each and the remedy.
     """
     splits = _as_splits(source, list_file, classes)
     threads = num_threads or min(16, 4 * (os.cpu_count() or 1))
@@ -153,8 +151,8 @@ def check_voc_layout(
         raise ValueError(
             f'{len(broken)} broken or missing files among {report.images} images:\n  {shown}'
             + (f'\n  and {more} more' if more > 0 else '')
-            + '\nRestore the files, for instance by unpacking the data set again, or take the '
-            f'images off the list ({", ".join(sorted({str(s.list_file) for s in splits}))}).'
+            + '\nRestore the files, for instance by unpacking the data set again, or remove the '
+            f'images from the list ({", ".join(sorted({str(s.list_file) for s in splits}))}).'
         )
     return report
 
@@ -167,26 +165,28 @@ def _as_splits(
     if isinstance(source, str | os.PathLike):
         if list_file is None:
             raise ValueError(
-                f'which images of {source}? Give list_file, such as '
+                f'list_file is missing for the folder {source}; give it, such as '
                 "list_file='ImageSets/Main/trainval.txt'"
             )
         root = Path(source)
         names = None if classes is None else tuple(classes)
         return [VOCSplit(root=root, list_file=root / list_file, classes=names)]
     if list_file is not None or classes is not None:
-        raise ValueError('list_file and classes go with a folder; a config or a split has its own')
+        raise ValueError(
+            'list_file and classes are for folders only; a config or a split has its own'
+        )
     return list(voc_splits(source)) if isinstance(source, Mapping) else list(source)
 
 
 def _class_file(kind: str, file: str) -> list[str]:
-    """Names from a text file, one a line, read as MMEngine's data sets read it."""
+    """Read names from a text file, one per line, as MMEngine's data sets do."""
     try:
         return list_from_file(file)
     except (TypeError, FileNotFoundError):
         raise ValueError(
-            f'metainfo.classes of {kind} is {file!r}, and there is no such file; give a file with '
-            f"one class a line, or the names themselves: classes=('cat', 'dog'), and ('cat',) for "
-            f'one'
+            f'metainfo.classes of {kind} is {file!r}, which is no file; give a file with one class '
+            f"per line, or the names themselves: classes=('cat', 'dog'), or ('cat',) for a single "
+            f'class'
         ) from None
 
 
@@ -199,8 +199,8 @@ def _read_list(split: VOCSplit) -> list[str]:
     ids = [line.strip() for line in split.list_file.read_text().splitlines() if line.strip()]
     if not ids:
         raise ValueError(
-            f'the list of images {split.list_file} is empty; write one image id a '
-            'line into it, or take the data set out of the config'
+            f'the list of images {split.list_file} is empty; write one image id per '
+            'line into it, or remove the data set from the config'
         )
     return ids
 
@@ -230,30 +230,30 @@ def _check_one(split: VOCSplit, image_id: str, *, decode: bool, quick: bool) -> 
 
 
 class _BrokenFile(Exception):
-    """What is wrong with one file."""
+    """Problem of one file."""
 
 
 def _check_image(path: Path, *, decode: bool, quick: bool) -> tuple[int, int]:
-    """Open an image; returns (width, height)."""
+    """Open an image; return (width, height)."""
     try:
         if path.stat().st_size == 0:
             raise _BrokenFile('the file is empty')
         with Image.open(path) as image:
             size = image.size
             if decode or (quick and image.format == 'JPEG' and not _ends_as_jpeg(path)):
-                # OpenCV would train on a half grey image without a word; Pillow refuses.
+                # Pillow raises for a truncated image; OpenCV silently returns it half grey.
                 image.load()
     except FileNotFoundError:
-        raise _BrokenFile('no such image') from None
+        raise _BrokenFile('the image does not exist') from None
     except UnidentifiedImageError:
-        raise _BrokenFile('this is no image') from None
+        raise _BrokenFile('the file is no image') from None
     except (OSError, SyntaxError, ValueError) as error:
         raise _BrokenFile(f'the image cannot be read ({error})') from None
     return size
 
 
 def _ends_as_jpeg(path: Path) -> bool:
-    """Whether the mark of the end is there; some writers pad after it."""
+    """Whether the end marker is in the last bytes; some writers pad after it."""
     with path.open('rb') as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - 64))
@@ -263,20 +263,20 @@ def _ends_as_jpeg(path: Path) -> bool:
 def _check_annotation(
     path: Path, image_size: tuple[int, int] | None, classes: tuple[str, ...] | None
 ) -> tuple[int, list[str]]:
-    """Parse an annotation; returns the number of known boxes and the unknown class names."""
+    """Parse an annotation; return the number of known boxes and the unknown class names."""
     try:
         root = ElementTree.parse(path).getroot()
     except FileNotFoundError:
-        raise _BrokenFile('no such annotation') from None
+        raise _BrokenFile('the annotation does not exist') from None
     except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise _BrokenFile(f'this is no XML ({error})') from None
+        raise _BrokenFile(f'the file is no valid XML ({error})') from None
     stated = root.find('size')
     size = image_size
     if stated is not None:
-        size = _whole(stated, 'width'), _whole(stated, 'height')
+        size = _integer(stated, 'width'), _integer(stated, 'height')
         if image_size is not None and size != image_size:
             raise _BrokenFile(
-                f'it states {size[0]} x {size[1]} pixels, the image has '
+                f'its size is {size[0]} x {size[1]} pixels, the image has '
                 f'{image_size[0]} x {image_size[1]}'
             )
     boxes, unknown = 0, []
@@ -294,29 +294,29 @@ def _check_box(entry: ElementTree.Element, name: str, size: tuple[int, int] | No
     box = entry.find('bndbox')
     if box is None:
         raise _BrokenFile(f'a {name} has no bndbox')
-    x0, y0, x1, y1 = (_whole(box, tag) for tag in ('xmin', 'ymin', 'xmax', 'ymax'))
+    x0, y0, x1, y1 = (_integer(box, tag) for tag in ('xmin', 'ymin', 'xmax', 'ymax'))
     text = f'the box ({x0}, {y0}, {x1}, {y1}) of a {name}'
-    difficult = entry.find('difficult') is not None and _whole(entry, 'difficult') != 0
-    # Difficult objects are not learnt from, so an empty one does no harm.
+    difficult = entry.find('difficult') is not None and _integer(entry, 'difficult') != 0
+    # Difficult objects are ignored in training, so an empty box does no harm.
     if (x1 <= x0 or y1 <= y0) and not difficult:
         raise _BrokenFile(f'{text} is empty')
-    # VOC counts from 1; annotations that count from 0 are common, and let pass.
+    # VOC coordinates start at 1; annotations that start at 0 are common and accepted.
     if size is not None and (x0 < 0 or y0 < 0 or x1 > size[0] or y1 > size[1]):
-        raise _BrokenFile(f'{text} leaves the image of {size[0]} x {size[1]} pixels')
+        raise _BrokenFile(f'{text} is not inside the image of {size[0]} x {size[1]} pixels')
 
 
 def _text(parent: ElementTree.Element, tag: str) -> str:
     text = parent.findtext(tag)
     if text is None or not text.strip():
         raise _BrokenFile(f'a {parent.tag} has no {tag}')
-    # As mmdet reads it: a name with a blank around it is another name.
+    # Not stripped: to mmdet, a name with a blank around it is another name.
     return text
 
 
-def _whole(parent: ElementTree.Element, tag: str) -> int:
-    """A number as mmdet reads it: the fraction cut off."""
+def _integer(parent: ElementTree.Element, tag: str) -> int:
+    """Read a number as mmdet does, without its fraction."""
     text = _text(parent, tag)
     try:
         return int(float(text))
     except (ValueError, OverflowError):
-        raise _BrokenFile(f'the {tag} of a {parent.tag} is {text!r}, no number') from None
+        raise _BrokenFile(f'the {tag} of a {parent.tag} is {text!r}, not a number') from None

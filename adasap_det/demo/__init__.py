@@ -1,1 +1,1 @@
-"""The main job end to end on a CPU with nothing to download: ``python -m adasap_det.demo``."""
+"""End-to-end demo on a CPU, without downloads: ``python -m adasap_det.demo``."""

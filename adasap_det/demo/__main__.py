@@ -1,4 +1,4 @@
-"""``python -m adasap_det.demo``: draw data, train, prune, reload, corrupt, compare."""
+"""``python -m adasap_det.demo``: generate data, train, prune, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ from adasap_det.robustness.report import write_report
 from adasap_det.robustness.results import load_results
 from adasap_det.utils.timing import measure_latency
 
-#: Name of each model, its config in ``configs/demo`` and what is done; the first is the dense one.
+#: Name of each model, its config in ``configs/demo`` and its title; the dense one first.
 MODELS = (
     ('dense', 'dense', 'Train the dense detector from scratch'),
-    ('plainly pruned', 'pruned', 'Prune it between plain steps'),
-    ('AdaSAP', 'adasap', 'AdaSAP: adaptive perturbation, cuts, uniform perturbation'),
+    ('plainly pruned', 'pruned', 'Prune it with ordinary training steps'),
+    (
+        'AdaSAP',
+        'adasap',
+        'Prune it with AdaSAP: adaptive perturbation, pruning, uniform perturbation',
+    ),
 )
 
 
@@ -39,16 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m adasap_det.demo',
-        description='Train a detector on drawn shapes, prune it plainly and with AdaSAP to half of '
-        'its parameters, and compare all three on clean and on corrupted images, on a CPU. An '
-        'interrupted run goes on where it stopped.',
+        description='Train a detector on generated images of shapes, prune it to half of its '
+        'parameters with and without AdaSAP, and compare all three models on clean and on '
+        'corrupted images, on a CPU. An interrupted run is resumed.',
     )
-    parser.add_argument('--work-dir', type=Path, help='folder for everything (demo_out)')
-    parser.add_argument('--seed', type=int, default=0, help='of the images and the training (0)')
+    parser.add_argument('--work-dir', type=Path, help='output folder (default: demo_out)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of images and training (default: 0)'
+    )
     parser.add_argument(
         '--fast',
         action='store_true',
-        help='a few iterations, to see that everything works (in demo_out/fast)',
+        help='a few iterations, to check that everything works (default folder: demo_out/fast)',
     )
     args = parser.parse_args(argv)
     work_dir = args.work_dir or Path('demo_out/fast' if args.fast else 'demo_out')
@@ -61,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
-    """All steps; returns the results, which are also in ``work_dir/results.json``."""
-    # Said at every import of mmdet, of a metric that is not used here.
+    """Run all steps; return the results, which are also written to ``work_dir/results.json``."""
+    # mmdet warns at import about a metric that is not used here.
     warnings.filterwarnings('ignore', message='faster_coco_eval')
     console = Console(highlight=False)
     began = time.perf_counter()
@@ -73,9 +79,9 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
     def step(number: int, title: str) -> None:
         console.rule(f'{number}/7 {title} ({time.perf_counter() - began:.0f} s)', align='left')
 
-    step(1, 'Draw the data set of shapes')
+    step(1, 'Generate the shapes data set')
     data = _draw(work_dir, settings, seed=seed)
-    say(f'{data}: {settings.num_train} images to train on, {settings.num_test} to test on')
+    say(f'{data}: {settings.num_train} training images, {settings.num_test} test images')
 
     checkpoints: dict[str, Path] = {}
     for number, (name, config, title) in enumerate(MODELS, 2):
@@ -85,12 +91,12 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
             cfg.load_from = str(checkpoints['dense'])
         checkpoints[name] = train(cfg, say=say)
 
-    step(5, 'Reload the checkpoints; evaluate, count and time them, paint detections')
+    step(5, 'Load the checkpoints; evaluate them, measure size and latency, draw detections')
     dense_cfg = load_config('dense', settings, work_dir=work_dir, seed=seed)
     ap50 = {name: evaluate(dense_cfg, path, name=name) for name, path in checkpoints.items()}
     counted, images = _inspect(dense_cfg, checkpoints, data, work_dir, settings)
 
-    step(6, 'Corrupt test images and evaluate the models on them')
+    step(6, 'Evaluate the models on corrupted test images')
     benchmark, results_dir = work_dir / 'corrupted', work_dir / 'robustness'
     robustness.build(data, benchmark, settings, say=say)
     results = {}
@@ -130,13 +136,13 @@ def run(work_dir: Path, settings: Settings, *, seed: int) -> dict[str, object]:
     console.print()
     mean = robustness.mean_name(settings)
     console.print(summary_table(results, threads=threads, corrupted=mean))
-    say(f'Report, to open in a browser:  {page}')
+    say(f'Report, open in a browser:     {page}')
     say(f'Detections side by side:       {work_dir / "images"}')
     for name, path in checkpoints.items():
         say(f'{f"Checkpoint, {name}:":30s} {path}')
-    say(f'These numbers:                 {work_dir / "results.json"}')
+    say(f'Results as JSON:               {work_dir / "results.json"}')
     say(f'Time:                          {time.perf_counter() - began:.0f} s')
-    say('\nGo on with:')
+    say('\nNext commands to try:')
     for command in _next_commands(work_dir, checkpoints['AdaSAP']):
         say(f'  {command}')
     return data_of_all
@@ -194,7 +200,7 @@ def _inspect(
 
 
 def _next_commands(work_dir: Path, pruned: Path) -> list[str]:
-    """How to evaluate the pruned checkpoint, and how to prune further."""
+    """Commands that evaluate the pruned checkpoint and prune further."""
     here = Path.cwd()
     python = Path(sys.executable)
     name = os.path.relpath(python, here) if python.is_relative_to(here) else 'python'
@@ -204,7 +210,7 @@ def _next_commands(work_dir: Path, pruned: Path) -> list[str]:
         for tool in ('test', 'train')
     )
     config = str(work_dir / 'adasap' / 'shapes_adasap.py')
-    further = ['--cfg-options', 'custom_hooks.1.budget.keep_ratio=0.3']
+    further = ['--cfg-options', 'default_hooks.pruning.budget.keep_ratio=0.3']
     return [
         shlex.join([*test, config, str(pruned)]),
         shlex.join([*training, config, '--work-dir', str(work_dir / 'keep30'), *further]),

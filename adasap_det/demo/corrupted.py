@@ -1,4 +1,4 @@
-"""The demo's corrupted benchmark, and the sweep of each model over it."""
+"""The demo's corrupted benchmark and the evaluation of each model on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from adasap_det.cli.common import add_structure_hook
 from adasap_det.demo.runner import build_runner
 from adasap_det.demo.settings import Settings
 from adasap_det.robustness.benchmark import build_benchmark, make_options, voc_source
@@ -18,13 +19,13 @@ from adasap_det.robustness.results import CellKey
 
 
 def build(data: Path, out: Path, settings: Settings, *, say: Callable[[str], None]) -> None:
-    """Corrupt the first test images; nothing is done twice.
+    """Corrupt the first test images; files that exist are kept.
 
     Args:
-        data: ``VOC2007`` of the demo's data set.
+        data: ``VOC2007`` folder of the demo's data set.
         out: Folder of the benchmark.
         settings: Size of the demo.
-        say: Told what is done.
+        say: Called with progress messages.
     """
     build_benchmark(
         voc_source(data, split='test'),
@@ -37,16 +38,16 @@ def build(data: Path, out: Path, settings: Settings, *, say: Callable[[str], Non
 
 
 def grid(settings: Settings) -> tuple[CellKey, ...]:
-    """The cells of the demo's benchmark."""
+    """Return the cells of the demo's benchmark."""
     names = check_corruptions(settings.corruptions)
     return tuple((name, severity) for name in names for severity in settings.severities)
 
 
 def mean_name(settings: Settings) -> str:
-    """What the mean over these cells may be called."""
+    """Return the name of the mean over these cells: mPC only for the full grid."""
     cells = grid(settings)
-    whole = set(cells) == set(FULL_GRID)
-    return 'mPC' if whole else f'mean of {len(cells)} of {len(FULL_GRID)} cells'
+    full = set(cells) == set(FULL_GRID)
+    return 'mPC' if full else f'mean of {len(cells)} of {len(FULL_GRID)} cells'
 
 
 def sweep(
@@ -60,23 +61,23 @@ def sweep(
     latency_ms: float,
     say: Callable[[str], None],
 ) -> Robustness:
-    """Evaluate one model on every cell, and paint an example of each corruption.
+    """Evaluate one model on every cell, and draw an example of each corruption.
 
     Args:
-        cfg: Of the dense model; a pruned checkpoint shrinks what is built from it.
-        checkpoint: Dense or pruned.
-        name: As the report calls it.
+        cfg: Config of the dense model; loading a pruned checkpoint shrinks the model.
+        checkpoint: Dense or pruned checkpoint.
+        name: Name of the model in the report.
         out: Folder of its results.
-        benchmark: From :func:`build`.
+        benchmark: Folder from :func:`build`.
         settings: Size of the demo.
-        latency_ms: Measured before, in turn with the other models.
-        say: Told of each cell.
+        latency_ms: Latency, measured interleaved with the other models.
+        say: Called with a message for each cell.
     """
     cfg = cfg.copy()
     cfg.work_dir = str(out / 'log')
     cfg.load_from, cfg.resume = str(checkpoint), False
-    cfg.custom_hooks = [dict(type='StructureHook')]
-    cfg.log_level = 'WARNING'  # a line a cell is enough
+    add_structure_hook(cfg)
+    cfg.log_level = 'WARNING'  # `say` prints a line for each cell
     run = Sweep(
         build_runner(cfg),
         cfg,

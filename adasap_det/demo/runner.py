@@ -1,4 +1,4 @@
-"""Runs of the demo: little on the console, everything in the log file, nothing done twice."""
+"""Train and evaluate in the demo: brief console output, full log file, resumable."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-_SHOWN = ('Iter(', 'AdaSAP stage', 'Start:', 'Cut ', 'Evaluation ', 'Model shrunk', 'train data')
+from adasap_det.cli.common import add_structure_hook
+
+_SHOWN = (
+    'Iter(', 'AdaSAP stage', 'Start:', 'Cut ', 'Prune step ', 'Evaluation ', 'Model shrunk',
+    'train data',
+)  # fmt: skip
 _OBSOLETE = 'will be deprecated in future'
 _numbers = itertools.count()
 
 
 class DemoRunner(Runner):
-    """A runner that keeps the config, the environment and the like to the log file."""
+    """Runner that writes config, environment and the like to the log file only."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         logger = super().build_logger(*args, **kwargs)
@@ -39,29 +44,29 @@ def _worth_showing(record: logging.LogRecord) -> bool:
 
 
 def train(cfg: Config, *, say: Callable[[str], None]) -> Path:
-    """Train what a config says, or go on where an interrupted run stopped, or do nothing.
+    """Train a config; resume an interrupted run, and skip a complete one.
 
     Args:
-        cfg: Whole config, iterations for epochs.
-        say: Told what is reused.
+        cfg: Full config of an iteration-based run.
+        say: Called with a message if an earlier run is reused.
 
     Returns:
-        The last checkpoint.
+        Last checkpoint.
     """
     folder = Path(cfg.work_dir)
     final = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
     started, complete = folder / 'started.json', folder / 'complete.json'
     wanted = _fingerprint(cfg)
     if _read(complete) == wanted and final.is_file():
-        say(f'{final} is there already: not trained again')
+        say(f'{final} exists already: not trained again')
         return final
     if _read(started) != wanted:
-        # Another seed, size or starting point: what is there is of no use to this run.
+        # An earlier run with another seed, size or starting point cannot be resumed.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         started.write_text(json.dumps(wanted))
     elif (folder / 'last_checkpoint').is_file():
-        say(f'going on from {(folder / "last_checkpoint").read_text().strip()}')
+        say(f'resuming from {(folder / "last_checkpoint").read_text().strip()}')
         cfg.resume, cfg.load_from = True, None
     build_runner(cfg).train()
     complete.write_text(json.dumps(wanted))
@@ -69,12 +74,12 @@ def train(cfg: Config, *, say: Callable[[str], None]) -> Path:
 
 
 def evaluate(cfg: Config, checkpoint: Path, *, name: str) -> float:
-    """AP50 on the test split of a checkpoint, loaded into a freshly built model.
+    """Return the AP50 of a checkpoint on the test split, loaded into a newly built model.
 
     Args:
-        cfg: Config of the dense model; a pruned checkpoint shrinks what is built from it.
-        checkpoint: Dense or pruned.
-        name: Folder below the config's, for the log.
+        cfg: Config of the dense model; loading a pruned checkpoint shrinks the model.
+        checkpoint: Dense or pruned checkpoint.
+        name: Folder for the log, below ``evaluation``.
 
     Returns:
         Mean over the classes of the area under the precision-recall curve, 0 to 1.
@@ -82,21 +87,21 @@ def evaluate(cfg: Config, checkpoint: Path, *, name: str) -> float:
     cfg = cfg.copy()
     cfg.work_dir = str(Path(cfg.work_dir).parent / 'evaluation' / name)
     cfg.load_from, cfg.resume = str(checkpoint), False
-    cfg.custom_hooks = [dict(type='StructureHook')]
+    add_structure_hook(cfg)
     metrics = build_runner(cfg).test()
     return float(metrics['pascal_voc/mAP'])
 
 
 def build_runner(cfg: Config) -> DemoRunner:
-    """A quiet runner of a config."""
-    # MMEngine keeps visualizers by name for the life of the process: a second one of the same name
-    # would be the first, and write its curves to the folder of the first run.
+    """Build a runner with brief console output."""
+    # MMEngine caches visualizers by name: a second run with the same name would write its curves to
+    # the folder of the first.
     cfg.visualizer.name = f'demo_visualizer_{next(_numbers)}'
     return DemoRunner.from_cfg(cfg)
 
 
 def _fingerprint(cfg: Config) -> dict[str, str]:
-    """What a run depends on: its config and the weights that it starts from."""
+    """Hashes of the config and of the weights that a run starts from."""
     text = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
     start = Path(cfg.load_from) if cfg.get('load_from') else None
     return {

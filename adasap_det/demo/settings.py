@@ -1,4 +1,4 @@
-"""How long the demo trains, and on how much data."""
+"""Sizes of the demo: training length and amount of data."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from adasap_det.compat import config_path
+from adasap_det.utils.shipped_configs import config_path
 
 IMAGE_SIZE = 128
-"""Side of the images in pixels: the input size of ``configs/demo``."""
+"""Side of the images in pixels, the input size of ``configs/demo``."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class Settings:
 
     Attributes:
         num_train, num_val, num_test: Images per split.
-        overrides: Per config, settings that differ from the file.
-        timing_rounds: Forward passes of each model that are timed.
-        images: Test images that detections are painted on.
-        corrupted: Test images of the corrupted benchmark.
-        corruptions: Of the benchmark, by name or set.
-        severities: Of the benchmark.
-        workers: Processes that build it; None for one a processor, 0 for none.
+        overrides: Config overrides, by config.
+        timing_rounds: Timed forward passes of each model.
+        images: Number of test images to draw detections on.
+        corrupted: Number of test images in the corrupted benchmark.
+        corruptions: Corruptions of the benchmark, by name or set.
+        severities: Severities of the benchmark.
+        workers: Processes that build it; None for one per processor, 0 for none.
     """
 
     num_train: int
@@ -55,9 +55,9 @@ _SCHEDULE: dict[str, object] = {
     'train_cfg.max_iters': 6,
     'train_cfg.val_interval': 6,
     'param_scheduler.1.end': 60,
-    'custom_hooks.1.prune_begin': 2,
-    'custom_hooks.1.prune_steps': 2,
-    'custom_hooks.1.prune_interval': 1,
+    'default_hooks.pruning.prune_begin': 2,
+    'default_hooks.pruning.prune_steps': 2,
+    'default_hooks.pruning.prune_interval': 1,
 }
 FAST = Settings(
     num_train=16,
@@ -80,16 +80,16 @@ FAST = Settings(
     severities=(1, 3),
     workers=0,
 )
-"""A few iterations, which show that everything works and not that anything is learnt."""
+"""A few iterations, to check that everything runs; the models learn nothing."""
 
 
 def load_config(name: str, settings: Settings, *, work_dir: Path, seed: int) -> Config:
-    """A config of the demo, with its files below ``work_dir``.
+    """Load a config of the demo, with its files below ``work_dir``.
 
     Args:
         name: ``dense``, ``pruned`` or ``adasap``.
         settings: Size of the demo.
-        work_dir: The demo's folder; the run writes to ``work_dir/name``.
+        work_dir: Folder of the demo; the run writes to ``work_dir/name``.
         seed: Seed of the training.
     """
     cfg = Config.fromfile(config_path(f'demo/shapes_{name}.py'))

@@ -1,4 +1,4 @@
-"""Paints detections of two models side by side."""
+"""Draw detections of several models side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BAR = 28
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 Image = npt.NDArray[Any]
-"""BGR, uint8, shape ``(H, W, 3)``: what OpenCV reads."""
+"""BGR, uint8, shape ``(H, W, 3)``, as OpenCV reads."""
 
 
 def save_side_by_side(
@@ -30,13 +30,13 @@ def save_side_by_side(
     """Write one PNG for each image, with a panel for each model.
 
     Args:
-        models: Detectors made by ``mmdet.apis.init_detector``, by what is written above them.
+        models: Detectors from ``mmdet.apis.init_detector``, by their titles.
         images: Images to detect in.
-        folder: Gets the files, named as the images.
-        score: Detections below it are not painted.
+        folder: Output folder; files are named after the images.
+        score: Least score of a detection to be drawn.
 
     Returns:
-        The files.
+        Paths of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -75,7 +75,7 @@ def _panel(
     texts: Sequence[str],
     colours: Sequence[tuple[int, int, int]],
 ) -> Image:
-    """An enlarged BGR image with boxes, under a bar with the title; colours are RGB."""
+    """Enlarge a BGR image and draw boxes, and a title bar above; colours are RGB."""
     panel = cv2.resize(pixels, None, fx=_SCALE, fy=_SCALE, interpolation=cv2.INTER_CUBIC)
     for box, text, rgb in zip(boxes, texts, colours, strict=True):
         x0, y0, x1, y1 = (int(v) for v in np.rint(box * _SCALE))

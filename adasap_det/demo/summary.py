@@ -1,4 +1,4 @@
-"""What the demo found, for people and for programs."""
+"""Results of the demo, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ModelResult:
     Attributes:
         ap50: On the test split, 0 to 1.
         p: AP50 on the clean images of the benchmark, 0 to 1.
-        mpc: Mean AP50 over its corruptions and severities.
-        rpc: ``mpc / p``; None where nothing is found.
+        mpc: Mean AP50 over its corruptions and severities, 0 to 1.
+        rpc: ``mpc / p``; None if ``p`` is 0.
         params: Number of parameters.
         macs: Multiply-accumulate operations of one image.
         latency_ms: Median time of a forward pass of one image on this machine's CPU.
@@ -36,21 +36,21 @@ class ModelResult:
 
 
 def as_data(results: Mapping[str, ModelResult], **more: object) -> dict[str, object]:
-    """The results as plain data, for a JSON file."""
+    """Convert the results to plain data, for a JSON file."""
     return {**{name: asdict(result) for name, result in results.items()}, **more}
 
 
 def summary_table(
     results: Mapping[str, ModelResult], *, threads: int, corrupted: str = 'mPC'
 ) -> Table:
-    """The closing table, a column for each model.
+    """Return the table of results, with a column for each model.
 
     Args:
-        results: By the heading of the column; the first is the one that shares refer to.
-        threads: That the forward passes ran on.
-        corrupted: What the mean over the corrupted images is called.
+        results: Results by column heading; percentages refer to the first.
+        threads: Number of threads of the timed forward passes.
+        corrupted: Name of the mean over the corrupted images.
     """
-    table = Table(title='Dense, plainly pruned and pruned with AdaSAP')
+    table = Table(title='Dense, pruned without and with AdaSAP')
     table.add_column('')
     for name in results:
         table.add_column(name, justify='right')
@@ -64,12 +64,12 @@ def summary_table(
         (f'forward pass, {threads} threads', 'latency_ms', lambda v: f'{v:.2f} ms', True),
     ]
     first = next(iter(results.values()))
-    for title, key, text, with_share in rows:
+    for title, key, text, with_ratio in rows:
         cells = []
         for result in results.values():
             value = getattr(result, key)
             cell = '-' if value is None else text(value)
-            if with_share and result is not first:
+            if with_ratio and result is not first:
                 cell += f' ({value / getattr(first, key):.0%})'
             cells.append(cell)
         table.add_row(title, *cells)

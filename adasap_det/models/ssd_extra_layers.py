@@ -1,4 +1,4 @@
-"""The smaller maps of SSD, with every width and kernel given."""
+"""SSD neck with configurable widths and kernels."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _RELU = dict(type='ReLU')
 
 @MODELS.register_module()
 class SSDExtraLayers(BaseModule):
-    """A neck that appends ever smaller maps to the one map of the backbone.
+    """Neck that appends successively smaller feature maps to the backbone's map.
 
-    Each map comes from the one before through a convolution of stride 1 and a 3x3 or 4x4
-    convolution that halves it. mmdet's ``SSDNeck`` makes the first of the two 1x1 and half as
-    wide as the second; SSD512 with ResNet-50 begins with a 3x3 convolution as wide as the second,
-    which is 19 of its 65 GMACs.
+    Each map is computed from the previous one by a convolution of stride 1 and a strided 3x3 or
+    4x4 convolution. In mmdet's ``SSDNeck`` the first of the two is 1x1 and half as wide as the
+    second; SSD512 with ResNet-50 begins with a 3x3 convolution as wide as the second, which is 19
+    of its 65 GMACs.
 
     Args:
         in_channels (int): Channels of the backbone's map.
         mid_channels, out_channels (Sequence[int]): Channels after the first and after the second
             convolution of each new map.
-        mid_kernels (Sequence[int]): Size of the first convolution of each new map, odd; its
-            padding keeps the map's size.
-        out_kernels (Sequence[int]): Size of the second, padded by 1.
-        strides (Sequence[int]): Stride of the second.
+        mid_kernels (Sequence[int]): Kernel size of the first convolution of each new map, odd;
+            padding preserves the map's size.
+        out_kernels (Sequence[int]): Kernel size of the second convolution, padded by 1.
+        strides (Sequence[int]): Stride of the second convolution.
         norm_cfg, act_cfg (dict, optional): As in MMCV's ``ConvModule``.
-        init_cfg (dict): By default Kaiming's, over the outputs.
+        init_cfg (dict): Initialisation; by default Kaiming with ``fan_out``.
 
     Raises:
-        ValueError: If the lists are not of one length, or a first kernel is even.
+        ValueError: If the lists differ in length, or a first kernel is even.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class SSDExtraLayers(BaseModule):
             in_channels = out
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The backbone's map and the new ones, largest first."""
+        """Return the backbone's map and the new ones, largest first."""
         (feature,) = inputs
         maps = [feature]
         for layer in self.extra_layers:

@@ -17,11 +17,12 @@ import json
 import os
 import types
 import typing
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from adasap_det.utils.io import atomic_write
 
 SCHEMA = 1
 CellKey = tuple[str | None, int]
@@ -255,18 +256,10 @@ def load_images(folder: str | os.PathLike[str]) -> tuple[ExampleImage, ...]:
 
 
 def _save(path: Path, data: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{uuid.uuid4().hex}')
-    try:
-        with temporary.open('w', encoding='utf-8') as file:
-            json.dump(data, file, indent=1, allow_nan=False)
-            file.write('\n')
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    writer = atomic_write(path, durable=True)
+    with writer as temporary, temporary.open('w', encoding='utf-8') as file:
+        json.dump(data, file, indent=1, allow_nan=False)
+        file.write('\n')
     return path
 
 

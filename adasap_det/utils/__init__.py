@@ -1,1 +1,1 @@
-"""Helpers that every room may use: distribution, files, devices, timing, random numbers."""
+"""Utilities: configs, devices, distribution, files, random numbers, timing."""

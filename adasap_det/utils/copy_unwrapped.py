@@ -1,4 +1,4 @@
-"""Copies of a model to trace, cut and time, with nothing left in them that runs the model."""
+"""Copy a model without the functions that are wrapped around its methods."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ ModuleT = TypeVar('ModuleT', bound=nn.Module)
 
 
 def copy_unwrapped(model: ModuleT) -> ModuleT:
-    """A deep copy that runs its own layers, whatever was wrapped around ``model``'s methods.
+    """Return a deep copy that runs its own layers, to trace, prune or time it.
 
-    MMEngine's ``activation_checkpointing`` and its ``compile`` put a function around a method of
-    a module, ``forward`` or another, into the module. Copies keep that very function, which goes
-    on to run the layers of the original, in its mode; here the copy's own method takes its place.
+    MMEngine's ``activation_checkpointing`` and ``compile`` store a function that wraps a bound
+    method, such as ``forward``, in the module. ``copy.deepcopy`` keeps that function, so a plain
+    copy runs the layers of the original; here the copy's own method replaces it.
     """
-    shadow = copy.deepcopy(model)
-    for module in shadow.modules():
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
         for name, value in [*vars(module).items()]:
-            # Other overrides, a bound method for instance, are copied along as they should be.
+            # Other overrides, such as bound methods, are copied correctly.
             if hasattr(value, '__wrapped__') and _has_method(type(module), name):
                 delattr(module, name)
-    return shadow
+    return copied
 
 
 def _has_method(kind: type[nn.Module], name: str) -> bool:
-    # A compiled module (OptimizedModule) makes its own forward, in a copy too, and has no other.
+    # A compiled module (OptimizedModule) creates its own forward, also in a copy; keep it.
     method = getattr(kind, name, None)
     return callable(method) and method is not nn.Module.forward

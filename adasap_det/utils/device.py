@@ -1,4 +1,4 @@
-"""Devices: the one that a tool runs on, and what identifies it in measurements."""
+"""The device that a tool runs on, and its description in measurements."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _KINDS = ('cpu', 'cuda')
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of a name.
+    """Return the device of a name.
 
     Args:
         name: ``'cpu'``, ``'cuda'``, or ``'cuda:1'`` for one of several GPUs.
 
     Raises:
-        ValueError: If the name is no device, or none that is here. Other accelerators are
-            refused: nothing waits for them, so that times would be wrong.
+        ValueError: If the name is no device or the device is not available. Accelerators other
+            than CUDA are rejected: timing does not synchronise them, so times would be wrong.
     """
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in _KINDS:
-        raise ValueError(f'device {name!r} is none of {", ".join(_KINDS)}; give one of them')
+        raise ValueError(f'device {name!r} is not one of {", ".join(_KINDS)}; give one of them')
     if device.type == 'cuda':
         found = torch.cuda.device_count()
         if not found:
@@ -37,11 +37,11 @@ def usable_device(name: str) -> torch.device:
 
 
 def device_identity(device: torch.device) -> dict[str, str]:
-    """What must be the same for times to be comparable.
+    """Describe what must be equal for times to be comparable.
 
     Returns:
-        ``device`` (its model), ``threads`` (of the CPU) and ``torch`` (its version, with those of
-        CUDA and cuDNN on a GPU).
+        ``device`` (the model), ``threads`` (of the CPU) and ``torch`` (the version, on a GPU with
+        those of CUDA and cuDNN).
     """
     if device.type == 'cuda':
         return {
@@ -58,7 +58,7 @@ def device_identity(device: torch.device) -> dict[str, str]:
 
 
 def cpu_name(info: Path = Path('/proc/cpuinfo')) -> str:
-    """Model of the CPU, and the vector units that its kernels use."""
+    """Return the model of the CPU and the vector instructions that PyTorch's kernels use."""
     name = platform.processor() or platform.machine()
     if info.is_file():
         found = re.search(r'model name\s*:\s*(.+)', info.read_text(errors='replace'))

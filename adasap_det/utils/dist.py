@@ -1,4 +1,4 @@
-"""What the first rank finds, on every rank."""
+"""Run a function on rank 0 and share its result."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ T = TypeVar('T')
 
 
 def broadcast_from_rank0(find: Callable[[], T]) -> T:
-    """What ``find`` returns on the first rank, the only one that calls it, pickled on the way.
+    """Call ``find`` on rank 0 and return its result, sent by pickle, on every rank.
 
-    Every rank has to ask.
+    Every rank must call this function.
 
     Args:
-        find: Tensors in what it returns should be on the CPU.
+        find: Function to call. Tensors in its result should be on the CPU.
 
     Raises:
-        Exception: On every rank what ``find`` raised on the first: the others would wait for ever.
+        Exception: On every rank, the exception that ``find`` raised on rank 0.
     """
     shared: list[Any] = [None]
     if is_main_process():

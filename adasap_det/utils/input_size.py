@@ -1,18 +1,18 @@
-"""The size of images that a config trains with."""
+"""Find the image size that a config trains with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_hooks, type_name
 
 
 def pipeline_input_size(cfg: Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width that the training pipeline resizes to, the largest where it draws them.
+    """Return the height and width that the training pipeline resizes to, the largest of a range.
 
-    A ``RandomCrop`` to, and a ``Pad`` to, a fixed number of pixels count too where they follow:
-    RTMDet resizes to 1280 pixels and trains on crops of 640.
+    A ``RandomCrop`` or ``Pad`` to a fixed number of pixels after the resizing is included: RTMDet
+    resizes to 1280 pixels and trains on crops of 640.
 
     Raises:
         ValueError: If no ``Resize`` with a ``scale`` is found.
@@ -20,7 +20,7 @@ def pipeline_input_size(cfg: Mapping[str, Any]) -> tuple[int, int]:
     size = None
     for node in _transforms(cfg.get('train_dataloader') or {}):
         name = str(node.get('type'))
-        # torchvision's RandomResizedCrop has shares of the area in its scale.
+        # The scale of torchvision's RandomResizedCrop is a range of area fractions.
         torchvision = 'torchvision/' in name
         scale = node.get('size' if torchvision else 'scale')
         if 'Resize' in name and scale is not None:
@@ -38,13 +38,13 @@ def pipeline_input_size(cfg: Mapping[str, Any]) -> tuple[int, int]:
     if size is not None:
         return size[1], size[0]
     raise ValueError(
-        'PruningHook.input_size is not set, and no Resize in train_dataloader tells the size that '
+        'PruningHook.input_size is not set, and train_dataloader has no Resize with the size that '
         'MACs are counted at; set input_size=(height, width)'
     )
 
 
 def _transforms(node: Any) -> Iterator[Mapping[str, Any]]:
-    """Everything in a config that has a type, in its order."""
+    """Iterate over everything in a config that has a type, in order."""
     if isinstance(node, Mapping):
         if 'type' in node:
             yield node
@@ -55,7 +55,7 @@ def _transforms(node: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _largest(scale: Any) -> tuple[int, int]:
-    """Width and height of a number, of a pair, or of a range of pairs (RandomResize's)."""
+    """Width and height of a number, a pair, or a range of pairs (of RandomResize)."""
     if isinstance(scale, int):
         return scale, scale
     if len(scale) == 1:
@@ -66,7 +66,7 @@ def _largest(scale: Any) -> tuple[int, int]:
 
 
 def _cropped(size: tuple[int, int], crop: Any, *, height_first: bool) -> tuple[int, int]:
-    """Width and height of a crop; mmdet's take no more than there is, mmpretrain's may pad."""
+    """Width and height after a crop; mmdet's is limited to the image, mmpretrain's may pad."""
     first, second = _largest(crop)
     return (second, first) if height_first else (min(size[0], first), min(size[1], second))
 
@@ -74,22 +74,22 @@ def _cropped(size: tuple[int, int], crop: Any, *, height_first: bool) -> tuple[i
 def config_input_size(
     cfg: Mapping[str, Any], given: Sequence[int] | None = None
 ) -> tuple[int, int]:
-    """Height and width that a tool works at.
+    """Return the height and width that a tool uses.
 
     Args:
-        cfg: Whole config.
-        given: Of the command line, first in line; then comes the config's own pruning, then its
-            training pipeline.
+        cfg: Full config.
+        given: Size from the command line; by default that of the config's ``PruningHook``, else
+            that of its training pipeline.
 
     Raises:
-        ValueError: If none tells.
+        ValueError: If none of them gives a size.
     """
-    for size in (given, *(hook.get('input_size') for hook in cfg.get('custom_hooks') or [])):
+    for size in (given, *(hook.get('input_size') for hook in iter_hooks(cfg))):
         if size is not None:
             return int(size[0]), int(size[1])
     try:
         return pipeline_input_size(cfg)
     except ValueError:
         raise ValueError(
-            'the config does not tell the size of its images; give --input-size H W'
+            'the size of the images is not in the config; give --input-size H W'
         ) from None

@@ -1,4 +1,4 @@
-"""Losses of a few training batches, outside a training run."""
+"""Compute losses of a few training batches outside a training run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 
 def some_batches(cfg: Config, count: int, *, seed: int = 0) -> list[Any]:
-    """The first batches of the training data.
+    """Return the first batches of the training data.
 
     Args:
-        cfg: Whole config.
-        count: Number of batches; fewer where the data set ends before.
-        seed: Of the order and of random augmentation.
+        cfg: Full config.
+        count: Number of batches; fewer are returned if the data set is smaller.
+        seed: Seed of the order and of random augmentation.
     """
     loader_cfg = {**cfg.train_dataloader, 'num_workers': 0, 'persistent_workers': False}
     set_random_seed(seed)  # augmentation draws from Python's and NumPy's generators too
@@ -26,7 +26,7 @@ def some_batches(cfg: Config, count: int, *, seed: int = 0) -> list[Any]:
 
 
 def batch_losses(model: Any, batches: list[Any]) -> Iterator[Tensor]:
-    """Total loss of each batch, with the model in evaluation mode: no statistics move."""
+    """Total loss of each batch, in evaluation mode, so that no statistics are updated."""
     model.eval()
     for batch in batches:
         data = model.data_preprocessor(_copied(batch), True)
@@ -42,7 +42,7 @@ def mean_loss(model: nn.Module, batches: list[Any]) -> float:
 
 
 def _copied(batch: Any) -> Any:
-    """A batch of which heads may change the annotations, as some do."""
+    """Copy a batch, as some heads change the annotations."""
     if isinstance(batch, dict):
         return {key: _copied(value) for key, value in batch.items()}
     if isinstance(batch, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The model inside whatever a distributed run puts around it."""
+"""Unwrap models of distributed runs and switch to evaluation mode."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import nn
 
 
 def unwrap(model: nn.Module) -> Any:
-    """``model`` without its DDP (or other MMEngine) wrapper, typed as what a config may build."""
+    """Return ``model`` without its DDP (or other MMEngine) wrapper, typed as any class."""
     return model.module if is_model_wrapper(model) else model
 
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; every module's own mode again afterwards."""
+    """Switch to evaluation mode; restore every module's own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Patterns in the place of dotted names of layers and parameters."""
+"""Match dotted names of layers and parameters with patterns."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from fnmatch import fnmatch
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a pattern (``fnmatch``) names ``name`` or a module around it."""
+    """Return whether a pattern (``fnmatch``) matches ``name`` or a module that contains it."""
     return any(fnmatch(name, p) or fnmatch(name, f'{p}.*') for p in patterns)

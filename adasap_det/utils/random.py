@@ -1,4 +1,4 @@
-"""The state of all random number generators, saved and restored."""
+"""Save and restore the state of all random number generators."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RandomState:
 
     @classmethod
     def capture(cls) -> RandomState:
-        """The state now, of the CPU and of the current CUDA device if one is in use."""
+        """Return the current state, of the CPU and, if CUDA is in use, its current device."""
         device = {}
         if torch.cuda.is_available() and torch.cuda.is_initialized():
             index = torch.cuda.current_device()
@@ -32,7 +32,7 @@ class RandomState:
         return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), device)
 
     def restore(self) -> None:
-        """Make this the current state again."""
+        """Restore this state."""
         random.setstate(self.python)
         np.random.set_state(self.numpy)
         torch.set_rng_state(self.torch_cpu)
@@ -42,7 +42,7 @@ class RandomState:
 
 @contextmanager
 def same_randomness(state: RandomState) -> Iterator[None]:
-    """Draw inside from ``state``; afterwards the generators go on as if nothing had been drawn."""
+    """Draw from ``state`` inside; restore the generators' own state afterwards."""
     outside = RandomState.capture()
     state.restore()
     try:

@@ -1,4 +1,4 @@
-"""Time of a call, on a machine that does other things too."""
+"""Time calls and networks on a machine with other load."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def time_calls(
 ) -> dict[str, float]:
     """Median time (or another quantile) of each call, in milliseconds.
 
-    The calls take turns, so that whatever else the machine does slows all of them alike.
+    The calls are interleaved, so that other load on the machine slows all of them alike.
 
     Args:
-        calls: What to time, by name.
-        device: Waited for before and after each call where it is a GPU.
-        warm_up: Calls before the first that counts.
-        rounds: Least number of times that each is timed.
-        seconds: Least time to go on for.
-        most: Rounds after which it ends in any case.
-        quantile: Which time is reported; low ones shut out what else the machine does.
+        calls: Functions to time, by name.
+        device: A GPU is synchronised before and after each call.
+        warm_up: Untimed calls of each function.
+        rounds: Least number of timed rounds over all functions.
+        seconds: Least duration of the timed rounds.
+        most: Greatest number of rounds, also if ``seconds`` have not passed.
+        quantile: Quantile to report; a low one excludes most of the other load.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
-    # As inside a network, memory is reused: a layer alone would give it back to the system after
-    # each call and wait for it anew, which takes longer than many a layer.
+    # Hold the last results: a layer timed alone would return its memory to the system after each
+    # call and allocate it again, which takes longer than many layers. Networks reuse memory.
     held: deque[object] = deque(maxlen=3)
     with torch.inference_mode():
         for call in calls.values():
@@ -72,15 +72,15 @@ def measure_latency(
     rounds: int = 100,
     warm_up: int = 5,
 ) -> dict[str, float]:
-    """Median time of the network on one image, without pre- and post-processing.
+    """Median time of each network on one image, without pre- and post-processing.
 
-    The models take turns, so that whatever else the machine does slows all of them alike.
+    The models are interleaved, so that other load on the machine slows all of them alike.
 
     Args:
         models: Detectors by name, on the CPU.
         input_size: Height and width of the image.
         rounds: Timed passes of each model.
-        warm_up: Passes of each model before that.
+        warm_up: Untimed passes of each model before.
 
     Returns:
         Milliseconds by name.

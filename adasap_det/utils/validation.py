@@ -1,4 +1,4 @@
-"""Metrics of a model on a config's own data and evaluator, outside MMEngine's loops."""
+"""Compute a model's metrics with a config's data and evaluator, outside MMEngine's loops."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from adasap_det.utils.modules import eval_mode
 
 
 def evaluate(model: Any, batches: Iterable[Any], evaluator: Evaluator, size: int) -> dict[str, Any]:
-    """All metrics of the model, without the hooks that save best checkpoints.
+    """Return all metrics of a model, without calling hooks, such as those that save checkpoints.
 
     Args:
-        model: With ``val_step``.
-        batches: A data loader.
-        evaluator: Of the same data.
+        model: Model with a ``val_step``.
+        batches: Data loader.
+        evaluator: Evaluator for the same data.
         size: Number of images.
     """
     with eval_mode(model), torch.no_grad():
@@ -30,15 +30,15 @@ def evaluate(model: Any, batches: Iterable[Any], evaluator: Evaluator, size: int
 
 
 def validation_metric(cfg: Config, name: str) -> Callable[[nn.Module], float]:
-    """What measures one metric on the config's validation data.
+    """Return a function that measures one metric of a model on the config's validation data.
 
     Args:
-        cfg: Whole config, with ``val_dataloader`` and ``val_evaluator``.
-        name: Of the metric as MMEngine logs it, for instance ``'pascal_voc/AP50'``.
+        cfg: Full config, with ``val_dataloader`` and ``val_evaluator``.
+        name: Name of the metric as MMEngine logs it, such as ``'pascal_voc/AP50'``.
 
     Raises:
-        ValueError: If the config has no validation data; by what is returned, if there is no
-            such metric, with those that there are.
+        ValueError: If the config has no validation data. The returned function raises it, with
+            the available names, if there is no such metric.
     """
     if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
         raise ValueError('the config has no val_dataloader and val_evaluator to measure with')

@@ -20,9 +20,9 @@ metainfo = dict(
     ],
 )
 
-# As mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py, but for half the width, three levels
-# instead of six (no shape is larger than 60 % of the image) and batch norm's statistics, which
-# have to settle within some hundred iterations instead of a hundred thousand.
+# As mmdet::ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco.py, with three differences: half the
+# width, three levels instead of six (no shape is larger than 60 % of the image), and a batch norm
+# momentum with which the statistics settle within some hundred iterations.
 norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)
 levels = (48, 1280, 256)
 model = dict(
@@ -53,7 +53,7 @@ model = dict(
         use_depthwise=True,
         norm_cfg=norm_cfg,
         act_cfg=dict(type='ReLU6'),
-        # Ten times mmdet's: gradients reach the backbone from the first iterations on.
+        # Ten times mmdet's, so that gradients reach the backbone from the first iterations on.
         init_cfg=dict(type='Normal', layer='Conv2d', std=0.01),
         # Shapes are 20 to 80 pixels wide and hardly ever twice as wide as high.
         anchor_generator=dict(
@@ -171,8 +171,8 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=50),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=2e-4),
 ]
-custom_hooks = [dict(type='DataCheckHook')]
 default_hooks = dict(
+    data_check=dict(type='DataCheckHook'),
     logger=dict(type='LoggerHook', interval=10),
     checkpoint=dict(
         type='CheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2,

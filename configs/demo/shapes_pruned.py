@@ -1,4 +1,4 @@
-"""Plainly pruned twin of shapes_adasap.py: the same cuts between plain steps."""
+"""Plainly pruned twin of shapes_adasap.py: the same pruning with ordinary training steps."""
 
 _base_ = './shapes_dense.py'
 
@@ -19,13 +19,12 @@ param_scheduler = [
     ),
 ]
 
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(
+default_hooks = dict(
+    pruning=dict(
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
         budget=dict(type='ParamsBudget', keep_ratio=0.5),
-        # Iterations: 100 of the adaptive stage, then eight cuts in 70 more.
+        # Iterations: 100 of the adaptive stage, then eight prune steps in 70 more.
         by_epoch=False,
         adaptive_begin=0,
         prune_begin=100,
@@ -35,4 +34,4 @@ custom_hooks = [
         input_size=_base_.input_size,
         evaluate_pruning=True,
     ),
-]
+)

@@ -108,7 +108,7 @@ def test_a_link_stays_a_link(backend, tmp_path):
 def test_mmengine_saves_checkpoints_through_it(tmp_path, monkeypatch):
     renamed = []
     replace = os.replace
-    monkeypatch.setattr(os, 'replace', lambda a, b: (renamed.append(b), replace(a, b)))
+    monkeypatch.setattr(os, 'replace', lambda a, b: (renamed.append(os.fspath(b)), replace(a, b)))
     path = str(tmp_path / 'iter_5.pth')
     save_checkpoint({'weight': torch.ones(2)}, path, backend_args=dict(backend='atomic'))
     assert renamed == [path]

@@ -1,4 +1,4 @@
-"""A small data set and a downstream config that the entry points run on."""
+"""A small data set and a downstream config for the entry points."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARTS = ('train', 'val', 'test')
 
 @pytest.fixture(scope='session')
 def shapes(tmp_path_factory) -> Path:
-    """Eight images of 96 pixels to train on, four each to validate and test."""
+    """Eight training images of 96 pixels, four each for validation and test."""
     root = tmp_path_factory.mktemp('shapes')
     make_shapes_voc(root, num_train=8, num_val=4, num_test=4, image_size=96, seed=0)
     return root
@@ -21,14 +21,14 @@ def shapes(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def config(shapes, tmp_path) -> Path:
-    """Two iterations of the demo's detector, inherited as another project would."""
+    """Two iterations of the demo's detector, inherited as by another project."""
     lines = [
         "_base_ = 'adasap_det::demo/shapes_dense.py'",
         *(f'{part}_dataloader = dict(dataset=dict(data_root={str(shapes)!r}))' for part in PARTS),
         'train_dataloader.update(batch_size=4)',
         "train_cfg = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=100)",
         'default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=-1))',
-        # Enough detections for a comparison from a model that has learnt nothing.
+        # Enough detections to compare, from an untrained model.
         'model = dict(test_cfg=dict(score_thr=0.0, max_per_img=20))',
     ]
     path = tmp_path / 'mine.py'

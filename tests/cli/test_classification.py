@@ -1,4 +1,4 @@
-"""The same entry points on a classifier of mmpretrain: train, prune, resume, test, corrupt."""
+"""The entry points with a classifier of mmpretrain: train, prune, resume, test, corrupt."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draw(kind: str, rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory) -> Path:
-    """``train`` and ``test`` with a folder a class."""
+    """``train`` and ``test`` with one folder per class."""
     root, rng = tmp_path_factory.mktemp('folders'), np.random.default_rng(0)
     for split, number in (('train', 8), ('test', 4)):
         for kind in CLASSES:
@@ -47,7 +47,7 @@ def folders(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def config(folders, tmp_path_factory) -> Path:
-    """Three epochs of two iterations of the shipped AdaSAP config, by inheritance."""
+    """Three epochs of two iterations, inherited from the shipped AdaSAP config."""
     path = tmp_path_factory.mktemp('config') / 'mine.py'
     path.write_text(f"""
 _base_ = 'adasap_det::cifar10/resnet18_w8_cifar10_adasap.py'
@@ -61,14 +61,14 @@ val_dataloader = dict(
     batch_size=8, num_workers=0, dataset=dict(data_root={str(folders / 'test')!r}, metainfo=__meta))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=3, val_interval=3)
-default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=-1))
-custom_hooks = [
-    dict(type='RandomStateHook'),
-    dict(
+default_hooks = dict(
+    checkpoint=dict(interval=1, max_keep_ckpts=-1),
+    random_state=dict(type='RandomStateHook'),
+    pruning=dict(
         type='PruningHook', importance=dict(type='TaylorImportance'),
         budget=dict(type='ParamsBudget', keep_ratio=0.5), by_epoch=False, adaptive_begin=0,
-        prune_begin=2, prune_steps=2, prune_interval=1, round_to=2, input_size=(32, 32)),
-]
+        prune_begin=2, prune_steps=2, prune_interval=1, round_to=2, input_size=(32, 32)))
+custom_hooks = []
 """)
     return path
 
@@ -91,9 +91,11 @@ def test_trains_prunes_resumes_and_tests(config, checkpoint, tmp_path, capsys):
     resumed = tmp_path / 'resumed'
     start = str(checkpoint.with_name('epoch_2.pth'))
     assert train.main([str(config), '--work-dir', str(resumed), '--resume', start]) == 0
-    whole, again = (torch.load(p, weights_only=True) for p in (checkpoint, resumed / 'epoch_3.pth'))
-    for name, value in whole['state_dict'].items():
-        assert torch.equal(value, again['state_dict'][name]), name
+    full, resumed_run = (
+        torch.load(p, weights_only=True) for p in (checkpoint, resumed / 'epoch_3.pth')
+    )
+    for name, value in full['state_dict'].items():
+        assert torch.equal(value, resumed_run['state_dict'][name]), name
     assert test_cli.main([str(config), str(checkpoint), '--work-dir', str(tmp_path / 't')]) == 0
     assert re.search(r'accuracy/top1: \d+\.', capsys.readouterr().out)
 
@@ -104,7 +106,7 @@ def evaluate(config, checkpoint, out, *options):
     return load_results(out)
 
 
-def test_built_and_on_the_fly_are_the_same_and_the_report_serves(
+def test_built_and_on_the_fly_results_are_equal_and_reported(
     config, checkpoint, folders, tmp_path, capsys
 ):
     benchmark = tmp_path / 'c'
@@ -129,8 +131,8 @@ def test_built_and_on_the_fly_are_the_same_and_the_report_serves(
     assert len(list((tmp_path / 'fly' / 'images').glob('*.jpg'))) == 4
 
 
-def test_a_benchmark_without_manifest(config, checkpoint, folders, tmp_path):
-    """As ImageNet-C is published, one of its archives in a folder of its own."""
+def test_benchmark_without_manifest(config, checkpoint, folders, tmp_path):
+    """As ImageNet-C is published, with one archive in its own folder."""
     benchmark = tmp_path / 'c'
     source = ['--layout', 'folder', '--source', str(folders / 'test'), '--out', str(benchmark)]
     assert make_voc_c.main([*source, '--format', 'png', '--workers', '0', *GRID]) == 0
@@ -147,14 +149,14 @@ def test_a_benchmark_without_manifest(config, checkpoint, folders, tmp_path):
     assert found.cells['fog', 3].source == 'c, as downloaded'
 
 
-def test_a_metric_of_the_other_task_is_refused(config, checkpoint, capsys):
+def test_metric_of_the_other_task_is_rejected(config, checkpoint, capsys):
     command = [str(config), str(checkpoint), '--metric', 'AP50']
     assert test_robustness.main(command) == 2
     assert 'top1, top5, which classification has' in capsys.readouterr().err
 
 
-def test_a_benchmark_of_crops_is_not_resized_again(config, checkpoint, folders, tmp_path):
-    """On the fly the crop is corrupted too; clean images are cropped by the pipeline."""
+def test_benchmark_of_crops_is_not_resized_again(config, checkpoint, folders, tmp_path):
+    """On the fly the crop is corrupted too; the pipeline crops the clean images."""
     benchmark = tmp_path / 'c'
     source = ['--layout', 'folder', '--source', str(folders / 'test'), '--out', str(benchmark)]
     build = [*source, '--crop', '40', '--format', 'png', '--workers', '0', *GRID]
@@ -176,7 +178,7 @@ def test_a_benchmark_of_crops_is_not_resized_again(config, checkpoint, folders, 
         assert abs(cell.metrics['top1'] - built.cells[key].metrics['top1']) <= 2 / 12
 
 
-def test_a_crop_of_images_with_boxes_is_refused(shapes, tmp_path, capsys):
+def test_crop_of_images_with_boxes_is_rejected(shapes, tmp_path, capsys):
     source = ['--source', str(shapes), '--year', '2007', '--out', str(tmp_path / 'c')]
     assert make_voc_c.main([*source, '--crop', '64', '--workers', '0']) == 2
     assert "does not go with the layout 'voc'" in capsys.readouterr().err
@@ -185,8 +187,7 @@ def test_a_crop_of_images_with_boxes_is_refused(shapes, tmp_path, capsys):
 
 @pytest.fixture
 def shifted(config, folders, tmp_path) -> Path:
-    """The test images in folders called by number, turned by one: a model that is right about
-    the first is wrong here."""
+    """Test images in numbered folders, shifted by one: correct predictions become wrong."""
     for label, kind in enumerate(CLASSES):
         target = tmp_path / 'numbered' / str((label + 1) % 3)
         shutil.copytree(folders / 'test' / kind, target)
@@ -201,7 +202,7 @@ test_dataloader = dict(dataset=dict(
     return path
 
 
-def test_other_test_sets_and_their_share_of_the_clean_accuracy(
+def test_shifted_test_sets_and_their_ratio_to_the_clean_accuracy(
     config, checkpoint, shifted, tmp_path, capsys
 ):
     same = ('--shifted', f'same={config}', f'turned={shifted}')
@@ -210,27 +211,27 @@ def test_other_test_sets_and_their_share_of_the_clean_accuracy(
     clean = found.cells[None, 0]
     by_name = {one.name: one for one in found.shifted}
     assert by_name['same'].metrics == clean.metrics and by_name['same'].images == 12
-    # Three classes of four images: what is taken for its neighbour is right in the turned set.
+    # Three classes of four images: predicting the neighbour class is correct in the shifted set.
     assert by_name['turned'].metrics['top1'] <= 1 - clean.metrics['top1']
-    share = by_name['turned'].metrics['top1'] / clean.metrics['top1']
+    ratio = by_name['turned'].metrics['top1'] / clean.metrics['top1']
     out = capsys.readouterr().out
-    assert re.search(rf'R_turned\W+{100 * share:.1f}', out), out
+    assert re.search(rf'R_turned\W+{100 * ratio:.1f}', out), out
     model = json.loads((tmp_path / 'out' / 'report.json').read_text())['models'][0]
     assert model['shifted']['same']['value_over_P'] == 1
-    # A later run keeps them, and does not evaluate them again.
+    # A later run keeps the results and does not evaluate them again.
     again = evaluate(config, checkpoint, tmp_path / 'out', '--shifted', f'turned={shifted}')
     assert again.shifted == found.shifted
     assert 'turned is there already' in capsys.readouterr().out
 
 
-def test_other_test_sets_are_evaluated_again_for_another_model_of_the_same_weights(
+def test_shifted_test_sets_are_evaluated_again_for_another_config_with_the_same_weights(
     config, checkpoint, shifted, tmp_path, capsys
 ):
     own, option = (str(config), str(checkpoint)), ('--shifted', f'turned={shifted}')
     out = ('--out', str(tmp_path / 'out'), '--metric', 'top1', '--images', '0', *GRID)
     assert test_robustness.main([*own, *out, *option]) == 0
     first = capsys.readouterr().out
-    # mmpretrain's configs have it beside the model, not in it.
+    # mmpretrain's configs have the preprocessor beside the model, not in it.
     dark = ['--cfg-options', 'data_preprocessor.mean=[255.0,255.0,255.0]']
     assert test_robustness.main([*own, *out, *option, *dark]) == 0
     again = capsys.readouterr().out
@@ -246,14 +247,14 @@ def test_other_test_sets_are_evaluated_again_for_another_model_of_the_same_weigh
         ('V2=adasap_det::demo/shapes_dense.py', 'data_root'),
     ],
 )
-def test_other_test_sets_that_cannot_be(config, checkpoint, tmp_path, capsys, value, message):
+def test_invalid_shifted_test_sets(config, checkpoint, tmp_path, capsys, value, message):
     command = [str(config), str(checkpoint), '--out', str(tmp_path), *GRID, '--shifted', value]
     assert test_robustness.main(command) == 2
     err = capsys.readouterr().err
     assert message in err and err.count('\n') == 1
 
 
-def test_another_test_set_has_the_models_classes(config, checkpoint, shifted, tmp_path, capsys):
+def test_shifted_test_set_needs_the_models_classes(config, checkpoint, shifted, tmp_path, capsys):
     text = shifted.read_text().replace(repr(CLASSES), repr((*CLASSES, 'more')))
     shifted.write_text(text)
     command = [str(config), str(checkpoint), '--out', str(tmp_path / 'o'), *GRID]

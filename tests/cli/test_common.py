@@ -1,4 +1,4 @@
-"""Reading configs and telling users what is wrong."""
+"""Reading configs and reporting usage errors."""
 
 import argparse
 import weakref
@@ -29,7 +29,7 @@ def test_work_dir_is_named_after_the_config(file):
     assert common.load_config(arguments(file)).work_dir == './work_dirs/recipe'
 
 
-def test_work_dir_of_the_command_line_wins_over_the_configs(file):
+def test_work_dir_of_the_command_line_overrides_the_configs(file):
     file.write_text("work_dir = 'from_config'\n")
     assert common.load_config(arguments(file)).work_dir == 'from_config'
     assert common.load_config(arguments(file, work_dir='mine')).work_dir == 'mine'
@@ -48,7 +48,7 @@ def test_shipped_configs_are_found_by_scope():
         common.load_config(arguments('adasap_det::demo/shapes_dens.py'))
 
 
-def test_a_config_that_cannot_be_read_is_named(file):
+def test_error_names_an_unreadable_config(file):
     with pytest.raises(UsageError, match=r"config 'none\.py' does not exist"):
         common.load_config(arguments('none.py'))
     file.write_text('a = (\n')
@@ -60,20 +60,40 @@ def test_a_config_that_cannot_be_read_is_named(file):
 
 
 @pytest.mark.parametrize('hook', ['StructureHook', 'PruningHook', 'mmengine.PruningHook'])
-def test_a_hook_for_structure_is_added_once(hook):
-    cfg = Config(dict(custom_hooks=[dict(type='EMAHook'), dict(type=hook)]))
-    common.add_structure_hook(cfg)
-    assert [h.type for h in cfg.custom_hooks] == ['EMAHook', hook]
-
-
-@pytest.mark.parametrize('hooks', [{}, {'custom_hooks': None}, {'custom_hooks': []}])
-def test_a_hook_for_structure_is_added_where_there_is_none(hooks):
+def test_structure_hook_is_not_added_twice(hook):
+    hooks = dict(custom_hooks=[dict(type='EMAHook'), dict(type=hook)])
     cfg = Config(hooks)
     common.add_structure_hook(cfg)
-    assert cfg.custom_hooks == [{'type': 'StructureHook'}]
+    assert cfg.to_dict() == hooks
+    hooks = dict(default_hooks=dict(pruning=dict(type=hook)))
+    cfg = Config(hooks)
+    common.add_structure_hook(cfg)
+    assert cfg.to_dict() == hooks
 
 
-def test_checkpoints_are_checked_and_addresses_are_not(tmp_path):
+@pytest.mark.parametrize(
+    'hooks', [{}, dict(custom_hooks=None, default_hooks=None), dict(custom_hooks=[])]
+)
+def test_structure_hook_is_added_to_the_default_hooks(hooks):
+    cfg = Config(hooks)
+    common.add_structure_hook(cfg)
+    assert cfg.default_hooks == {'structure': {'type': 'StructureHook'}}
+    assert cfg.get('custom_hooks') == hooks.get('custom_hooks')
+
+
+def test_structure_hook_is_added_beside_other_default_hooks():
+    cfg = Config(dict(default_hooks=dict(timer=dict(type='IterTimerHook'))))
+    common.add_structure_hook(cfg)
+    assert list(cfg.default_hooks) == ['timer', 'structure']
+
+
+def test_any_default_hook_can_be_switched_off_with_none(file):
+    file.write_text("default_hooks = dict(timer=None, data_check=dict(type='DataCheckHook'))\n")
+    cfg = common.load_config(arguments(file, cfg_options={'default_hooks.data_check': None}))
+    assert cfg.default_hooks == {'timer': None}  # of MMEngine's own, which it handles
+
+
+def test_checkpoint_files_are_checked_and_urls_are_not(tmp_path):
     common.require_checkpoint('https://example.org/model.pth')
     torch.save({'state_dict': {}}, tmp_path / 'good.pth')
     common.require_checkpoint(str(tmp_path / 'good.pth'))
@@ -83,18 +103,18 @@ def test_checkpoints_are_checked_and_addresses_are_not(tmp_path):
 
 def test_usage_errors_become_one_line(capsys):
     def wrong():
-        raise UsageError('so and so')
+        raise UsageError('bad option')
 
     assert common.report_usage_errors('prog', wrong) == 2
-    assert capsys.readouterr().err == 'prog: error: so and so\n'
+    assert capsys.readouterr().err == 'prog: error: bad option\n'
     assert common.report_usage_errors('prog', lambda: None) == 0
 
 
 def test_other_errors_keep_their_traceback():
     def fault():
-        raise ValueError('a fault of ours')
+        raise ValueError('internal error')
 
-    with pytest.raises(ValueError, match='a fault of ours'):
+    with pytest.raises(ValueError, match='internal error'):
         common.report_usage_errors('prog', fault)
 
 
@@ -107,12 +127,12 @@ def group(tmp_path):
         dist.destroy_process_group()
 
 
-def test_the_process_group_and_all_that_holds_it_end_with_the_command(group):
+def test_process_group_and_its_references_end_with_the_command(group):
     held = []
 
     def command():
         model = DistributedDataParallel(torch.nn.Linear(2, 1))
-        model.runner = model  # as a runner and its hooks hold each other
+        model.runner = model  # a reference cycle, as of a runner and its hooks
         held.append(weakref.ref(model))
 
     assert common.report_usage_errors('prog', command) == 0
@@ -120,7 +140,7 @@ def test_the_process_group_and_all_that_holds_it_end_with_the_command(group):
     assert not dist.is_initialized()
 
 
-def test_the_process_group_stays_after_a_failure(group):
+def test_process_group_is_kept_after_a_failure(group):
     def fault():
         raise RuntimeError('one rank alone')
 

@@ -1,4 +1,4 @@
-"""What ends a run other than a signal: a worker of the data loader that dies, a full disk."""
+"""Runs that end by a killed data loader worker or by a full disk."""
 
 import re
 
@@ -19,8 +19,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_named_and_its_run_goes_on(folder, forks):
-    """As the kernel kills the one that takes too much memory."""
+def test_run_with_a_killed_worker_fails_with_its_name_and_resumes(folder, forks):
+    """As if the kernel had killed it for its memory."""
     done = train(folder, folder / 'alone', forks=forks)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -28,7 +28,7 @@ def test_a_killed_worker_is_named_and_its_run_goes_on(folder, forks):
     # In the second iteration of the second epoch.
     done = train(folder, run, forks=forks, KILL='worker 5')
     assert done.returncode == 1, done.stderr[-3000:]
-    # The clean-up of the loader may say it once more.
+    # The loader's clean-up may print it again.
     assert re.search(
         r'^RuntimeError: DataLoader worker \(pid.* is killed by signal: Killed', done.stderr, re.M
     ), done.stderr[-3000:]
@@ -42,7 +42,7 @@ def test_a_killed_worker_is_named_and_its_run_goes_on(folder, forks):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(folder, forks):
+def test_full_disk_is_reported_and_the_earlier_checkpoint_is_kept(folder, forks):
     run = folder / 'full'
     done = train(folder, run, forks=forks, FULL_DISK='epoch_2')
     assert done.returncode == 1, done.stderr[-3000:]
@@ -50,7 +50,7 @@ def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(folder, forks):
     assert last_line.startswith('OSError: [Errno 28] No space left on device while writing')
     assert last_line.endswith(f"'{run / 'epoch_2.pth'}'")
 
-    # Neither half of the second nor a temporary file of it.
+    # Neither a part of the second checkpoint nor its temporary file is left.
     assert sorted(path.name for path in run.glob('*epoch*')) == ['epoch_1.pth']
     noted = (run / 'last_checkpoint').read_text()
     assert noted == str(run / 'epoch_1.pth')
@@ -58,11 +58,11 @@ def test_a_full_disk_is_named_and_leaves_the_checkpoint_before(folder, forks):
 
 
 @pytest.mark.parametrize(('kept', 'warns'), [(1, True), (2, False), (-1, False), (None, False)])
-def test_a_single_checkpoint_is_warned_of(monkeypatch, kept, warns):
-    """MMEngine removes it before it writes the next: the test above would leave none."""
-    told = []
-    monkeypatch.setattr('adasap_det.cli.train.print_log', lambda text, **_: told.append(text))
+def test_warning_if_only_one_checkpoint_is_kept(monkeypatch, kept, warns):
+    """MMEngine deletes it before it writes the next: the test above would leave none."""
+    logged = []
+    monkeypatch.setattr('adasap_det.cli.train.print_log', lambda text, **_: logged.append(text))
     hooks = {} if kept is None else dict(checkpoint=dict(max_keep_ckpts=kept))
     warn_of_a_single_checkpoint(Config(dict(default_hooks=hooks)))
-    assert bool(told) == warns
-    assert all('max_keep_ckpts=1: the old checkpoint is removed before' in text for text in told)
+    assert bool(logged) == warns
+    assert all('max_keep_ckpts=1: the old checkpoint is removed before' in text for text in logged)

@@ -1,4 +1,4 @@
-"""adasap-test: dense and pruned checkpoints with any config."""
+"""adasap-test: evaluate dense and pruned checkpoints with any config."""
 
 import pickle
 from pathlib import Path
@@ -17,38 +17,38 @@ def empty_checkpoint(tmp_path) -> str:
     return str(tmp_path / 'empty.pth')
 
 
-def test_a_missing_checkpoint_is_one_line_and_exit_2(config, capsys):
+def test_missing_checkpoint_is_one_line_and_exit_2(config, capsys):
     assert test.main([str(config), 'none.pth']) == 2
     assert capsys.readouterr().err == (
         "adasap-test: error: checkpoint 'none.pth' does not exist; give the path of a *.pth file\n"
     )
 
 
-def test_a_broken_checkpoint_is_one_line_and_exit_2(config, capsys, tmp_path):
+def test_broken_checkpoint_is_one_line_and_exit_2(config, capsys, tmp_path):
     (tmp_path / 'half.pth').write_bytes(b'PK\x03\x04 and no more')
     assert test.main([str(config), str(tmp_path / 'half.pth')]) == 2
     err = capsys.readouterr().err
     assert "half.pth' cannot be read" in err and err.count('\n') == 1
 
 
-def test_missing_test_data_is_named(config, empty_checkpoint, capsys):
+def test_error_names_missing_test_data(config, empty_checkpoint, capsys):
     options = ['--cfg-options', 'test_dataloader.dataset.data_root=nowhere']
     assert test.main([str(config), empty_checkpoint, *options]) == 2
     assert "test data (XMLDataset): data_root 'nowhere'" in capsys.readouterr().err
 
 
-def test_predictions_go_to_pickle_files_only(config, capsys):
+def test_predictions_are_written_to_pickle_files_only(config, capsys):
     assert test.main([str(config), 'x.pth', '--out', 'result.json']) == 2
     assert "--out 'result.json': the file must end in .pkl" in capsys.readouterr().err
 
 
-def test_drawing_needs_its_hook():
+def test_drawing_needs_the_visualization_hook():
     cfg = Config(dict(default_hooks=dict(visualization=dict(type='DetVisualizationHook'))))
     test.draw_predictions(cfg, show=True, show_dir='painted', wait_time=3)
     assert cfg.default_hooks.visualization == dict(
         type='DetVisualizationHook', draw=True, show=True, wait_time=3, test_out_dir='painted'
     )
-    # mmpretrain's hook takes what it does not know without a word.
+    # mmpretrain's hook silently accepts unknown options.
     cfg = Config(dict(default_hooks=dict(visualization=dict(type='VisualizationHook'))))
     test.draw_predictions(cfg, show=True, show_dir='painted', wait_time=3)
     assert cfg.default_hooks.visualization == dict(
@@ -58,7 +58,7 @@ def test_drawing_needs_its_hook():
         test.draw_predictions(Config({}), show=True, show_dir=None, wait_time=2)
 
 
-def test_tta_wraps_the_loaded_model_and_flips():
+def test_tta_adds_its_hook_and_flips():
     steps = [dict(type='LoadImageFromFile'), dict(type='PackDetInputs')]
     inner = dict(type='XMLDataset', pipeline=steps)
     cfg = Config(
@@ -84,23 +84,23 @@ def predictions(path: Path) -> list[torch.Tensor]:
 
 
 def log_of(work_dir: Path) -> str:
-    """The newest log below a work dir."""
+    """Newest log of a work dir."""
     return sorted(work_dir.glob('2*/*.log'))[-1].read_text()
 
 
-MISMATCH = 'do not match exactly'  # MMEngine's warning when weights are left out
+MISMATCH = 'do not match exactly'  # MMEngine's warning about missing weights
 
 
 @pytest.mark.slow
-def test_a_pruned_checkpoint_needs_no_pruning_in_the_config(config, tmp_path):
-    """Trained with cuts, then tested with the dense config and with the one that cuts."""
+def test_pruned_checkpoint_needs_no_pruning_hook_in_the_config(config, tmp_path):
+    """Trained with pruning, then tested with the dense config and with the pruning config."""
     pruning = tmp_path / 'pruning.py'
     pruning.write_text(
         "_base_ = 'mine.py'\n"
-        "custom_hooks = [dict(type='PruningHook',\n"
+        "default_hooks = dict(pruning=dict(type='PruningHook',\n"
         "    budget=dict(type='ParamsBudget', keep_ratio=0.5),\n"
         '    by_epoch=False, adaptive_begin=0, prune_begin=1, prune_steps=1, prune_interval=1,\n'
-        '    input_size=(96, 96))]\n'
+        '    input_size=(96, 96)))\n'
     )
     assert train.main([str(pruning), '--work-dir', str(tmp_path / 'run')]) == 0
     checkpoint = str(tmp_path / 'run/iter_2.pth')
@@ -120,7 +120,7 @@ def test_a_pruned_checkpoint_needs_no_pruning_in_the_config(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_tta_and_painting_of_a_dense_checkpoint(config, tmp_path):
+def test_tta_and_drawing_with_a_dense_checkpoint(config, tmp_path):
     assert train.main([str(config), '--work-dir', str(tmp_path / 'run')]) == 0
     arguments = [str(config), str(tmp_path / 'run/iter_2.pth'), '--work-dir', str(tmp_path / 'run')]
     plain, flipped = tmp_path / 'plain.pkl', tmp_path / 'flipped.pkl'
@@ -130,6 +130,6 @@ def test_tta_and_painting_of_a_dense_checkpoint(config, tmp_path):
     assert MISMATCH not in log_of(tmp_path / 'run')
     one, other = predictions(plain)[0], predictions(flipped)[0]
     assert one.isfinite().all() and other.isfinite().all()
-    # Flips add boxes rather than take some away.
+    # Flips add boxes and remove none.
     assert len(other) >= len(one)
     assert other[:, 4].max() >= one[:, 4].max() - 1e-6

@@ -1,4 +1,4 @@
-"""adasap-train: what it changes in a config, what it refuses, and that it trains and resumes."""
+"""adasap-train: changes to the config, usage errors, training and resuming."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from adasap_det.cli.common import UsageError
         (None, 'AmpOptimWrapper'),
     ],
 )
-def test_amp_switches_to_the_twin(before, after):
+def test_amp_switches_to_the_mixed_precision_wrapper(before, after):
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1))))
     if before is not None:
         cfg.optim_wrapper.type = before
@@ -35,14 +35,14 @@ def test_amp_keeps_a_chosen_loss_scale():
     assert cfg.optim_wrapper.loss_scale == 512.0
 
 
-def test_amp_refuses_wrappers_without_a_known_twin():
+def test_amp_rejects_unknown_wrappers():
     with pytest.raises(UsageError, match=r"'ApexOptimWrapper'.*set optim_wrapper\.type"):
         train.use_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
     with pytest.raises(UsageError, match='needs an optim_wrapper'):
         train.use_amp(Config({}))
 
 
-def test_scaling_needs_a_base_batch_size():
+def test_lr_scaling_needs_a_base_batch_size():
     cfg = Config(dict(auto_scale_lr=dict(base_batch_size=16, enable=False)))
     train.scale_lr(cfg)
     assert cfg.auto_scale_lr.enable is True
@@ -57,26 +57,26 @@ def checkpoint(tmp_path) -> str:
     return path
 
 
-def test_resume_from_a_name(checkpoint, tmp_path):
+def test_resume_from_a_given_checkpoint(checkpoint, tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path / 'run')))
     train.set_resume(cfg, checkpoint)
     assert (cfg.resume, cfg.load_from) == (True, checkpoint)
 
 
 @pytest.mark.parametrize('by_config', [True, False])
-def test_resume_auto_takes_the_newest_readable(checkpoint, tmp_path, by_config):
+def test_resume_auto_takes_the_newest_readable_checkpoint(checkpoint, tmp_path, by_config):
     cfg = Config(dict(work_dir=str(tmp_path), resume=by_config))
     train.set_resume(cfg, None if by_config else 'auto')
     assert (cfg.resume, cfg.load_from) == (True, checkpoint)
 
 
-def test_resume_auto_without_a_checkpoint_starts_as_the_config_says(checkpoint, tmp_path):
+def test_resume_auto_without_a_checkpoint_keeps_load_from(checkpoint, tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path / 'new'), load_from=checkpoint))
     train.set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, checkpoint)
 
 
-def test_without_resume_the_config_is_left_alone(tmp_path):
+def test_without_resume_the_config_is_unchanged(tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path)))
     train.set_resume(cfg, None)
     assert 'resume' not in cfg and 'load_from' not in cfg
@@ -108,7 +108,7 @@ def test_usage_errors_are_one_line_and_exit_2(config, capsys, tmp_path, argument
 
 
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', 'mmdet.GroupInfiniteSampler'])
-def test_epochs_that_never_end_are_refused(sampler):
+def test_endless_epochs_are_rejected(sampler):
     loop = dict(type='EpochBasedTrainLoop', max_epochs=2)
     cfg = Config(dict(train_cfg=loop, train_dataloader=dict(sampler=dict(type=sampler))))
     with pytest.raises(UsageError, match=r'never end.*DefaultSampler.*IterBasedTrainLoop'):
@@ -122,13 +122,13 @@ def test_epochs_that_never_end_are_refused(sampler):
     ('loop', 'sampler'),
     [('EpochBasedTrainLoop', 'DefaultSampler'), ('IterBasedTrainLoop', 'InfiniteSampler')],
 )
-def test_loops_that_end_are_let_through(loop, sampler):
+def test_finite_loops_are_accepted(loop, sampler):
     train.check_finite_epochs(
         Config(dict(train_cfg=dict(type=loop), train_dataloader=dict(sampler=dict(type=sampler))))
     )
 
 
-def test_a_broken_annotation_is_named_without_any_hook(config, shapes, tmp_path):
+def test_error_names_a_broken_annotation_without_any_hook(config, shapes, tmp_path):
     data = tmp_path / 'data'
     shutil.copytree(shapes, data)
     voc = data / 'VOC2007'
@@ -136,7 +136,7 @@ def test_a_broken_annotation_is_named_without_any_hook(config, shapes, tmp_path)
     broken = voc / 'Annotations' / f'{name}.xml'
     broken.write_text('<annotation><size>')
     text = config.read_text().replace(repr(str(shapes)), repr(str(data)))
-    config.write_text(text + 'custom_hooks = []\n')
+    config.write_text(text + 'default_hooks.update(data_check=None)\n')
     with pytest.raises(ValueError, match=f'{broken.name} cannot be read'):
         train.main([str(config), '--work-dir', str(tmp_path / 'work')])
 
@@ -153,7 +153,7 @@ def test_trains_and_resumes_from_the_newest_readable_checkpoint(config, tmp_path
     run = tmp_path / 'run'
     assert train.main([str(config), '--work-dir', str(run)]) == 0
     assert {'iter_1.pth', 'iter_2.pth', 'last_checkpoint', 'mine.py'} <= set(os.listdir(run))
-    # The run is killed while it writes: half a checkpoint, and a note of it.
+    # As after a kill during writing: the newest checkpoint is truncated.
     os.truncate(run / 'iter_2.pth', os.path.getsize(run / 'iter_2.pth') // 2)
     more = ['--resume', '--cfg-options', 'train_cfg.max_iters=3']
     assert train.main([str(config), '--work-dir', str(run), *more]) == 0

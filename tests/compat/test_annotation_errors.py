@@ -18,7 +18,7 @@ def load(root, kind=VOCDataset):
 
 @pytest.mark.parametrize('content', ['', '<annotation><object/></annotation>'])
 @pytest.mark.parametrize('kind', [VOCDataset, XMLDataset])
-def test_broken_annotation_is_named(tmp_path, content, kind):
+def test_error_names_the_broken_annotation(tmp_path, content, kind):
     name_broken_annotations()
     voc = make_voc(tmp_path / 'VOC2007', ['a', 'b'])
     (voc / 'Annotations/b.xml').write_text(content)
@@ -26,7 +26,7 @@ def test_broken_annotation_is_named(tmp_path, content, kind):
         load(tmp_path, kind)
 
 
-def test_sound_annotations_read_as_before_and_twice_is_once(tmp_path):
+def test_valid_annotations_are_unaffected_and_patching_twice_is_harmless(tmp_path):
     name_broken_annotations()
     parse = XMLDataset.parse_data_info
     name_broken_annotations()

@@ -1,4 +1,4 @@
-"""Configs of the package, inherited from elsewhere."""
+"""Configs of the package are inherited by their scope."""
 
 import subprocess
 import sys
@@ -8,8 +8,7 @@ import pytest
 from mmengine import hub
 from mmengine.config import Config
 
-import adasap_det
-from adasap_det.compat import config_scope
+from adasap_det.utils import shipped_configs
 
 BASE = 'value = 1\nnested = dict(a=1, b=2)\n'
 
@@ -21,28 +20,12 @@ def shipped(tmp_path, monkeypatch) -> Path:
     (folder / 'sub').mkdir(parents=True)
     (folder / 'recipe_one.py').write_text(BASE)
     (folder / 'sub' / 'recipe_two.py').write_text(BASE)
-    monkeypatch.setattr(config_scope, '_PACKAGE', tmp_path / 'package')
+    monkeypatch.setattr(shipped_configs, '_PACKAGE', tmp_path / 'package')
     return folder
 
 
-def test_config_path_is_absolute(shipped):
-    assert adasap_det.config_path('recipe_one.py') == str(shipped / 'recipe_one.py')
-    assert adasap_det.config_path('sub/recipe_two.py') == str(shipped / 'sub/recipe_two.py')
-
-
-def test_config_path_names_close_matches(shipped):
-    with pytest.raises(ValueError, match=r"'recipe_oen.py'; did you mean one of: recipe_one.py"):
-        adasap_det.config_path('recipe_oen.py')
-
-
-def test_config_path_says_when_nothing_is_shipped(tmp_path, monkeypatch):
-    monkeypatch.setattr(config_scope, '_PACKAGE', tmp_path / 'gone')
-    with pytest.raises(ValueError, match='Reinstall the package'):
-        adasap_det.config_path('recipe_one.py')
-
-
 @pytest.mark.parametrize('name', ['recipe_one.py', 'sub/recipe_two.py'])
-def test_a_downstream_config_inherits_by_scope(shipped, tmp_path, name):
+def test_downstream_config_inherits_by_scope(shipped, tmp_path, name):
     config = tmp_path / 'mine.py'
     config.write_text(
         f"_base_ = ['adasap_det::{name}']\nnested = dict(b=3)\ntaken = _base_.nested\n"
@@ -60,15 +43,15 @@ def test_other_scopes_still_resolve_by_mmengine(tmp_path):
     assert Config.fromfile(config).model.bbox_head.type == 'SSDHead'
 
 
-def test_hub_reads_the_scope(shipped):
+def test_hub_resolves_the_scope(shipped):
     assert hub.get_config('adasap_det::recipe_one.py').nested.b == 2
     with pytest.raises(ValueError, match='no weights are published'):
         hub.get_config('adasap_det::recipe_one.py', pretrained=True)
 
 
-def test_expression_form_needs_no_import_before(tmp_path):
-    """`_base_ = __import__(...)` for launchers that know nothing of this package."""
-    names = [p.name for p in config_scope._config_folder().glob('*.py')]
+def test_expression_form_works_without_importing_the_package_first(tmp_path):
+    """`_base_ = __import__(...)`, for launchers that do not import the package."""
+    names = [p.name for p in shipped_configs._config_folder().glob('*.py')]
     if not names:
         pytest.skip('no config is shipped')
     config = tmp_path / 'mine.py'

@@ -1,4 +1,4 @@
-"""Log histories of MMEngine load with ``weights_only=True``, and nothing more does."""
+"""MMEngine's log histories load with ``weights_only=True``, other objects do not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from adasap_det.compat.log_histories import globals_of_log_histories, loads_weights_only
 
 pytestmark = pytest.mark.skipif(
-    not loads_weights_only(), reason='PyTorch before 2.6 loads all that pickle does'
+    not loads_weights_only(), reason='PyTorch before 2.6 does not restrict pickle'
 )
 
 
@@ -27,7 +27,7 @@ def stored(value):
 
 
 def reloaded(value):
-    # Not safe_globals(), which at its end takes away what was allowed before it, too.
+    # Not safe_globals(), which on exit also removes what was allowed before.
     allowed = torch.serialization.get_safe_globals()
     torch.serialization.add_safe_globals(globals_of_log_histories())
     try:
@@ -37,7 +37,7 @@ def reloaded(value):
         torch.serialization.add_safe_globals(allowed)
 
 
-def test_a_log_history_comes_back():
+def test_log_history_is_restored():
     hub = MessageHub('histories')
     for value in (1.0, np.float64(2.5), 3):
         hub.update_scalar('train/loss', value)
@@ -51,7 +51,7 @@ def test_a_log_history_comes_back():
 
 
 class Attribute:
-    """Pickles as a call of getattr."""
+    """Object that is pickled as a call of getattr."""
 
     def __init__(self, owner, name):
         self.call = (getattr, (owner, name))
@@ -61,17 +61,17 @@ class Attribute:
 
 
 @pytest.mark.parametrize('name', ['__init__', 'update', '__dict__'])
-def test_other_attributes_do_not_load(name):
+def test_other_attributes_are_rejected(name):
     with pytest.raises(pickle.UnpicklingError, match='is not allowed'):
         reloaded(Attribute(HistoryBuffer, name))
 
 
-def test_attributes_of_others_do_not_load():
+def test_attributes_of_other_classes_are_rejected():
     with pytest.raises(pickle.UnpicklingError, match='is not allowed'):
         reloaded(Attribute(np.ndarray, 'min'))
 
 
-def test_a_checkpoint_of_mmengine_loads_by_mmengine_once_we_are_imported(tmp_path):
+def test_mmengine_loads_its_checkpoint_after_our_import(tmp_path):
     hub = MessageHub('checkpoint')
     hub.update_scalar('train/loss', 1.0)
     path = tmp_path / 'epoch_1.pth'

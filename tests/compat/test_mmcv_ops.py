@@ -1,4 +1,4 @@
-"""The stand-in operators against hand-written loops, torchvision and autograd."""
+"""Replacement operators against plain loops, torchvision and autograd."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from torch.autograd import gradcheck
 
 from adasap_det.compat import mmcv_ops
 
-STANDS_IN = isinstance(sys.modules['mmcv._ext'], mmcv_ops._StandIn)
+REPLACED = isinstance(sys.modules['mmcv._ext'], mmcv_ops._Replacement)
 
 
 def random_boxes(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,14 +40,14 @@ def nms_by_loop(boxes, scores, threshold, offset):
 
 @pytest.mark.parametrize('offset', [0, 1])
 @pytest.mark.parametrize('threshold', [0.2, 0.5])
-def test_nms_keeps_what_a_loop_keeps(threshold, offset):
+def test_nms_equals_a_plain_loop(threshold, offset):
     boxes, scores = random_boxes(60, seed=3)
     kept = mmcv_ops.nms(boxes, scores, iou_threshold=threshold, offset=offset)
     assert kept.tolist() == nms_by_loop(boxes, scores, threshold, offset)
     assert 1 < len(kept) < 60
 
 
-def test_nms_offset_decides_a_close_case():
+def test_nms_respects_the_offset():
     # 10 wide boxes, 4 apart: IoU 6/14 = 0.43 without offset, 7/15 = 0.47 with.
     boxes = torch.tensor([[0.0, 0, 10, 10], [4, 0, 14, 10]])
     scores = torch.tensor([0.9, 0.8])
@@ -55,7 +55,7 @@ def test_nms_offset_decides_a_close_case():
     assert mmcv_ops.nms(boxes, scores, iou_threshold=0.45, offset=1).tolist() == [0]
 
 
-def test_nms_of_no_boxes_and_of_half_precision():
+def test_nms_without_boxes_and_in_half_precision():
     empty = mmcv_ops.nms(torch.empty(0, 4), torch.empty(0), iou_threshold=0.5, offset=0)
     assert empty.shape == (0,) and empty.dtype == torch.int64
     boxes = torch.tensor([[0.0, 0, 8, 8], [0, 0, 8, 7], [20, 20, 28, 28]])
@@ -111,16 +111,16 @@ def test_roi_align_and_its_gradient_equal_torchvisions(aligned, sampling_ratio):
     assert ours.grad.abs().sum() > 0
 
 
-def test_roi_align_of_a_plane_is_the_value_at_the_bin_centres():
-    # f(x, y) = x at pixel centres. Bins of [2, 6) are [2, 4), [4, 6): x = 3 and 5, less the half
-    # pixel that `aligned` takes off.
+def test_roi_align_of_a_linear_ramp_is_its_value_at_the_bin_centres():
+    # f(x, y) = x at pixel centres. Bins of [2, 6) are [2, 4), [4, 6): x = 3 and 5, minus the half
+    # pixel that `aligned` shifts.
     feats = torch.arange(8.0).repeat(1, 1, 8, 1)  # MMCV's operator reads it as contiguous
     out = RoIAlign((1, 2), 1.0, 2, aligned=True)(feats, torch.tensor([[0.0, 2, 2, 6, 6]]))
     torch.testing.assert_close(out.flatten(), torch.tensor([2.5, 4.5]))
 
 
-@pytest.mark.skipif(not STANDS_IN, reason='a compiled MMCV does max pooling')
-def test_roi_align_max_says_what_to_do():
+@pytest.mark.skipif(not REPLACED, reason='a compiled MMCV does max pooling')
+def test_roi_align_max_error_names_the_alternative():
     layer = RoIAlign(2, pool_mode='max')
     with pytest.raises(NotImplementedError, match="pool_mode='avg'"):
         layer(torch.ones(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 2, 2]]))
@@ -164,7 +164,7 @@ def test_focal_loss_weights_rows_by_their_class_and_background_by_one():
     torch.testing.assert_close(weighted, plain * torch.tensor([[2.0], [3.0], [1.0]]))
 
 
-@pytest.mark.skipif(not STANDS_IN, reason="a compiled MMCV has no focal loss for the CPU's doubles")
+@pytest.mark.skipif(not REPLACED, reason="a compiled MMCV has no focal loss for the CPU's doubles")
 @pytest.mark.parametrize('reduction', ['none', 'sum'])
 def test_focal_loss_of_mmcv_passes_gradcheck(reduction):
     x = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -177,7 +177,7 @@ def test_focal_loss_of_mmcv_passes_gradcheck(reduction):
     assert gradcheck(loss, (x.requires_grad_(),))
 
 
-@pytest.mark.skipif(not STANDS_IN, reason="a compiled MMCV's focal loss needs a GPU")
+@pytest.mark.skipif(not REPLACED, reason="a compiled MMCV's focal loss needs a GPU")
 def test_focal_loss_survives_extreme_logits():
     x = torch.tensor([[200.0, -200.0]], requires_grad=True)
     loss = sigmoid_focal_loss(x, torch.tensor([1]), 2.0, 0.25, None, 'none')
@@ -187,8 +187,8 @@ def test_focal_loss_survives_extreme_logits():
     torch.testing.assert_close(x.grad, torch.tensor([[0.75, -0.25]]))
 
 
-@pytest.mark.skipif(not STANDS_IN, reason='a compiled MMCV has every operator')
-def test_other_operators_resolve_and_name_themselves_when_called():
+@pytest.mark.skipif(not REPLACED, reason='a compiled MMCV has every operator')
+def test_missing_operators_resolve_and_raise_with_their_name_when_called():
     import mmcv._ext
 
     with pytest.raises(NotImplementedError, match=r"'deform_conv_forward'.*compiled operators"):
@@ -197,7 +197,7 @@ def test_other_operators_resolve_and_name_themselves_when_called():
         mmcv._ext.__no_such_thing__  # noqa: B018
 
 
-def test_a_compiled_extension_is_left_alone(monkeypatch):
+def test_compiled_extension_is_not_replaced(monkeypatch):
     compiled = types.ModuleType('mmcv._ext')
     monkeypatch.setitem(sys.modules, 'mmcv._ext', compiled)
     assert mmcv_ops.install_mmcv_ops() is False
@@ -205,7 +205,7 @@ def test_a_compiled_extension_is_left_alone(monkeypatch):
 
 
 def test_package_imports_without_mmcv_and_mmdet():
-    """The tensor maths must work where OpenMMLab's vision packages are not installed."""
+    """The numeric code works where OpenMMLab's vision packages are not installed."""
     code = (
         'import sys\n'
         "sys.modules['mmcv'] = sys.modules['mmdet'] = None\n"

@@ -1,4 +1,4 @@
-"""An SSD head must predict, with its own attribute and with a subclass's."""
+"""An SSD head predicts, with the added attribute and with that of a subclass."""
 
 import subprocess
 import sys
@@ -54,14 +54,14 @@ def test_ssd_head_predicts():
 
 
 class HeadWithLoss(SSDHead):
-    """A subclass that brings a loss of its own, as some downstream projects do."""
+    """Subclass with its own loss, as in some downstream projects."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.loss_cls = nn.CrossEntropyLoss()
 
 
-def test_a_subclass_keeps_its_own_loss():
+def test_subclass_keeps_its_own_loss():
     head = small_head(HeadWithLoss)
     assert isinstance(head.loss_cls, nn.CrossEntropyLoss)
     assert 'loss_cls' in dict(head.named_children())

@@ -1,4 +1,4 @@
-"""Batches that a resumed run skips draw nothing from those after them."""
+"""Batches that a resumed run skips do not change the random numbers of later ones."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from adasap_det.compat.skipped_batches import seed_each_batch
 
 
 def loop(draws=(1, 3, 2, 1, 5)):
-    """Of MMEngine 0.10.7: an iterator that can only go on. Batches draw more or less each."""
+    """Loop as in MMEngine 0.10.7, with a plain iterator; batches draw different amounts."""
     batches = ([random.random() for _ in range(count)] for count in draws)
     return SimpleNamespace(dataloader_iterator=batches)
 
 
-def test_a_batch_draws_the_same_whether_those_before_it_were_trained_on_or_skipped():
+def test_batch_draws_the_same_numbers_after_trained_and_after_skipped_batches():
     trained = loop()
     seed_each_batch(trained, random.seed)
     expected = []
     for _ in range(5):
         expected.append(next(trained.dataloader_iterator))
-        random.random()  # what a training step draws
+        random.random()  # drawn by a training step
     resumed = loop()
     seed_each_batch(resumed, random.seed)
-    skipped_and_then = [next(resumed.dataloader_iterator) for _ in range(5)]
-    assert skipped_and_then == expected
+    after_skipping = [next(resumed.dataloader_iterator) for _ in range(5)]
+    assert after_skipping == expected
     assert expected[3] == [random.Random(3).random()]
 
 
-def test_iterators_that_skip_by_themselves_are_left_alone():
+def test_iterators_that_can_skip_are_not_wrapped():
     skips = SimpleNamespace(skip_iter=lambda count: None)
     by_epoch = SimpleNamespace()
     new = SimpleNamespace(dataloader_iterator=skips)

@@ -1,7 +1,7 @@
-"""Bugs of other packages, each shown without our workaround: docs/upstream_bugs.md lists them.
+"""Bugs of other packages, listed in docs/upstream_bugs.md, shown without our workarounds.
 
-A test that fails means good news: the installed version no longer has the bug, and once it is the
-oldest that is supported the workaround named in the message can go.
+A failing test is good news: the installed version no longer has the bug. Once it is the oldest
+supported version, the workaround named in the message can be removed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LIST = ROOT / 'docs' / 'upstream_bugs.md'
 
 @contextmanager
 def still_there(workaround: str):
-    """Turns a failed check of a bug into the news that it was mended."""
+    """Turn a failed check of a bug into the message that it was fixed."""
     try:
         yield
     except (AssertionError, pytest.fail.Exception) as error:
@@ -57,7 +57,7 @@ def still_there(workaround: str):
 
 
 def alone(code: str, *, timeout: float = 120) -> subprocess.CompletedProcess:
-    """Runs Python code in which nothing of ours has been imported."""
+    """Run Python code without importing our package."""
     code = f'{code}\nimport sys; assert "adasap_det" not in sys.modules'
     return subprocess.run(
         [sys.executable, '-c', code],
@@ -195,7 +195,7 @@ def test_operators_cannot_be_imported_without_the_extension():
     )
     assert done.returncode == 0, done.stderr
     if 'COMPILED' in done.stdout:
-        pytest.skip('this MMCV is compiled; the stand-in is not in use')
+        pytest.skip('this MMCV is compiled; the replacement is not used')
     with still_there('adasap_det/compat/mmcv_ops.py'):
         assert 'MISSING mmcv._ext' in done.stdout, done.stdout + done.stderr
 
@@ -213,12 +213,12 @@ def test_clip_grad_loses_its_type():
 def test_copies_with_activation_checkpointing_run_the_model():
     model = nn.Sequential(nn.Linear(1, 1, bias=False))
     turn_on_activation_checkpointing(model, ['0'])
-    shadow = copy.deepcopy(model)
+    copied = copy.deepcopy(model)
     with torch.no_grad():
         model[0].weight.fill_(2.0)
-        shadow[0].weight.fill_(3.0)
+        copied[0].weight.fill_(3.0)
     with still_there('adasap_det/utils/copy_unwrapped.py, copy_unwrapped'):
-        assert shadow(torch.ones(1, 1)).item() == 2.0
+        assert copied(torch.ones(1, 1)).item() == 2.0
 
 
 def test_log_history_does_not_load_with_weights_only():
@@ -242,7 +242,7 @@ def test_files_are_written_in_place(tmp_path):
     os.link(path, same)
     LocalBackend().put(b'new', str(path))
     with still_there('adasap_det/checkpoint/atomic_backend.py'):
-        # Whoever is killed on the way leaves neither the old content nor the new.
+        # A process killed in between leaves neither the old content nor the new.
         assert same.read_bytes() == b'new'
 
 
@@ -404,7 +404,7 @@ def test_spatter_without_a_drop_is_nan(monkeypatch):
 
 
 def entries() -> dict[str, dict[str, str]]:
-    """Of the list: by title, its lines by their first word."""
+    """Entries of the list by title, each with its lines by their first word."""
     found = {}
     for section in re.split(r'^### ', LIST.read_text('utf-8'), flags=re.M)[1:]:
         title, _, body = section.partition('\n')

@@ -32,14 +32,14 @@ def samples(dataset):
     ]
 
 
-def test_folders_called_by_numbers_are_those_classes(root):
-    """Alphabetically '10' would be class 1."""
+def test_folders_named_by_numbers_are_those_classes(root):
+    """In alphabetical order '10' would be class 1."""
     assert samples(build(root)) == [
         ('0', 0), ('0', 0), ('2', 2), ('2', 2), ('10', 10), ('10', 10),
     ]  # fmt: skip
 
 
-def test_a_mapping_leaves_out_what_it_does_not_name(root):
+def test_folders_outside_the_mapping_are_ignored(root):
     (root.parent / 'mapping.json').write_text(json.dumps({'10': [3, 7], '0': 5}))
     for mapping in ({'10': [3, 7], '0': 5}, str(root.parent / 'mapping.json')):
         assert samples(build(root, mapping=mapping)) == [
@@ -55,12 +55,12 @@ def test_a_mapping_leaves_out_what_it_does_not_name(root):
         ('nowhere.json', "'nowhere.json' is no readable JSON file"),
     ],
 )
-def test_bad_mappings(root, mapping, message):
+def test_invalid_mappings(root, mapping, message):
     with pytest.raises(ValueError, match=message):
         build(root, mapping=mapping)
 
 
-def test_bad_folders(root, tmp_path_factory):
+def test_invalid_folders(root, tmp_path_factory):
     with pytest.raises(ValueError, match='is no folder'):
         build(root / 'nowhere')
     (root / 'cat').mkdir()

@@ -1,4 +1,4 @@
-"""Data that is missing is named before anything is built."""
+"""Missing data is reported before anything is built."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_complete_data_passes(voc):
     check_data({'train_dataloader': None, 'val_evaluator': None})
 
 
-def test_a_missing_root_is_named_with_its_remedy(tmp_path):
+def test_error_names_a_missing_root_and_its_remedy(tmp_path):
     with pytest.raises(MissingDataError) as caught:
         check_data(config(dataset(tmp_path / 'data/VOCdevkit'), stage='val'))
     message = str(caught.value)
@@ -43,13 +43,13 @@ def test_a_missing_root_is_named_with_its_remedy(tmp_path):
     assert 'python tools/prepare_voc.py' in message
 
 
-def test_a_relative_root_is_told_in_full(tmp_path, monkeypatch):
+def test_error_has_the_absolute_path_of_a_relative_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MissingDataError, match=f"'data/' does not exist .*{tmp_path}/data"):
         check_data(config(dict(type='mmdet.CocoDataset', data_root='data/')))
 
 
-def test_a_missing_list_or_prefix_is_named(voc):
+def test_error_names_a_missing_list_or_prefix(voc):
     with pytest.raises(MissingDataError, match=r"ann_file '.*/Main/val.txt'"):
         check_data(config(dataset(voc, 'VOC2007/ImageSets/Main/val.txt')))
     cfg = dataset(voc)
@@ -76,7 +76,7 @@ def test_wrapped_data_sets_are_checked(voc, wrap):
         check_data(config(wrap(dataset(voc, 'none.txt'))))
 
 
-def test_every_data_set_of_a_concatenation_counts(voc):
+def test_every_data_set_of_a_concatenation_is_checked(voc):
     both = dict(type='ConcatDataset', datasets=[dataset(voc), dataset(voc / 'other')])
     with pytest.raises(MissingDataError, match='other'):
         check_data(config(both))
@@ -94,7 +94,7 @@ def test_annotations_of_the_evaluator_are_checked(tmp_path):
         check_data({'val_evaluator': [dict(type='CocoMetric', ann_file=f'{tmp_path}/val.json')]})
 
 
-def test_remote_data_is_not_looked_for():
+def test_remote_data_is_not_checked():
     check_data(config(dict(type='CocoDataset', data_root='s3://bucket/coco', ann_file='a.json')))
     check_data(config(dataset('/nowhere', backend_args=dict(backend='petrel'))))
 

@@ -10,7 +10,7 @@ from adasap_det.datasets.objectnet import objectnet_mapping
 
 @pytest.fixture
 def root(tmp_path):
-    """ObjectNet's folders in small: three objects, of which ImageNet knows two."""
+    """Small ObjectNet: three objects, two of them in ImageNet."""
     mappings = tmp_path / 'mappings'
     mappings.mkdir()
     files = {
@@ -23,7 +23,7 @@ def root(tmp_path):
             'Alarm clock': 'analog clock; digital clock',
             'Bench': 'park bench',
         },
-        # PyTorch's number -> place in the list of labels: not the same order.
+        # PyTorch's class number -> index in the list of labels, in another order.
         'pytorch_to_imagenet_2012_id.json': {'0': 2, '1': 0, '2': 1},
     }
     for name, content in files.items():
@@ -36,11 +36,11 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_objects_are_numbered_as_pytorch_does(root):
+def test_objects_have_pytorchs_class_numbers(root):
     assert objectnet_mapping(root / 'mappings') == {'alarm_clock': [0, 2], 'bench': [1]}
 
 
-def test_the_data_set_finds_the_files_and_leaves_out_unknown_objects(root):
+def test_data_set_finds_the_files_and_ignores_unknown_objects(root):
     data = DATASETS.build(
         dict(type='MappedFolder', data_root=str(root / 'images'), mapping='objectnet')
     )
@@ -51,13 +51,13 @@ def test_the_data_set_finds_the_files_and_leaves_out_unknown_objects(root):
     ]
 
 
-def test_a_missing_file_is_named(root):
+def test_error_names_a_missing_file(root):
     (root / 'mappings' / 'imagenet_to_label_2012_v2').unlink()
     with pytest.raises(ValueError, match=r'imagenet_to_label_2012_v2 cannot be read .*"mappings"'):
         objectnet_mapping(root / 'mappings')
 
 
-def test_an_unknown_label_is_named(root):
+def test_error_names_an_unknown_label(root):
     (root / 'mappings' / 'imagenet_to_label_2012_v2').write_text('park bench\nanalog clock\n')
     with pytest.raises(ValueError, match="'digital clock' of 'Alarm clock' is no label"):
         objectnet_mapping(root / 'mappings')

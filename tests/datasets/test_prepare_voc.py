@@ -12,7 +12,7 @@ from ..helpers.voc_folder import make_voc
 
 
 def pack(folder: Path, tar: Path, *, url: str = 'http://127.0.0.1:9/') -> Archive:
-    """A tar file that holds ``folder``, the parent of VOCdevkit, and its entry in the table."""
+    """Pack ``folder``, the parent of VOCdevkit, into a tar file; return its table entry."""
     tar.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(tar, 'w') as file:
         file.add(folder / 'VOCdevkit', arcname='VOCdevkit')
@@ -51,7 +51,7 @@ def test_lays_out_both_years_from_archives(tmp_path, table, capsys):
         '2012_2',
         '2012_3',
     ]
-    # Nothing unfinished is left, and the archives stay.
+    # No temporary files are left, and the archives are kept.
     assert {p.name for p in devkit.iterdir()} == {'VOC2007', 'VOC2012'}
     assert len(list((tmp_path / 'tars').iterdir())) == 3
     assert 'VOC2007 test: 1 images, 1 boxes' in capsys.readouterr().out
@@ -60,7 +60,7 @@ def test_lays_out_both_years_from_archives(tmp_path, table, capsys):
 def test_second_call_only_checks(tmp_path, table):
     prepare_voc(tmp_path / 'data', archives=tmp_path / 'tars', table=table)
     before = files_below(tmp_path / 'data')
-    # Not even the archives are needed.
+    # The archives are not needed.
     prepare_voc(tmp_path / 'data', archives=tmp_path / 'nowhere', table=table)
     assert files_below(tmp_path / 'data') == before
 
@@ -70,7 +70,7 @@ def test_one_year_alone(tmp_path, table):
     assert [p.name for p in (tmp_path / 'data/VOCdevkit').iterdir()] == ['VOC2012']
 
 
-def test_corrupt_archive_is_named_and_nothing_is_unpacked(tmp_path, table):
+def test_corrupt_archive_is_an_error_and_nothing_is_unpacked(tmp_path, table):
     tar = tmp_path / 'tars' / 'test.tar'
     data = bytearray(tar.read_bytes())
     data[len(data) // 2] ^= 1
@@ -80,21 +80,21 @@ def test_corrupt_archive_is_named_and_nothing_is_unpacked(tmp_path, table):
     assert list((tmp_path / 'data/VOCdevkit').iterdir()) == []
 
 
-def test_missing_archive_is_named_with_its_url(tmp_path, table):
+def test_error_names_a_missing_archive_and_its_url(tmp_path, table):
     (tmp_path / 'tars' / '2012.tar').unlink()
     with pytest.raises(ValueError, match=r'2012\.tar does not exist; download http://127.*2012'):
         prepare_voc(tmp_path / 'data', archives=tmp_path / 'tars', table=table)
-    # The year before it is done and is not done again.
+    # The previous year is complete and is kept.
     assert (tmp_path / 'data/VOCdevkit/VOC2007').is_dir()
 
 
-def test_offline_names_url_and_remedy(tmp_path, table):
+def test_offline_error_names_url_and_remedy(tmp_path, table):
     # Nobody listens on port 9.
     with pytest.raises(ValueError, match=r'http://127\.0\.0\.1:9/trainval\.tar .*--archives'):
         prepare_voc(tmp_path / 'data', table=table)
 
 
-def test_tar_that_is_no_tar(tmp_path, table):
+def test_invalid_tar_file(tmp_path, table):
     (tmp_path / 'tars' / '2012.tar').write_bytes(b'not a tar file')
     md5 = hashlib.md5(b'not a tar file').hexdigest()
     wrong = {'2012': Year((Archive('http://127.0.0.1:9/', '2012.tar', md5),), ('trainval',))}
@@ -103,15 +103,15 @@ def test_tar_that_is_no_tar(tmp_path, table):
     assert list((tmp_path / 'd/VOCdevkit').iterdir()) == []
 
 
-def test_tar_of_something_else(tmp_path, table):
+def test_tar_file_of_another_year(tmp_path, table):
     swapped = {'2007': table['2012']}
     with pytest.raises(ValueError, match=r'2012\.tar hold no VOCdevkit/VOC2007'):
         prepare_voc(tmp_path / 'd', years=['2007'], archives=tmp_path / 'tars', table=swapped)
 
 
-@pytest.mark.parametrize('kind', ['climbs', 'absolute', 'link'])
+@pytest.mark.parametrize('kind', ['parent', 'absolute', 'link'])
 @pytest.mark.parametrize('filtered', [True, False], ids=['filter', 'no filter'])
-def test_tar_that_climbs_out_is_refused(kind, filtered, tmp_path, monkeypatch):
+def test_unsafe_tar_members_are_rejected(kind, filtered, tmp_path, monkeypatch):
     """Also by Python 3.11.0 to 3.11.3, whose tarfile has no filters."""
     if not filtered:
         monkeypatch.delattr(tarfile, 'data_filter', raising=False)
@@ -122,7 +122,7 @@ def test_tar_that_climbs_out_is_refused(kind, filtered, tmp_path, monkeypatch):
     with tarfile.open(tar, 'w') as file:
         member = file.gettarinfo(inner)
         member.name = {
-            'climbs': '../../../escaped.txt',
+            'parent': '../../../escaped.txt',
             'absolute': str(tmp_path / 'escaped.txt'),
             'link': 'VOCdevkit/VOC2007/escaped.txt',
         }[kind]
@@ -141,7 +141,7 @@ def test_tar_that_climbs_out_is_refused(kind, filtered, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob('escaped.txt'))
 
 
-def test_existing_incomplete_folder_is_not_touched(tmp_path, table):
+def test_existing_incomplete_folder_is_not_changed(tmp_path, table):
     folder = tmp_path / 'data/VOCdevkit/VOC2007'
     make_voc(folder, ['000001'])
     before = files_below(folder)
@@ -150,12 +150,12 @@ def test_existing_incomplete_folder_is_not_touched(tmp_path, table):
     assert files_below(folder) == before
 
 
-def test_unknown_year_lists_what_there_is(tmp_path):
+def test_error_for_an_unknown_year_lists_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match=r'no year 2010 .*2007, 2012'):
         prepare_voc(tmp_path, years=['2010'])
 
 
-def test_downloads_what_is_missing_and_clears_up(tmp_path, table):
+def test_downloads_missing_archives_and_deletes_them_afterwards(tmp_path, table):
     served: list[str] = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -178,7 +178,7 @@ def test_downloads_what_is_missing_and_clears_up(tmp_path, table):
         }
         downloads = tmp_path / 'data' / 'downloads'
         downloads.mkdir(parents=True)
-        # One archive arrived before the interruption, of another the first half.
+        # Before the interruption, one archive was downloaded completely and another by half.
         tars = tmp_path / 'tars'
         (downloads / 'test.tar').write_bytes((tars / 'test.tar').read_bytes())
         half = (tars / 'trainval.tar').read_bytes()[:2000]
@@ -193,7 +193,7 @@ def test_downloads_what_is_missing_and_clears_up(tmp_path, table):
         server.server_close()
 
 
-def test_table_is_what_the_voc0712_configs_read():
+def test_table_has_the_archives_of_the_voc0712_configs():
     assert [a.filename for year in YEARS.values() for a in year.archives] == [
         'VOCtrainval_06-Nov-2007.tar',
         'VOCtest_06-Nov-2007.tar',

@@ -4,7 +4,7 @@ import pytest
 from adasap_det.datasets.shape_outlines import SHAPE_CLASSES, area, outline, place
 
 
-def test_area_is_the_shoelace_formula_less_the_hole():
+def test_area_is_the_shoelace_formula_without_the_hole():
     square = np.array([[0.0, 0.0], [4.0, 0.0], [4.0, 3.0], [0.0, 3.0]])
     hole = np.array([[1.0, 1.0], [2.0, 1.0], [2.0, 2.0], [1.0, 2.0]])
     assert area([square]) == 12.0
@@ -25,10 +25,10 @@ def test_areas_of_the_shapes():
     assert area(outline('star')) == pytest.approx(5 * 1.1 * 0.48 * np.sin(np.pi / 5))
 
 
-def test_place_stretches_then_turns_then_moves():
+def test_place_stretches_then_rotates_then_moves():
     point = [np.array([[1.0, 0.0], [0.0, 1.0]])]
     moved = place(point, centre=(10.0, 20.0), radius=3.0, angle=np.pi / 2, stretch=2.0)
-    # (1, 0) is stretched to (2, 0), turned to (0, 2); (0, 1) to (0, 0.5), turned to (-0.5, 0).
+    # (1, 0) is stretched to (2, 0), rotated to (0, 2); (0, 1) to (0, 0.5), rotated to (-0.5, 0).
     np.testing.assert_allclose(moved[0], [[10.0, 26.0], [8.5, 20.0]], atol=1e-12)
 
 
@@ -38,6 +38,6 @@ def test_place_changes_the_area_by_the_square_of_the_radius(name):
     assert area(placed) == pytest.approx(49 * area(outline(name)))
 
 
-def test_unknown_shape_is_named():
+def test_error_names_an_unknown_shape():
     with pytest.raises(ValueError, match=r"'blob'.*circle, square"):
         outline('blob')

@@ -25,20 +25,20 @@ def test_coverage_has_the_area_of_the_shape(name):
     assert coverage(contours, 100).sum() == pytest.approx(area(contours), rel=0.05)
 
 
-def test_the_hole_of_a_ring_is_empty():
+def test_hole_of_a_ring_is_empty():
     covered = coverage(place(outline('ring'), centre=(20.0, 20.0), radius=15.0), 40)
     assert covered[20, 20] == 0
     assert covered[20, 20 + 11] == 1
 
 
-def test_same_seed_same_scene_other_seed_other_scene():
+def test_scene_is_determined_by_the_seed():
     first, again, other = (draw_scene(np.random.default_rng(seed), size=64) for seed in (5, 5, 6))
     assert np.array_equal(first.image, again.image)
     assert [o.box for o in first.objects] == [o.box for o in again.objects]
     assert not np.array_equal(first.image, other.image)
 
 
-def test_scenes_are_what_they_say():
+def test_objects_describe_the_scene():
     names = set()
     for seed in range(60):
         scene = draw_scene(np.random.default_rng(seed), size=96)
@@ -46,18 +46,18 @@ def test_scenes_are_what_they_say():
         assert scene.image.dtype == np.uint8
         assert 1 <= len(scene.objects) <= 3
         taken = np.zeros((96, 96), dtype=int)
-        for thing in scene.objects:
-            x0, y0, x1, y1 = thing.box
-            ys, xs = np.nonzero(thing.mask)
+        for shape in scene.objects:
+            x0, y0, x1, y1 = shape.box
+            ys, xs = np.nonzero(shape.mask)
             assert (x0, y0, x1, y1) == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
-            taken += thing.mask
-            names.add(thing.name)
-        # What is in sight of one shape is hidden of every other.
+            taken += shape.mask
+            names.add(shape.name)
+        # No pixel belongs to two shapes.
         assert taken.max() == 1
     assert names == set(SHAPE_CLASSES)
 
 
-def test_box_shrinks_to_what_another_layer_leaves_in_sight():
+def test_box_covers_the_visible_part_only():
     # A square of columns and rows 10 to 29, the right 8 columns of it hidden by another.
     below = coverage(place([SQUARE], centre=(20.0, 20.0), radius=10.0), 60)
     above = coverage(place([SQUARE], centre=(37.0, 20.0), radius=15.0), 60)
@@ -66,15 +66,15 @@ def test_box_shrinks_to_what_another_layer_leaves_in_sight():
     assert shape_scene.SceneObject('square', masks[1], truncated=False).box == (22, 5, 52, 35)
 
 
-def test_in_sight_counts_what_lies_outside_the_image():
+def test_visible_fraction_includes_the_area_outside_the_image():
     # Of a square of 20 by 20 pixels centred at the border, half is in the image.
     half_out = place([SQUARE], centre=(0.0, 30.0), radius=10.0)
-    assert not shape_scene._in_sight([coverage(half_out, 60)], [area(half_out)])
+    assert not shape_scene._enough_visible([coverage(half_out, 60)], [area(half_out)])
     inside = place([SQUARE], centre=(10.0, 30.0), radius=10.0)
-    assert shape_scene._in_sight([coverage(inside, 60)], [area(inside)])
+    assert shape_scene._enough_visible([coverage(inside, 60)], [area(inside)])
 
 
-def test_shapes_stand_out_from_what_is_behind_them():
+def test_shapes_contrast_with_the_background():
     # The same scene with and without its first shape differs where the shape is.
     rng = np.random.default_rng(0)
     image = np.full((60, 60, 3), 90.0, dtype=np.float32)

@@ -55,24 +55,24 @@ def test_layout_and_disjoint_splits(root):
     assert len(set(images)) == 13
 
 
-def test_files_say_what_was_drawn(root):
+def test_files_describe_the_drawn_scenes(root):
     for number, split in enumerate(['train', 'val', 'test']):
         for i in range(3):
             scene = draw_scene(np.random.default_rng([0, 64, number, i]), size=64)
             stem = f'{split}_{i:06d}'
             image = cv2.imread(str(root / 'VOC2007/JPEGImages' / f'{stem}.jpg'))[..., ::-1]
-            # JPEG coarsens noise and colours; two different scenes lie 60 and more apart.
+            # JPEG changes noise and colours; two different scenes differ by 60 or more.
             assert np.abs(image.astype(int) - scene.image).mean() < 12
             expected = []
-            for thing in scene.objects:
-                ys, xs = np.nonzero(thing.mask)
-                # VOC counts from 1 and includes both corners.
+            for shape in scene.objects:
+                ys, xs = np.nonzero(shape.mask)
+                # VOC coordinates start at 1 and include both corners.
                 box = (xs.min() + 1, ys.min() + 1, xs.max() + 1, ys.max() + 1)
-                expected.append((thing.name, box))
+                expected.append((shape.name, box))
             assert boxes_of(root / 'VOC2007/Annotations' / f'{stem}.xml') == expected
 
 
-def test_same_seed_same_bytes_other_seed_other_bytes(root, tmp_path):
+def test_bytes_are_determined_by_the_seed(root, tmp_path):
     make_shapes_voc(tmp_path / 'same', **SMALL)
     assert digests(tmp_path / 'same') == digests(root)
     make_shapes_voc(tmp_path / 'other', **SMALL, seed=1)
@@ -96,12 +96,12 @@ def test_second_call_does_nothing(root):
     assert {path: path.stat().st_mtime_ns for path in root.rglob('*')} == before
 
 
-def test_other_options_are_an_error_that_names_folder_and_remedy(root):
+def test_error_for_other_options_names_folder_and_remedy(root):
     with pytest.raises(ValueError, match=r'VOC2007 was made with num_train=6 instead of 7; give'):
         make_shapes_voc(root, **{**SMALL, 'num_train': 7})
 
 
-def test_foreign_folder_is_left_alone(tmp_path):
+def test_foreign_folder_is_not_changed(tmp_path):
     (tmp_path / 'VOC2007').mkdir()
     (tmp_path / 'VOC2007' / 'mine.txt').write_text('keep')
     with pytest.raises(ValueError, match=r'VOC2007 exists and is no finished shapes data set'):
@@ -109,7 +109,7 @@ def test_foreign_folder_is_left_alone(tmp_path):
     assert (tmp_path / 'VOC2007' / 'mine.txt').read_text() == 'keep'
 
 
-def test_lost_files_are_noticed(tmp_path):
+def test_missing_files_are_an_error(tmp_path):
     folder = make_shapes_voc(tmp_path, **SMALL)
     (folder / 'JPEGImages' / 'val_000001.jpg').unlink()
     with pytest.raises(ValueError, match=r'JPEGImages holds 12 files of 13; .*delete the folder'):
@@ -143,7 +143,7 @@ def test_options_out_of_range(tmp_path, option, value):
 
 
 @pytest.mark.parametrize('kind', [VOCDataset, XMLDataset])
-def test_mmdet_reads_and_scores_it(root, kind):
+def test_mmdet_reads_and_evaluates_it(root, kind):
     dataset = kind(
         data_root=str(root),
         ann_file='VOC2007/ImageSets/Main/test.txt',
@@ -160,8 +160,8 @@ def test_mmdet_reads_and_scores_it(root, kind):
         xml = boxes_of(root / 'VOC2007/Annotations' / f'{Path(info["img_path"]).stem}.xml')
         found = [(x['bbox_label'], tuple(b + 1 for b in x['bbox'])) for x in info['instances']]
         assert found == [(SHAPE_CLASSES.index(name), box) for name, box in xml]
-    # Everything is found exactly where it is, but for one class of which nothing is. Classes
-    # that do not occur do not count.
+    # Everything is detected exactly, except one class that is missed. Absent classes are not
+    # counted.
     present = {x['bbox_label'] for info in infos for x in info['instances']}
     assert len(present) > 2
     for info in infos:

@@ -16,12 +16,12 @@ def voc(tmp_path) -> Path:
     return make_voc(tmp_path / 'VOC2007', ['a', 'b', 'c'])
 
 
-def cut_short(path: Path, share: float) -> None:
+def truncate(path: Path, fraction: float) -> None:
     data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
+    path.write_bytes(data[: int(len(data) * fraction)])
 
 
-def test_whole_folder_passes_and_is_counted(voc):
+def test_complete_folder_passes_and_is_counted(voc):
     report = check_voc_layout(voc, list_file=LIST, classes=['cat', 'dog'])
     assert (report.images, report.boxes, dict(report.unknown_classes)) == (3, 3, {})
 
@@ -33,7 +33,7 @@ def test_shapes_pass(tmp_path):
     assert 4 <= report.boxes <= 12
 
 
-def test_unknown_classes_are_counted_not_refused(voc):
+def test_unknown_classes_are_counted_and_accepted(voc):
     (voc / 'Annotations/b.xml').write_text(annotation(name='unicorn', box=(0, 0, 0, 0)))
     report = check_voc_layout(voc, list_file=LIST, classes=['cat'])
     assert report.boxes == 2
@@ -43,20 +43,23 @@ def test_unknown_classes_are_counted_not_refused(voc):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('', 'this is no XML'),
-        ('<annotation><object>', 'this is no XML'),
-        (annotation(size=(61, 50)), 'states 61 x 50 pixels, the image has 60 x 50'),
+        ('', 'the file is no valid XML'),
+        ('<annotation><object>', 'the file is no valid XML'),
+        (annotation(size=(61, 50)), 'its size is 61 x 50 pixels, the image has 60 x 50'),
         (annotation(box=(30, 6, 5, 40)), r'box \(30, 6, 5, 40\) of a cat is empty'),
         (annotation(box=(5, 6, 5, 40)), r'box \(5, 6, 5, 40\) of a cat is empty'),
-        (annotation(box=(5, 6, 61, 40)), r'\(5, 6, 61, 40\) of a cat leaves the image of 60 x 50'),
-        (annotation(box=(-1, 6, 30, 40)), 'leaves the image'),
-        (annotation(box=(5, 6, 30, 'x')), "the ymax of a bndbox is 'x', no number"),
+        (
+            annotation(box=(5, 6, 61, 40)),
+            r'\(5, 6, 61, 40\) of a cat is not inside the image of 60 x 50',
+        ),
+        (annotation(box=(-1, 6, 30, 40)), 'is not inside the image'),
+        (annotation(box=(5, 6, 30, 'x')), "the ymax of a bndbox is 'x', not a number"),
         (annotation(name=''), 'an? object has no name'),
         (annotation().replace('bndbox', 'box'), 'a cat has no bndbox'),
         (annotation().replace('xmax>', 'max>'), 'a bndbox has no xmax'),
     ],
 )
-def test_broken_annotation_is_named_with_its_fault(voc, content, message):
+def test_error_names_the_broken_annotation_and_its_problem(voc, content, message):
     (voc / 'Annotations/b.xml').write_text(content)
     with pytest.raises(ValueError, match=rf'1 broken .* among 3 images:\n  .*b\.xml: .*{message}'):
         check_voc_layout(voc, list_file=LIST)
@@ -72,44 +75,44 @@ def test_broken_annotation_is_named_with_its_fault(voc, content, message):
         '<annotation/>',
     ],
 )
-def test_sound_annotations_pass(voc, content):
+def test_valid_annotations_pass(voc, content):
     (voc / 'Annotations/b.xml').write_text(content)
     assert check_voc_layout(voc, list_file=LIST).images == 3
 
 
-def test_missing_files_are_named(voc):
+def test_error_names_missing_files(voc):
     (voc / 'JPEGImages/a.jpg').unlink()
     (voc / 'Annotations/c.xml').unlink()
     with pytest.raises(ValueError, match='2 broken or missing') as error:
         check_voc_layout(voc, list_file=LIST)
-    assert f'{voc}/JPEGImages/a.jpg: no such image' in str(error.value)
-    assert f'{voc}/Annotations/c.xml: no such annotation' in str(error.value)
+    assert f'{voc}/JPEGImages/a.jpg: the image does not exist' in str(error.value)
+    assert f'{voc}/Annotations/c.xml: the annotation does not exist' in str(error.value)
     assert str(voc / LIST) in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ('data', 'message'), [(b'', 'the file is empty'), (b'hello' * 50, 'this is no image')]
+    ('data', 'message'), [(b'', 'the file is empty'), (b'hello' * 50, 'the file is no image')]
 )
-def test_what_is_no_image_is_named(voc, data, message):
+def test_error_names_files_that_are_no_images(voc, data, message):
     (voc / 'JPEGImages/b.jpg').write_bytes(data)
     with pytest.raises(ValueError, match=rf'b\.jpg: {message}'):
         check_voc_layout(voc, list_file=LIST, decode=False)
 
 
-def test_truncated_jpeg_is_found_by_its_end_also_in_long_lists(voc, monkeypatch):
+def test_truncated_jpeg_is_found_without_decoding_all_images(voc, monkeypatch):
     monkeypatch.setattr('adasap_det.datasets.voc_check._DECODE_UP_TO', 0)
-    cut_short(voc / 'JPEGImages/b.jpg', 0.6)
+    truncate(voc / 'JPEGImages/b.jpg', 0.6)
     with pytest.raises(ValueError, match=r'b\.jpg: the image cannot be read \(.*truncated'):
         check_voc_layout(voc, list_file=LIST)
-    # Without decoding the header, which is sound, is all that is read.
+    # Without decoding, only the header is read, which is intact.
     assert check_voc_layout(voc, list_file=LIST, decode=False).images == 3
 
 
-def test_damage_behind_a_sound_header_is_found_by_decoding(voc, monkeypatch):
+def test_damage_after_an_intact_header_is_found_by_decoding(voc, monkeypatch):
     path = voc / 'JPEGImages/b.jpg'
     with Image.open(path) as image:
         image.save(path, format='PNG')
-    cut_short(path, 0.6)
+    truncate(path, 0.6)
     with pytest.raises(ValueError, match=r'b\.jpg: the image cannot be read'):
         check_voc_layout(voc, list_file=LIST)
     monkeypatch.setattr('adasap_det.datasets.voc_check._DECODE_UP_TO', 0)
@@ -118,7 +121,7 @@ def test_damage_behind_a_sound_header_is_found_by_decoding(voc, monkeypatch):
         check_voc_layout(voc, list_file=LIST, decode=True)
 
 
-def test_padding_after_the_end_of_a_jpeg_is_no_damage(voc):
+def test_padding_after_the_end_of_a_jpeg_is_accepted(voc):
     path = voc / 'JPEGImages/b.jpg'
     path.write_bytes(path.read_bytes() + bytes(500))
     assert check_voc_layout(voc, list_file=LIST, decode=True).images == 3
@@ -138,13 +141,13 @@ def test_error_shows_the_first_few_and_counts_the_rest(tmp_path):
     assert lines[5].startswith('Restore the files')
 
 
-def test_missing_and_empty_lists_are_named(voc):
+def test_missing_and_empty_lists_are_errors(voc):
     with pytest.raises(ValueError, match=r'test\.txt does not exist'):
         check_voc_layout(voc, list_file='ImageSets/Main/test.txt')
     (voc / LIST).write_text('\n')
     with pytest.raises(ValueError, match=r'trainval\.txt is empty'):
         check_voc_layout(voc, list_file=LIST)
-    with pytest.raises(ValueError, match='Give list_file'):
+    with pytest.raises(ValueError, match=r'list_file is missing for the folder .*; give it'):
         check_voc_layout(voc)
 
 
@@ -187,7 +190,7 @@ def test_voc_classes_are_the_default_of_voc_dataset_only(voc):
 
 
 def test_classes_from_a_file(voc, tmp_path):
-    """As MMEngine reads them: one a line."""
+    """As MMEngine reads them: one per line."""
     (tmp_path / 'classes.txt').write_text('cat\ntraffic light\n')
     cfg = dataset_cfg(voc.parent, metainfo=dict(classes=str(tmp_path / 'classes.txt')))
     (split,) = voc_splits(cfg)
@@ -201,7 +204,7 @@ def test_classes_that_are_neither_names_nor_a_file(voc):
         check_voc_layout(dataset_cfg(voc.parent, metainfo=dict(classes='cat')))
 
 
-def test_other_datasets_are_left_alone():
+def test_other_data_sets_are_skipped():
     coco = dict(type='CocoDataset', data_root='nowhere', ann_file='x.json')
     assert list(voc_splits(dict(type='RepeatDataset', dataset=coco))) == []
     assert check_voc_layout(coco).images == 0

@@ -13,14 +13,14 @@ from adasap_det.robustness.results import load_cells
 
 @pytest.fixture(scope='module')
 def demo(tmp_path_factory) -> Path:
-    """The folder that a fast demo leaves."""
+    """Folder of a fast demo run."""
     folder = tmp_path_factory.mktemp('demo') / 'out'
     assert main(['--fast', '--work-dir', str(folder)]) == 0
     return folder
 
 
 @pytest.mark.slow
-def test_numbers_are_those_of_the_checkpoints(demo):
+def test_results_match_the_checkpoints(demo):
     results = json.loads((demo / 'results.json').read_text())
     for name in ('dense', 'plainly pruned', 'AdaSAP'):
         state = CheckpointLoader.load_checkpoint(results[name]['checkpoint'])['state_dict']
@@ -30,7 +30,7 @@ def test_numbers_are_those_of_the_checkpoints(demo):
         assert 0 <= results[name]['ap50'] <= 1
         assert results[name]['latency_ms'] > 0
     for pruned in (results['plainly pruned'], results['AdaSAP']):
-        # At most half, and hardly less: channels go in eights.
+        # At most half, and little less: channels are pruned in multiples of eight.
         assert 0.45 < pruned['params'] / results['dense']['params'] <= 0.5
         assert 0.1 < pruned['macs'] / results['dense']['macs'] < 0.9
 
@@ -43,7 +43,7 @@ def test_images_show_the_models_side_by_side(demo):
         image = cv2.imread(path)
         height, width, _ = image.shape
         assert width == 3 * (height - 28)
-        # Under the titles each part shows the scene, not blank paper.
+        # Below the titles each panel shows the scene and is not blank.
         for part in np.split(image[28:], 3, axis=1):
             assert part.std() > 5
 
@@ -64,14 +64,14 @@ def test_log_has_all_three_steps_of_the_method(demo):
 
 
 @pytest.mark.slow
-def test_second_run_trains_nothing_and_finds_the_same(demo, capsys):
+def test_second_run_reuses_the_training_and_gives_the_same_results(demo, capsys):
     before = json.loads((demo / 'results.json').read_text())
-    stamps = {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')}
+    times = {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')}
     assert main(['--fast', '--work-dir', str(demo)]) == 0
     out = capsys.readouterr().out
     assert out.count('not trained again') == 3
     assert 'Iter(train)' not in out
-    assert {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')} == stamps
+    assert {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')} == times
     after = json.loads((demo / 'results.json').read_text())
     assert out.count('5 of 5 cells are there already') == 3
     for name in ('dense', 'plainly pruned', 'AdaSAP'):
@@ -80,7 +80,7 @@ def test_second_run_trains_nothing_and_finds_the_same(demo, capsys):
 
 
 @pytest.mark.slow
-def test_ends_in_a_report_on_all_three(demo):
+def test_report_covers_all_three_models(demo):
     results = json.loads((demo / 'results.json').read_text())
     page = Path(results['report']).read_text()
     for name in ('dense', 'plainly pruned', 'AdaSAP'):
@@ -103,6 +103,6 @@ def test_configs_write_below_the_work_dir(tmp_path):
     assert cfg.work_dir == str(tmp_path / 'adasap')
     assert cfg.train_dataloader.dataset.data_root == f'{tmp_path}/data/'
     assert cfg.randomness == dict(seed=3)
-    # The full size trains as the config files say, the fast one for a moment.
+    # The full size trains as in the config files, the fast one a few iterations.
     assert cfg.train_cfg.max_iters > 100
     assert load_config('adasap', FAST, work_dir=tmp_path, seed=3).train_cfg.max_iters == 6

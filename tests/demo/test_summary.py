@@ -14,7 +14,7 @@ PRUNED = ModelResult(
 )  # fmt: skip
 
 
-def test_table_shows_each_and_the_share_left():
+def test_table_shows_each_model_and_its_remaining_percentage():
     console = Console(record=True, width=100)
     console.print(summary_table({'dense': DENSE, 'AdaSAP': PRUNED}, threads=2))
     lines = [
@@ -33,7 +33,7 @@ def test_table_shows_each_and_the_share_left():
     ]
 
 
-def test_data_is_json():
+def test_data_can_be_written_as_json():
     data = json.loads(json.dumps(as_data({'dense': DENSE, 'adasap': PRUNED}, seconds=1.5)))
     assert data['adasap']['params'] == 500000
     assert data['dense']['rpc'] == 0.5

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from adasap_det.compat import config_path
+from adasap_det import config_path
 
 from ..helpers.lively import make_lively
 

@@ -1,6 +1,6 @@
-"""Short runs of ``tools/train.py`` on drawn shapes, that end in the same weights every time.
+"""Short, reproducible runs of ``tools/train.py`` on the shapes data set.
 
-Sixteen images in batches of four make epochs of four iterations; channels are cut in the third.
+Sixteen images in batches of four make epochs of four iterations; pruning starts in the third.
 """
 
 from __future__ import annotations
@@ -34,24 +34,26 @@ test_dataloader = dict(dataset=dict(data_root=data_root))
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=4, val_interval=2)
 param_scheduler = [dict(type='StepLR', step_size=3)]
 log_processor = dict(by_epoch=True)
-default_hooks = dict(checkpoint=dict(
-    by_epoch=True, interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')))
 optim_wrapper = dict(
     _delete_=True, type='AdaSAPOptimWrapper', rho_max=0.2, rho=0.2,
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9))
 pruning = dict(
     type='PruningHook', budget=dict(type='ParamsBudget', keep_ratio=0.5), prune_begin=2,
     prune_steps=2, prune_interval=2, round_to=8, input_size=(160, 160))
-custom_hooks = [dict(type='RandomStateHook'), dict(type='KillHook'), pruning]
+default_hooks = dict(
+    checkpoint=dict(
+        by_epoch=True, interval=1, max_keep_ckpts=2, backend_args=dict(backend='atomic')),
+    random_state=dict(type='RandomStateHook'), data_check=None, pruning=pruning)
+custom_hooks = [dict(type='KillHook')]
 """
 
 
 def prepare(folder: Path, *changes: str) -> None:
-    """Draw the images and write ``config.py``.
+    """Generate the images and write ``config.py``.
 
     Args:
-        folder: Where to.
-        changes: Lines to follow the config above.
+        folder: Output folder.
+        changes: Lines to append to the config above.
     """
     make_shapes_voc(folder / 'data', num_train=16, num_val=2, num_test=2, seed=1)
     text = CONFIG.format(base=config_path('demo/shapes_dense.py'), data=f'{folder}/data/')
@@ -66,15 +68,15 @@ def train(
     forks: Forks | None = None,
     **environ: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end, be it a good or a bad one.
+    """Run to the end, successful or not.
 
     Args:
-        folder: What :func:`prepare` prepared.
+        folder: Folder of :func:`prepare`.
         work_dir: Folder of the run.
-        options: Of the command line.
-        program: What runs the config.
-        forks: Run in one of these instead of a process of its own, which is faster.
-        environ: What ``run_hooks.py`` shall do.
+        options: Command line options.
+        program: Command that runs the config.
+        forks: Run in a fork instead of a new process, which is faster.
+        environ: Environment variables for ``run_hooks.py``.
     """
     words = [*program, str(folder / 'config.py'), '--work-dir', str(work_dir), *options]
     if forks is not None:
@@ -90,14 +92,14 @@ def train(
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What of a checkpoint has to be the same: all but times, logs and paths."""
+    """Load the reproducible parts of a checkpoint: all but times, logs and paths."""
     checkpoint = torch.load(path, weights_only=True)
     parts = {k: checkpoint[k] for k in ('state_dict', 'optimizer', 'param_schedulers')}
     return parts | {'state': checkpoint['adasap_det'], 'meta': checkpoint['meta']['adasap_det']}
 
 
 def differences(first: Any, second: Any, name: str = '') -> list[str]:
-    """Names of what differs in a bit between two nests of dicts, lists and tensors."""
+    """Names of the entries that differ, bitwise, between nested dicts, lists and tensors."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         equal = first.dtype == second.dtype and torch.equal(first, second)
         return [] if equal else [name]

@@ -1,9 +1,9 @@
-"""Runs Python programs in forks of a process that has the slow imports behind it.
+"""Run Python programs in forks of a process that has done the slow imports.
 
-Started by ``forks.py``. Reads a JSON object a line: ``argv`` as Python gets it (a file, or ``-m``
-and a module), ``cwd``, ``stdout`` and ``stderr``, the files that its output goes to, ``environ``,
-what to add to the environment, and ``seconds``, after which it is killed; answers each with its
-exit status on a line.
+Started by ``forks.py``. Reads one JSON object per line and answers with one line, the exit status.
+The keys are ``argv``, Python's arguments (a file, or ``-m`` and a module), ``cwd``, ``stdout`` and
+``stderr``, files for the output, ``environ``, additional environment variables, and ``seconds``, a
+time limit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import signal
 import sys
 import traceback
 
-# Answers have the pipe for themselves: what is imported says things too.
+# Only answers go to the pipe, not the output of imported modules.
 _ANSWERS = os.fdopen(os.dup(1), 'w')
 os.dup2(2, 1)
 
@@ -31,7 +31,7 @@ import mmdet.models  # noqa: E402, F401
 def main() -> None:
     """Serve until the input ends."""
     gc.collect()
-    gc.freeze()  # else each child collects, and copies, what is imported
+    gc.freeze()  # else garbage collection in each child copies the memory of all imports
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()

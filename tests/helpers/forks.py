@@ -1,7 +1,7 @@
-"""Programs of the checkout in forks of one process, without each importing PyTorch and MMDetection.
+"""Run programs of the checkout in forks of one process that has imported MMDetection.
 
-How they are launched by a shell is tested where it matters: under torchrun, from the wheel and in
-the guide's blocks that are no plain Python.
+Launching them from a shell is tested where it matters: under torchrun, from the wheel and in the
+guide's shell blocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENVIRON = {
     **os.environ,
     'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ.get("PATH", "")}',
@@ -29,8 +29,8 @@ class Forks:
     """Runs programs, one at a time.
 
     Args:
-        server: The process of ``fork_server.py``.
-        folder: An empty folder for their output.
+        server: Process of ``fork_server.py``.
+        folder: Empty folder for the output.
     """
 
     def __init__(self, server: subprocess.Popen[str], folder: Path) -> None:
@@ -40,35 +40,35 @@ class Forks:
     def run(
         self, argv: Sequence[str], *, cwd: Path, seconds: int, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end, be it a good or a bad one.
+        """Run to the end, successful or not.
 
         Args:
-            argv: As Python gets it: a file, or ``-m`` and a module, and its arguments.
-            cwd: Where to.
-            seconds: After which it is killed by SIGALRM.
-            environ: To add to the environment.
+            argv: Python's arguments: a file, or ``-m`` and a module, and its arguments.
+            cwd: Working directory.
+            seconds: Time limit, after which SIGALRM kills the program.
+            environ: Additional environment variables.
         """
-        said = {name: self.folder / name for name in ('stdout', 'stderr')}
-        for path in said.values():
+        outputs = {name: self.folder / name for name in ('stdout', 'stderr')}
+        for path in outputs.values():
             path.unlink(missing_ok=True)
         job = {
             'argv': list(argv),
             'cwd': str(cwd),
             'environ': environ,
             'seconds': seconds,
-            **{name: str(path) for name, path in said.items()},
+            **{name: str(path) for name, path in outputs.items()},
         }
         assert self.server.stdin is not None and self.server.stdout is not None
         print(json.dumps(job), file=self.server.stdin, flush=True)
         status = self.server.stdout.readline().strip()
         assert status, 'the server ended; run python -m tests.helpers.fork_server by hand'
-        texts = (path.read_text() if path.is_file() else '' for path in said.values())
+        texts = (path.read_text() if path.is_file() else '' for path in outputs.values())
         return subprocess.CompletedProcess(list(argv), int(status), *texts)
 
 
 @contextlib.contextmanager
 def serving() -> Iterator[Forks]:
-    """A process of ``fork_server.py``, ended on leaving."""
+    """Start a process of ``fork_server.py``; kill it on exit."""
     with subprocess.Popen(
         [sys.executable, '-m', 'tests.helpers.fork_server'],
         cwd=ROOT,
@@ -82,5 +82,5 @@ def serving() -> Iterator[Forks]:
             with tempfile.TemporaryDirectory() as folder:
                 yield Forks(server, Path(folder))
         finally:
-            # The end of its input would not do: forks of ours, as data loaders', may hold it open.
+            # Closing its input is not enough: our forks, such as data loaders, may hold it open.
             server.kill()

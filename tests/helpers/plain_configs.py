@@ -1,7 +1,7 @@
-"""Configs are written as they are, without YAPF's line breaks.
+"""Switch off YAPF's formatting of configs, which takes a quarter of a short training run.
 
-MMEngine has YAPF format a detector's config at every run's start and in every checkpoint, a second
-each time: a quarter of a short training run. Imported before MMEngine, which keeps the function.
+MMEngine formats a detector's config at the start of every run and for every checkpoint, a second
+each time. To be imported before MMEngine, which imports the function.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import yapf.yapflib.yapf_api as yapf_api
 
 
 def unformatted(text: str, **options: Any) -> tuple[str, bool]:
-    """In place of YAPF's ``FormatCode``: the text and whether it was changed."""
+    """Replacement of YAPF's ``FormatCode``: the text, and whether it was changed."""
     return text, False
 
 

@@ -1,18 +1,19 @@
-"""Loaded into training processes by ``custom_imports``: they kill themselves when told to.
+"""Kill training processes at a given moment; loaded by ``custom_imports``.
 
-The environment says when, in ``KILL``; of several ranks the first dies, or that in ``KILL_RANK``:
+The environment variable ``KILL`` gives the moment. Of several ranks the first is killed, or that in
+``KILL_RANK``:
 
 ======================  ===========================================================
-``iter 9``              before iteration 9, after the cut that may precede it
-``iter 9 0.4``          when 40 % of the previous iteration's time has passed in it
-``half epoch_3``        when the file whose name begins so is half-written
-``replace epoch_3``     when it is written, before it takes that name
-``cut 1``               in the second cut, when all tensors are cut
-``cut 1 40``            in the second cut, when 40 tensors are cut
-``worker 5``            before iteration 5, the data loader's workers instead of the process
+``iter 9``              before iteration 9, after a prune step before it
+``iter 9 0.4``          in iteration 9, after 40 % of the previous iteration's time
+``half epoch_3``        when the file with this prefix is half-written
+``replace epoch_3``     when it is written, before it is renamed
+``prune 1``             in the second prune step, when all tensors are pruned
+``prune 1 40``          in the second prune step, when 40 tensors are pruned
+``worker 5``            before iteration 5, only the data loader's workers
 ======================  ===========================================================
 
-``FULL_DISK=epoch_2`` lets that file be written by half and then finds the disk full.
+``FULL_DISK=epoch_2`` raises the error of a full disk when half of that file is written.
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ if os.environ.get('KILL_RANK', '0') != os.environ.get('RANK', '0'):
 
 
 def die() -> None:
-    """Like ``kill -9``, after a note in ``KILL_NOTE`` of the iteration and what was being done."""
+    """Die as by ``kill -9``; write the iteration and :func:`place` to ``KILL_NOTE`` before."""
     if 'KILL_NOTE' in os.environ:
         Path(os.environ['KILL_NOTE']).write_text(f'{KillHook.iteration} {place()}')
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def place() -> str:
-    """Innermost function of the main thread that is OpenMMLab's or ours, as ``file:function``."""
+    """Return the innermost function of OpenMMLab or ours in the main thread: ``file:function``."""
     frame = sys._current_frames()[threading.main_thread().ident or 0]
     while frame is not None:
         path = Path(frame.f_code.co_filename)
@@ -66,7 +67,7 @@ def place() -> str:
 
 @HOOKS.register_module()
 class KillHook(Hook):
-    """Kills at an iteration."""
+    """Kill at an iteration."""
 
     iteration = 0
     begun = 0.0
@@ -91,7 +92,7 @@ class KillHook(Hook):
 
 @HOOKS.register_module()
 class HashHook(Hook):
-    """Leaves a hash of each rank's parameters, with their shapes, in ``hash<rank>.txt``."""
+    """Write a hash of each rank's parameters and their shapes to ``hash<rank>.txt``."""
 
     def after_train(self, runner: Runner) -> None:
         digest = hashlib.sha256()
@@ -101,17 +102,17 @@ class HashHook(Hook):
         Path(runner.work_dir, f'hash{runner.rank}.txt').write_text(digest.hexdigest())
 
 
-class Cuts:
-    """Where the cuts are."""
+class Steps:
+    """Progress of the prune steps."""
 
     done = 0
-    tensors: int | None = None  # of the cut under way
+    tensors: int | None = None  # pruned in the current step
 
 
 def open_by_half(path: str | Path, *args: Any, **options: Any) -> Any:
-    """Python's ``open``, but that of the file in question, which is never written whole."""
+    """Python's ``open``, except that the file in question is written by half."""
     file = builtins.open(path, *args, **options)  # noqa: SIM115
-    name = os.path.basename(path)
+    name = os.path.basename(path).removeprefix('.')  # of the temporary file, or of the file
     killed = WHAT == 'half' and name.startswith(WHEN)
     full = FULL_DISK and name.startswith(FULL_DISK)
     if killed or full:
@@ -129,7 +130,7 @@ def open_by_half(path: str | Path, *args: Any, **options: Any) -> Any:
 
 
 class _Written:
-    """A file whose ``write`` is another one."""
+    """File with a replaced ``write``."""
 
     def __init__(self, file: Any, write: Any) -> None:
         self.file = file
@@ -151,28 +152,28 @@ def replace_or_die(source: str, target: str, **options: Any) -> None:
     _replace(source, target, **options)
 
 
-def cut_or_die(*args: Any, **options: Any) -> Any:
-    Cuts.tensors = 0
-    groups = _cut_channels(*args, **options)
-    if WHAT == 'cut' and not HOW_FAR and Cuts.done == int(WHEN):
+def prune_or_die(*args: Any, **options: Any) -> Any:
+    Steps.tensors = 0
+    groups = _prune_channels(*args, **options)
+    if WHAT == 'prune' and not HOW_FAR and Steps.done == int(WHEN):
         die()
-    Cuts.done += 1
-    Cuts.tensors = None
+    Steps.done += 1
+    Steps.tensors = None
     return groups
 
 
 def gather_or_die(*args: Any) -> Any:
-    # The search for channel groups cuts copies of the model; they do not count.
-    if Cuts.tensors is not None:
-        if WHAT == 'cut' and f'{Cuts.done} {Cuts.tensors}' == f'{WHEN} {HOW_FAR}':
+    # Trial pruning of copies, during the search for channel groups, is not counted.
+    if Steps.tensors is not None:
+        if WHAT == 'prune' and f'{Steps.done} {Steps.tensors}' == f'{WHEN} {HOW_FAR}':
             die()
-        Cuts.tensors += 1
+        Steps.tensors += 1
     return _gather(*args)
 
 
-_replace, _cut_channels, _gather = os.replace, pruning_hook.prune_channels, surgery._gather
+_replace, _prune_channels, _gather = os.replace, pruning_hook.prune_channels, surgery._gather
 os.replace = replace_or_die
-pruning_hook.prune_channels = cut_or_die
+pruning_hook.prune_channels = prune_or_die
 surgery._gather = gather_or_die
 for module in (atomic_backend, checkpoint_hook):
     module.open = open_by_half

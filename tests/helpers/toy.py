@@ -1,4 +1,4 @@
-"""Small models with every coupling that the tests need to see."""
+"""Small models with all kinds of channel coupling that the tests need."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class GroupNormNet(nn.Module):
 
 
 class GroupedNet(nn.Module):
-    """A convolution in two groups between two plain ones."""
+    """A convolution in two groups between two ordinary ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ def toy_batch(seed: int, size: int = 4) -> dict[str, Tensor]:
 
 
 def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every parameter and every floating buffer its own random value, variances positive."""
+    """Set every parameter and floating buffer to random values; variances are positive."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for tensor in (*model.parameters(), *model.buffers()):

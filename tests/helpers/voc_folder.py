@@ -1,4 +1,4 @@
-"""Small folders in Pascal VOC's layout, whole or broken on purpose."""
+"""Small folders in Pascal VOC's layout, for tests of valid and broken data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def annotation(
 
 
 def make_voc(folder: Path, ids: list[str], *, split: str = 'trainval') -> Path:
-    """Write images of 60 by 50 pixels with one cat each; returns ``folder``."""
+    """Write images of 60 by 50 pixels with one cat each; return ``folder``."""
     for name in ('JPEGImages', 'Annotations', 'ImageSets/Main'):
         (folder / name).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

@@ -21,7 +21,7 @@ def runner(root: Path, name: str, **hook: object) -> Runner:
     cfg = Config.fromfile(CONFIG)
     cfg.work_dir = str(root.parent / 'work')
     cfg.experiment_name = name
-    cfg.custom_hooks = [dict(type='DataCheckHook', **hook)]
+    cfg.default_hooks.data_check = dict(type='DataCheckHook', **hook)
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=0)
     for stage in ('train', 'val', 'test'):
         cfg[f'{stage}_dataloader'].dataset.data_root = str(root)
@@ -68,7 +68,7 @@ def test_truncated_image_ends_the_run_with_its_name(root, split):
 
 def test_missing_image_ends_training_itself(root):
     (root / 'VOC2007/JPEGImages/train_000002.jpg').unlink()
-    with pytest.raises(ValueError, match=r'train_000002\.jpg: no such image'):
+    with pytest.raises(ValueError, match=r'train_000002\.jpg: the image does not exist'):
         runner(root, 'missing').train()
 
 

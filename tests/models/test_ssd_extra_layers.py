@@ -15,7 +15,7 @@ SSD512 = dict(
 )
 
 
-def test_maps_shrink_and_the_first_is_the_backbones():
+def test_maps_shrink_and_the_first_is_the_backbone_map():
     neck = SSDExtraLayers(**SSD512)
     feature = torch.rand(2, 16, 4, 4)
     maps = neck([feature])
@@ -24,7 +24,7 @@ def test_maps_shrink_and_the_first_is_the_backbones():
     assert [tuple(m.shape) for m in maps] == [(2, 16, 4, 4), (2, 8, 2, 2), (2, 4, 1, 1)]
 
 
-def test_convolutions_are_those_asked_for():
+def test_convolutions_have_the_given_sizes():
     convs = [m for m in SSDExtraLayers(**SSD512).modules() if isinstance(m, nn.Conv2d)]
     assert [tuple(conv.weight.shape) for conv in convs] == [
         (12, 16, 3, 3),
@@ -34,7 +34,7 @@ def test_convolutions_are_those_asked_for():
     ]
 
 
-def test_each_map_is_convolution_and_activation_of_the_one_before():
+def test_each_map_is_convolution_and_activation_of_the_previous_one():
     neck = SSDExtraLayers(**SSD512)
     maps = neck([torch.rand(1, 16, 4, 4)])
     mid, out = neck.extra_layers[0]
@@ -43,13 +43,13 @@ def test_each_map_is_convolution_and_activation_of_the_one_before():
     torch.testing.assert_close(maps[1], expected.relu())
 
 
-def test_norm_follows_every_convolution_and_takes_its_bias():
+def test_norm_follows_every_convolution_and_replaces_its_bias():
     neck = MODELS.build(dict(type='SSDExtraLayers', norm_cfg=dict(type='BN'), **SSD512))
     assert sum(isinstance(m, nn.BatchNorm2d) for m in neck.modules()) == 4
     assert all(m.bias is None for m in neck.modules() if isinstance(m, nn.Conv2d))
 
 
-def test_weights_are_kaimings_over_the_outputs():
+def test_weights_have_kaimings_standard_deviation():
     torch.manual_seed(0)
     neck = SSDExtraLayers(
         in_channels=64,
@@ -65,12 +65,12 @@ def test_weights_are_kaimings_over_the_outputs():
 
 
 @pytest.mark.parametrize(
-    ('change', 'told'),
+    ('change', 'message'),
     [
         (dict(strides=(2,)), 'of one length, got 2, 2, 2, 2, 1'),
         (dict(mid_kernels=(2, 1)), r'mid_kernels must be odd, got \(2, 1\)'),
     ],
 )
-def test_what_cannot_be_built_is_told(change, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_options_are_errors(change, message):
+    with pytest.raises(ValueError, match=message):
         SSDExtraLayers(**{**SSD512, **change})

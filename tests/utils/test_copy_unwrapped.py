@@ -41,16 +41,16 @@ def wrapped_by_compile(model):
     model[0].forward = torch.compile(model[0].forward, backend='eager')
 
 
-def test_a_compiled_module_runs_the_copys_layers():
-    """It makes its own forward, around what it has compiled, in the copy as well."""
+def test_copy_of_a_compiled_module_runs_its_own_layers():
+    """It creates its own forward around the compiled module, also in a copy."""
     model = nn.Sequential(torch.compile(nn.Linear(3, 2, bias=False), backend='eager'))
-    shadow = copy_unwrapped(model)
+    copied = copy_unwrapped(model)
     with torch.no_grad():
-        shadow[0].weight.copy_(torch.eye(2, 3))
-    assert shadow(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[1.0, 2.0]]
+        copied[0].weight.copy_(torch.eye(2, 3))
+    assert copied(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[1.0, 2.0]]
 
 
-def test_other_methods_that_were_wrapped_run_the_copys_layers_too():
+def test_other_wrapped_methods_run_the_layers_of_the_copy():
     """MMEngine compiles the method that ``compile=dict(target=...)`` names."""
 
     class Detector(nn.Linear):
@@ -62,38 +62,38 @@ def test_other_methods_that_were_wrapped_run_the_copys_layers_too():
 
     model = Detector(1, 1)
     model.extract_feat = torch.compile(model.extract_feat, backend='eager')
-    shadow = copy_unwrapped(model)
+    copied = copy_unwrapped(model)
     with torch.no_grad():
-        shadow.weight.fill_(3.0)
-    assert shadow(torch.ones(1, 1)).item() == 3.0
+        copied.weight.fill_(3.0)
+    assert copied(torch.ones(1, 1)).item() == 3.0
 
 
 @pytest.mark.parametrize('wrap', [wrapped_by_checkpointing, wrapped_by_compile])
-def test_a_copy_runs_its_own_layers_and_the_model_stays_wrapped(wrap):
+def test_copy_runs_its_own_layers_and_the_model_stays_wrapped(wrap):
     model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.ReLU())
     wrap(model)
     wrapper = model[0].forward
-    shadow = copy_unwrapped(model)
+    copied = copy_unwrapped(model)
     with torch.no_grad():
-        shadow[0].weight.copy_(torch.eye(2, 3))
-    assert shadow(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[1.0, 2.0]]
+        copied[0].weight.copy_(torch.eye(2, 3))
+    assert copied(torch.tensor([[1.0, 2.0, 4.0]])).tolist() == [[1.0, 2.0]]
     assert model[0].forward is wrapper
 
 
-def test_a_method_put_into_a_module_is_bound_to_the_copy():
+def test_bound_method_override_is_bound_to_the_copy():
     def doubled(self, x):
         return 2 * nn.functional.linear(x, self.weight)
 
     model = nn.Linear(1, 1, bias=False)
     model.forward = MethodType(doubled, model)
-    shadow = copy_unwrapped(model)
+    copied = copy_unwrapped(model)
     with torch.no_grad():
-        shadow.weight.fill_(3.0)
-    assert shadow(torch.ones(1, 1)).item() == 6.0
+        copied.weight.fill_(3.0)
+    assert copied(torch.ones(1, 1)).item() == 6.0
 
 
 def networks_seen(model, monkeypatch):
-    """Mean output of every network that is timed or measured, in their order."""
+    """Mean outputs of all networks that are timed or measured, in order."""
     groups = find_channel_groups(model, example_image(SIZE)).groups
     kept = {g.name: torch.arange(1, g.size) for g in groups}
     forward = Forward(example_image(SIZE), 1, torch.float32, torch.device('cpu'))
@@ -123,8 +123,8 @@ USES = {
 
 
 @pytest.mark.parametrize('use', USES)
-def test_activation_checkpointing_changes_nothing(use, monkeypatch):
-    """What is traced, counted, timed or cut is a copy, and the model's statistics stay."""
+def test_activation_checkpointing_changes_no_result(use, monkeypatch):
+    """Tracing, counting, timing and pruning use a copy; the model's statistics do not change."""
     model = toy(wrapped=WRAPPED)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert USES[use](model, monkeypatch) == USES[use](toy(), monkeypatch)

@@ -4,12 +4,12 @@ import torch
 from adasap_det.utils.device import usable_device
 
 
-def test_the_cpu_is_always_there():
+def test_cpu_is_always_available():
     assert usable_device('cpu') == torch.device('cpu')
 
 
 @pytest.mark.parametrize('name', ['cuda', 'cuda:0', 'cuda:1'])
-def test_a_gpu_that_is_there(name, monkeypatch):
+def test_available_gpu(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     assert usable_device(name) == torch.device(name)
 
@@ -23,7 +23,7 @@ def test_a_gpu_that_is_there(name, monkeypatch):
         ('cuda:2', 2, ["'cuda:2'", "'cuda:1'"]),
     ],
 )
-def test_what_is_not_there_is_named(name, gpus, words, monkeypatch):
+def test_error_names_unavailable_devices(name, gpus, words, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
     with pytest.raises(ValueError) as error:
         usable_device(name)

@@ -1,4 +1,4 @@
-"""What the first rank finds, on two ranks."""
+"""Broadcast of rank 0's result to two ranks."""
 
 import pytest
 from mmengine.dist import barrier
@@ -24,15 +24,15 @@ def ask(rank, folder):
     assert asked == ([0] if rank == 0 else [])
     with pytest.raises(ValueError, match=r'val\.txt is empty, says rank 0'):
         broadcast_from_rank0(fail)
-    assert broadcast_from_rank0(lambda: None) is None  # all still in step
+    assert broadcast_from_rank0(lambda: None) is None  # the ranks are still in step
     barrier()
 
 
-def test_one_finds_for_all(tmp_path):
+def test_only_rank_0_calls_the_function(tmp_path):
     multiprocessing.start_processes(ask, (str(tmp_path),), nprocs=2, start_method='fork')
 
 
-def test_alone():
+def test_without_distribution():
     assert broadcast_from_rank0(lambda: 3) == 3
     with pytest.raises(KeyError, match='lost'):
         broadcast_from_rank0(lambda: {}['lost'])

@@ -11,10 +11,12 @@ from adasap_det.utils.input_size import config_input_size
         (None, [], (300, 500)),
     ],
 )
-def test_the_command_line_then_the_pruning_then_the_pipeline(given, hooks, expected):
+def test_command_line_then_hook_then_pipeline(given, hooks, expected):
     pipeline = [dict(type='Resize', scale=(500, 300))]
-    cfg = dict(custom_hooks=hooks, train_dataloader=dict(dataset=dict(pipeline=pipeline)))
-    assert config_input_size(cfg, given) == expected
+    cfg = dict(train_dataloader=dict(dataset=dict(pipeline=pipeline)))
+    assert config_input_size({**cfg, 'custom_hooks': hooks}, given) == expected
+    named = {hook['type']: hook for hook in hooks}
+    assert config_input_size({**cfg, 'default_hooks': named}, given) == expected
 
 
 RANGE = dict(type='RandomResize', scale=[(1333, 640), (1333, 800)], keep_ratio=True)
@@ -39,16 +41,16 @@ def crop(*size, **more):
             (1280, 1280),
             id='a crop of random size',
         ),
-        pytest.param([WIDE, crop(0.5, 0.5, crop_type='relative')], (600, 1000), id='a share'),
+        pytest.param([WIDE, crop(0.5, 0.5, crop_type='relative')], (600, 1000), id='relative crop'),
         pytest.param([WIDE, crop(400, 300)], (300, 400), id='width first'),
-        pytest.param([WIDE, crop(800, 800)], (600, 800), id='no more than there is'),
+        pytest.param([WIDE, crop(800, 800)], (600, 800), id='limited to the image'),
         pytest.param([crop(300, 300), WIDE], (600, 1000), id='resized after the crop'),
         pytest.param([WIDE, dict(type='Pad', size=(1024, 768))], (768, 1024), id='padded'),
         pytest.param([WIDE, dict(type='Pad', size_divisor=32)], (600, 1000), id='by a divisor'),
         pytest.param(
             [dict(type='torchvision/RandomResizedCrop', size=224, scale=(0.08, 1.0))],
             (224, 224),
-            id='shares of the area',
+            id='area fractions',
         ),
         pytest.param(
             [dict(type='torchvision/Resize', size=(300, 500))], (300, 500), id='height first'
@@ -60,7 +62,7 @@ def crop(*size, **more):
         ),
     ],
 )
-def test_the_size_that_leaves_the_pipeline(pipeline, expected):
+def test_output_size_of_the_pipeline(pipeline, expected):
     cfg = dict(train_dataloader=dict(dataset=dict(type='CocoDataset', pipeline=pipeline)))
     assert config_input_size(cfg) == expected
 
@@ -73,6 +75,6 @@ def test_classifiers_crop_by_height_first():
     assert config_input_size(cfg) == (448, 448)
 
 
-def test_a_config_that_tells_no_size():
+def test_config_without_a_size():
     with pytest.raises(ValueError, match='give --input-size H W'):
         config_input_size({})

@@ -9,7 +9,7 @@ from adasap_det.utils.timing import measure_latency
 
 
 class Sleeper(nn.Module):
-    """Takes a given time by the clock of the test, ten times as long in every third pass."""
+    """Advances the test's clock by a given time, by ten times that in every third pass."""
 
     def __init__(self, seconds: float, calls: list[str], name: str, clock: list[float]) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Sleeper(nn.Module):
         self.clock[0] += self.seconds * (10 if len(self.calls) % 3 == 0 else 1)
 
 
-def test_median_in_milliseconds_of_models_that_take_turns(monkeypatch):
+def test_median_in_milliseconds_of_interleaved_models(monkeypatch):
     calls: list[str] = []
     clock = [0.0]
     monkeypatch.setattr(timing, 'time', SimpleNamespace(perf_counter=lambda: clock[0]))
@@ -37,7 +37,7 @@ def test_median_in_milliseconds_of_models_that_take_turns(monkeypatch):
     assert calls == ['slow', 'slow', 'quick', 'quick', *(['slow', 'quick'] * 5)]
     assert times == pytest.approx({'slow': 20, 'quick': 5})
     assert all(model.training for model in models.values())
-    assert not models['slow'].frozen.training  # as it was, part by part
+    assert not models['slow'].frozen.training  # each module keeps its own mode
 
 
 def test_rounds_must_be_positive():

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from adasap_det.compat import config_path
+from adasap_det import config_path
 from adasap_det.datasets import make_shapes_voc
 from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
 
@@ -27,14 +27,14 @@ def model(cfg):
     return MODELS.build(copy.deepcopy(cfg.model))
 
 
-def test_the_same_batches_every_time_and_no_more_than_there_are(cfg):
+def test_batches_are_reproducible(cfg):
     first, again = some_batches(cfg, 2), some_batches(cfg, 2)
     assert len(first) == 2
     for one, other in zip(first, again, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one['inputs'], other['inputs'], strict=True))
 
 
-def test_no_statistics_move_and_the_loss_is_the_same_again(cfg, model):
+def test_losses_change_no_statistics_and_are_reproducible(cfg, model):
     batches = some_batches(cfg, 2)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     losses = [loss.item() for loss in batch_losses(model, batches)]

@@ -9,7 +9,7 @@ from ..helpers.training_runs import TinyNet, tiny_config
 
 
 class Counted(BaseMetric):
-    """Mean of what the model says, and how many images there were."""
+    """Mean of the model's outputs, and number of images."""
 
     default_prefix = 'counted'
 
@@ -21,7 +21,7 @@ class Counted(BaseMetric):
 
 
 class Echo(torch.nn.Module):
-    """Says its input in evaluation mode, and nothing in training mode."""
+    """Returns its input in evaluation mode, and nothing in training mode."""
 
     def val_step(self, batch):
         assert not torch.is_grad_enabled()
@@ -35,7 +35,7 @@ def test_all_metrics_over_all_batches():
     assert model.training
 
 
-def test_the_metric_is_that_of_the_runners_validation(tmp_path):
+def test_metric_equals_the_runners_validation(tmp_path):
     cfg = tiny_config(tmp_path)
     torch.manual_seed(0)
     model = TinyNet()
@@ -50,6 +50,6 @@ def test_the_metric_is_that_of_the_runners_validation(tmp_path):
         validation_metric(cfg, 'loss')(model)
 
 
-def test_a_config_without_validation_data():
+def test_config_without_validation_data():
     with pytest.raises(ValueError, match='no val_dataloader'):
         validation_metric(Config({'model': {}}), 'loss')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import uuid
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.utils.io import atomic_write
 
 #: Folder inside a benchmark for files that are being written; gone when it is complete.
 TEMPORARY = '.unfinished'
@@ -45,36 +45,14 @@ def write_whole(out: Path, relative: str, data: bytes, *, durable: bool = False)
     Raises:
         OSError: If the disk is full or something else is in the way; no part is left then.
     """
-    target = out / relative
-    temporary = out / TEMPORARY / f'{target.name[:80]}.{uuid.uuid4().hex}'
-    try:
+    with atomic_write(out / relative, durable=durable, temporary_dir=out / TEMPORARY) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]
-            if durable:
-                os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    if durable:
-        _sync_folder(target.parent)
-
-
-def replace(temporary: Path, target: Path) -> None:
-    """Move a finished file into place; makes the folders that are missing."""
-    try:
-        os.replace(temporary, target)
-    except FileNotFoundError:
-        if not os.path.lexists(temporary):
-            raise
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(temporary, target)
 
 
 def link(out: Path, relative: str, target: str) -> None:
@@ -83,14 +61,8 @@ def link(out: Path, relative: str, target: str) -> None:
     Raises:
         OSError: If links do not work here, or a real folder is in the way.
     """
-    temporary = out / TEMPORARY / uuid.uuid4().hex
-    os.symlink(target, temporary)
-    try:
-        replace(temporary, out / relative)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with atomic_write(out / relative, temporary_dir=out / TEMPORARY) as temporary:
+        os.symlink(target, temporary)
 
 
 def links_work(out: Path) -> bool:
@@ -129,12 +101,3 @@ def check_inside(relative: str) -> str:
     if relative.startswith('/') or '..' in PurePosixPath(relative).parts:
         raise BenchmarkError(f'{relative!r} leads out of the benchmark')
     return relative
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # not every file system, nor Windows, does that
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from adasap_det.robustness.evaluation.pipelines import (
 )
 from adasap_det.robustness.evaluation.subset import Listing, kept_indices, listing
 from adasap_det.robustness.results import CellKey
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_datasets, type_name
 
 DatasetConfig = dict[str, Any]
 
@@ -80,7 +80,7 @@ class OnTheFly:
 
     def cell(self, dataset: Mapping[str, Any], key: CellKey) -> DatasetConfig:
         changed = copy.deepcopy(dict(dataset))
-        for leaf in leaves(changed):
+        for leaf in iter_datasets(changed):
             corruption = dict(
                 type='CorruptImage',
                 corruption=key[0],
@@ -196,7 +196,7 @@ class Built:
         return self._listings[text]
 
     def _leaf(self, dataset: DatasetConfig) -> list[DatasetConfig]:
-        found = list(leaves(dataset))
+        found = list(iter_datasets(dataset))
         if len(found) != 1:
             raise ValueError(
                 f'the test data are {len(found)} data sets, and the benchmark {self.folder} was '
@@ -269,7 +269,7 @@ class Downloaded:
 
     def cell(self, dataset: Mapping[str, Any], key: CellKey) -> DatasetConfig:
         changed = copy.deepcopy(dict(dataset))
-        for leaf in leaves(changed):
+        for leaf in iter_datasets(changed):
             if not is_folder(leaf):
                 raise ValueError(
                     f'{self.folder} has no annotations and the test data are of type '
@@ -314,15 +314,6 @@ def move_folder(leaf: DatasetConfig, root: Path, *, cropped: bool) -> None:
         leaf['split'] = ''
     if cropped:
         leaf['pipeline'] = without_cropping(leaf['pipeline'])
-
-
-def leaves(dataset: DatasetConfig) -> Iterator[DatasetConfig]:
-    """The data sets inside wrappers such as ConcatDataset, changeable in place."""
-    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for item in inner:
-        yield from leaves(item)
 
 
 def _naming(dataset: DatasetConfig) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from adasap_det.robustness.evaluation.cell_data import images_folder, is_folder, leaves
-from adasap_det.utils.config_tree import type_name
+from adasap_det.robustness.evaluation.cell_data import images_folder, is_folder
+from adasap_det.utils.config_tree import iter_datasets, type_name
 
 
 def data_digest(dataset: Mapping[str, Any]) -> str:
@@ -22,7 +22,7 @@ def data_digest(dataset: Mapping[str, Any]) -> str:
         dataset: Config, be it of a wrapper.
     """
     digest = hashlib.sha256()
-    for leaf in leaves(dict(dataset)):
+    for leaf in iter_datasets(dict(dataset)):
         for part in _parts(leaf):
             digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
-from adasap_det.robustness.evaluation.cell_data import CellSource, leaves, split_name
+from adasap_det.robustness.evaluation.cell_data import CellSource, split_name
 from adasap_det.robustness.evaluation.class_names import distinct
 from adasap_det.robustness.evaluation.data_files import data_digest
 from adasap_det.robustness.evaluation.example_images import paint_examples
@@ -32,6 +32,7 @@ from adasap_det.robustness.results import (
     save_cell,
     save_model,
 )
+from adasap_det.utils.config_tree import iter_datasets
 from adasap_det.utils.dist import broadcast_from_rank0
 from adasap_det.utils.input_size import pipeline_input_size
 
@@ -145,7 +146,7 @@ class Sweep:
         except ValueError:
             height, width = dataset[0]['inputs'].shape[-2:]
             size = (int(height), int(width))
-        leaf = next(leaves(self.cfg.test_dataloader.dataset))
+        leaf = next(iter_datasets(self.cfg.test_dataloader.dataset))
         return describe_model(
             self.cfg,
             self.runner.model,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from adasap_det.robustness.report.comparison import compare
 from adasap_det.robustness.report.data_export import to_csv, to_json
 from adasap_det.robustness.report.page import render_page
 from adasap_det.robustness.results import ModelResults
+from adasap_det.utils.io import atomic_write, sync
 
 TITLE = 'Robustness report'
 
@@ -60,19 +60,8 @@ def write_report(
 
 def _write_all(out: Path, texts: dict[str, str]) -> None:
     """Write the files under other names first, so that a full disk costs none of the old ones."""
-    written: list[tuple[Path, Path]] = []
-    try:
+    with contextlib.ExitStack() as files:
         for name, text in texts.items():
-            temporary = out / f'.{name}.{uuid.uuid4().hex}'
-            written.append((temporary, out / name))
-            with temporary.open('wb') as file:
-                file.write(text.encode('utf-8', errors='replace'))
-                file.flush()
-                os.fsync(file.fileno())
-        for temporary, target in written:
-            os.replace(temporary, target)
-    except BaseException:
-        for temporary, _ in written:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        raise
+            temporary = files.enter_context(atomic_write(out / name))
+            temporary.write_bytes(text.encode('utf-8', errors='replace'))
+            sync(temporary)

@@ -3,7 +3,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import nn
 
-from adasap_det.compat import config_path
+from adasap_det import config_path
 from adasap_det.pruning import find_channel_groups
 from adasap_det.pruning.graph.tracing import (
     example_image,
