@@ -1,6 +1,6 @@
 # MobileNetV2 on every fourth training image of CIFAR-10, 500 a class: few enough for training to
 # converge, within what two CPU cores can do, before and after the cut.
-_base_ = '../../configs/cifar10/mobilenetv2_cifar10_dense.py'
+_base_ = '../../configs/mobilenet/mobilenet-v2_1xb128-8e_cifar10.py'
 
 # A quarter of the images in batches half as large: 78 steps an epoch.
 train_dataloader = dict(

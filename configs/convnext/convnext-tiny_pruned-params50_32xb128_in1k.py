@@ -1,0 +1,17 @@
+# Plainly pruned twin of convnext-tiny_adasap-params50_32xb128_in1k.py: the same cuts between plain steps.
+_base_ = 'convnext-tiny_32xb128_in1k.py'
+
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(
+        type='PruningHook',
+        importance=dict(type='TaylorImportance'),
+        budget=dict(type='ParamsBudget', keep_ratio=0.5),
+        # The paper's pace [second-hand]; it has no transformers and no ConvNeXt.
+        adaptive_begin=0, prune_begin=10, prune_steps=30, prune_interval=30,
+        round_to=8,
+        exclude=['backbone.downsample_layers.0'],  # never cut by SMCP and HALP [read]
+        input_size=(224, 224),
+        evaluate_pruning=True,
+    ),
+]
