@@ -1,17 +1,14 @@
-# Plainly pruned twin of convnext-tiny_adasap-params50_32xb128_in1k.py: the same cuts between plain steps.
+# Plainly pruned twin of the AdaSAP recipe: the same prune steps between plain training steps.
 _base_ = 'convnext-tiny_32xb128_in1k.py'
 
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(
+default_hooks = dict(
+    pruning=dict(
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
         budget=dict(type='ParamsBudget', keep_ratio=0.5),
-        # The paper's pace [second-hand]; it has no transformers and no ConvNeXt.
-        adaptive_begin=0, prune_begin=10, prune_steps=30, prune_interval=30,
+        adaptive_begin=0, prune_begin=10,  # epochs
+        prune_steps=30, prune_interval=30,  # 3 epochs in all
         round_to=8,
-        exclude=['backbone.downsample_layers.0'],  # never cut by SMCP and HALP [read]
+        exclude=['backbone.downsample_layers.0'],
         input_size=(224, 224),
-        evaluate_pruning=True,
-    ),
-]
+        evaluate_pruning=True))

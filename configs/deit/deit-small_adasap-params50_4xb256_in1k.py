@@ -3,8 +3,8 @@ _base_ = 'deit-small_pruned-params50_4xb256_in1k.py'
 
 optim_wrapper = dict(
     type='AdaSAPOptimWrapper',
-    form='asam',  # the paper's [second-hand]
-    rho_min=0.01, rho_max=2.0,  # "the same everywhere" [second-hand]
-    rho=2.0,  # after the cut [recalled]
-    ungrouped='uniform',  # could not be read; parameters of no channel group take rho
-)
+    form='asam',
+    # Radius of the most and of the least important channel, up to the last prune step.
+    rho_min=0.001, rho_max=0.02,
+    rho=0.5,  # radius of the whole network from there on
+    ungrouped='uniform')  # parameters of no channel group take rho

@@ -1,5 +1,5 @@
-# MobileNet-V1 on ImageNet, the paper's schedule. The backbone is timm's (pip install timm), as
-# mmpretrain has none.
+# MobileNet-V1 on ImageNet, the paper's schedule. mmpretrain has no such backbone, so it is timm's
+# (pip install timm).
 _base_ = [
     '../_base_/datasets/imagenet_bs128.py',
     '../_base_/schedules/imagenet_90e.py',

@@ -1,4 +1,4 @@
-# ResNet-18 for CIFAR-10, an eighth as wide (8 to 64 channels): trains on a CPU in minutes.
+# ResNet-18 of an eighth of the width (8 to 64 channels) on CIFAR-10: trains on a CPU in minutes.
 _base_ = [
     'mmpretrain::_base_/models/resnet18_cifar.py',
     '../_base_/datasets/cifar10_folder.py',
@@ -19,6 +19,7 @@ param_scheduler = [
          convert_to_iter_based=True, eta_min=0),
 ]
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=max_epochs, max_keep_ckpts=2))
-custom_hooks = [dict(type='RandomStateHook')]
+    logger=dict(interval=20),
+    checkpoint=dict(interval=max_epochs, max_keep_ckpts=2),
+    random_state=dict(type='RandomStateHook'))
 auto_scale_lr = dict(base_batch_size=128)

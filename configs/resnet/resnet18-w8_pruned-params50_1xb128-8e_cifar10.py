@@ -1,4 +1,4 @@
-# Plainly pruned twin of resnet18-w8_adasap-params50_1xb128-8e_cifar10.py: the same cuts between plain steps.
+# Plainly pruned twin of the AdaSAP recipe: the same prune steps between plain training steps.
 _base_ = 'resnet18-w8_1xb128-24e_cifar10.py'
 
 load_from = 'work_dirs/resnet18-w8_1xb128-24e_cifar10/epoch_24.pth'
@@ -11,17 +11,14 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=0, end=max_epochs, T_max=max_epochs, by_epoch=True,
          convert_to_iter_based=True, eta_min=0),
 ]
-default_hooks = dict(checkpoint=dict(interval=max_epochs))
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(
+default_hooks = dict(
+    checkpoint=dict(interval=max_epochs),
+    pruning=dict(
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
         budget=dict(type='ParamsBudget', keep_ratio=0.5),
-        # Warm-up in the first epoch (of 156 iterations), ten cuts in the second, the rest mends.
+        # Iterations, 156 an epoch: prune steps in the second epoch; the others recover accuracy.
         by_epoch=False, adaptive_begin=0, prune_begin=156, prune_steps=10, prune_interval=15,
         round_to=2,
         input_size=(32, 32),
-        evaluate_pruning=True,
-    ),
-]
+        evaluate_pruning=True))

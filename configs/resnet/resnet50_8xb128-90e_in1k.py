@@ -1,4 +1,4 @@
-# ResNet-50 on ImageNet, the paper's schedule; IMAGENET_ROOT moves the data (default data/imagenet).
+# ResNet-50 on ImageNet, the paper's network and schedule.
 _base_ = [
     'mmpretrain::_base_/models/resnet50.py',
     '../_base_/datasets/imagenet_bs128.py',

@@ -1,7 +1,4 @@
-# Plainly pruned twin of resnet50_adasap-params20_8xb128-90e_in1k.py.
+# Plainly pruned to 20 % of the parameters.
 _base_ = 'resnet50_pruned-params40_8xb128-90e_in1k.py'
 
-# Of the paper's three sizes, beside 40 % [second-hand].
-custom_hooks = [
-    {**_base_.custom_hooks[-1], 'budget': dict(type='ParamsBudget', keep_ratio=0.2)},
-]
+default_hooks = dict(pruning=dict(budget=dict(keep_ratio=0.2)))

@@ -1,19 +1,16 @@
-# Plainly pruned twin of retinanet_r50_fpn_adasap-params40_1x_voc0712.py: the same cuts between plain steps.
+# Plainly pruned twin of the AdaSAP recipe: the same prune steps between plain training steps.
 _base_ = 'retinanet_r50_fpn_1x_voc0712.py'
 
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(
+default_hooks = dict(
+    pruning=dict(
         type='PruningHook',
-        importance=dict(type='MagnitudeImportance'),  # L2, the paper's default [second-hand]
-        budget=dict(type='ParamsBudget', keep_ratio=0.4),  # AdaSAP_P at 40 % of size [second-hand]
-        # Of mmdet's 4 epochs of three rounds the first; own choice, so that most of the training
-        # at the full rate comes after the cut.
+        importance=dict(type='TaylorImportance'),
+        budget=dict(type='ParamsBudget', keep_ratio=0.4),
+        # After the first of 4 epochs (each of three passes over the data), so that most of the
+        # training at the full learning rate follows the last prune step.
         adaptive_begin=0, prune_begin=1,
-        prune_steps=30, prune_interval=30,  # [second-hand]
+        prune_steps=30, prune_interval=30,
         round_to=8,
-        exclude=['backbone.conv1'],  # never cut by SMCP and HALP [read]
-        input_size=(600, 1000),  # mmdet's largest
-        evaluate_pruning=True,
-    ),
-]
+        exclude=['backbone.conv1'],
+        input_size=(600, 1000),  # the largest that mmdet's pipeline resizes to
+        evaluate_pruning=True))

@@ -1,10 +1,6 @@
-# AdaSAP by latency on the paper's detector: HALP's knapsack in place of a number of parameters.
+# AdaSAP, pruned to half of the dense network's latency of one image.
 _base_ = 'ssd512_r50_adasap-params40_8xb16-800e_voc0712.py'
 
-# Of one image on the device that trains; table='...' and any_device=True prune for another.
-custom_hooks = [
-    *_base_.custom_hooks[:-1],
-    {**_base_.custom_hooks[-1],
-     'budget': dict(type='LatencyBudget', keep_ratio=0.5),
-     'importance': dict(type='TaylorImportance')},
-]
+# Measured on the device that trains; table='...' and any_device=True prune for another one.
+default_hooks = dict(
+    pruning=dict(budget=dict(_delete_=True, type='LatencyBudget', keep_ratio=0.5)))

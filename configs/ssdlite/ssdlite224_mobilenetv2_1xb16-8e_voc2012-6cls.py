@@ -1,11 +1,11 @@
-# SSDLite-MobileNetV2 on Pascal VOC 2012 alone, train against val, six animal-and-person classes:
-# an experiment of minutes on two CPU cores.
+# SSDLite-MobileNetV2 on six classes of Pascal VOC 2012, train and val: a short experiment for two
+# CPU cores.
 _base_ = 'ssdlite224_mobilenetv2_1xb16-90e_voc0712.py'
 
 classes = ('dog', 'cat', 'person', 'horse', 'sheep', 'cow')
 model = dict(bbox_head=dict(num_classes=6))
 
-# XMLDataset, not VOCDataset: VOCMetric would print VOC's first six class names with the latter.
+# With VOCDataset, VOCMetric would print the names of VOC's first six classes.
 __voc2012 = dict(
     type='XMLDataset', data_root=_base_.data_root, metainfo=dict(classes=classes),
     data_prefix=dict(sub_data_root='VOC2012/'))
@@ -20,7 +20,7 @@ val_dataloader = dict(
         _delete_=True, ann_file='VOC2012/ImageSets/Main/val.txt', pipeline=_base_.test_pipeline,
         test_mode=True, **__voc2012))
 test_dataloader = val_dataloader
-val_evaluator = dict(eval_mode='area')  # VOC2012's way
+val_evaluator = dict(eval_mode='area')  # VOC 2012's metric
 test_evaluator = val_evaluator
 
 max_epochs = 8
