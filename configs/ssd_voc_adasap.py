@@ -1,10 +1,3 @@
-# AdaSAP on the paper's detector, SSD512 with ResNet-50, Pascal VOC 07+12.
-_base_ = 'ssd_voc_pruned.py'
-
-optim_wrapper = dict(
-    type='AdaSAPOptimWrapper',
-    form='asam',  # the paper's [second-hand]
-    rho_min=0.01, rho_max=2.0,  # "the same everywhere" [second-hand]
-    rho=2.0,  # after the cut [recalled]
-    ungrouped='uniform',  # could not be read; parameters of no channel group take rho
-)
+# Alias of the default recipe: AdaSAP on SSD512 with ResNet-50, Pascal VOC 07+12, 40 % of the
+# parameters.
+_base_ = 'ssd/ssd512_r50_adasap-params40_8xb16-800e_voc0712.py'

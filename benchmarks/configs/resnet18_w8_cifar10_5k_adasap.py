@@ -1,4 +1,4 @@
-# AdaSAP from the dense network of the study, with the radii of the recipes for CIFAR-10.
+# AdaSAP from the dense network of the study, with the radii of the CIFAR-10 recipes.
 _base_ = 'resnet18_w8_cifar10_5k_pruned.py'
 
 optim_wrapper = dict(

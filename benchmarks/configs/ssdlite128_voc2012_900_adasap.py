@@ -1,4 +1,4 @@
-# AdaSAP from the dense detector of the study, with the radii of the recipe for VOC 2012.
+# AdaSAP from the dense detector of the study, with the radii of the VOC 2012 recipe.
 _base_ = 'ssdlite128_voc2012_900_pruned.py'
 
 optim_wrapper = dict(

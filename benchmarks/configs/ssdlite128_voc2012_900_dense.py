@@ -1,11 +1,11 @@
-# SSDLite-MobileNetV2 at 128x128 on 900 images of Pascal VOC 2012, six classes, turned over and
-# nothing more: few enough and plain enough for training to converge on two CPU cores, before and
-# after the cut. SSD's crops, expansion and colours make that a matter of hundreds of epochs.
+# SSDLite-MobileNetV2 at 128x128 on 900 images of Pascal VOC 2012, six classes, random flips only:
+# so training converges on two CPU cores, before and after pruning. SSD's cropping, expansion and
+# colour distortion would make that hundreds of epochs.
 _base_ = 'ssdlite160_voc2012_dense.py'
 
 input_size = 128
 model = dict(bbox_head=dict(anchor_generator=dict(
-    # 15, 35, 55, 75 and 95 % of the input, as at 224; maps 8, 4, 2, 1, 1.
+    # 15, 35, 55, 75 and 95 % of the input, as at 224; maps of 8, 4, 2, 1 and 1 pixels.
     strides=[16, 32, 64, 128, 128], min_sizes=[19.2, 44.8, 70.4, 96.0, 121.6],
     max_sizes=[44.8, 70.4, 96.0, 121.6, 128.0])))
 

@@ -9,15 +9,12 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=0, end=max_epochs, T_max=max_epochs, by_epoch=True,
          convert_to_iter_based=True, eta_min=0),
 ]
-custom_hooks = [
-    *_base_.custom_hooks,
-    dict(
+default_hooks = dict(
+    pruning=dict(
         type='PruningHook',
         importance=dict(type='TaylorImportance'),
         budget=dict(type='ParamsBudget', keep_ratio=0.4),
-        # Two epochs before the cut, one of cutting, thirteen after it (of 56 iterations each);
-        # the paper has 10, 1 and 79.
+        # Iterations, 56 an epoch: two epochs before pruning, one of pruning, thirteen after it; the
+        # paper has 10, 1 and 79 on ImageNet.
         by_epoch=False, adaptive_begin=0, prune_begin=112, prune_steps=14, prune_interval=4,
-        round_to=8, exclude=['backbone.conv1.conv'], input_size=(128, 128),
-    ),
-]
+        round_to=8, exclude=['backbone.conv1.conv'], input_size=(128, 128)))

@@ -1,7 +1,8 @@
-# adasap_runtime.py for classifiers: mmpretrain's runtime sets the seed itself, so it is inherited.
+# Shared by all classifiers. Inherits mmpretrain's runtime, as both set the seed.
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['adasap_det'], allow_failed_imports=False)
 
 randomness = dict(seed=0)
-default_hooks = dict(checkpoint=dict(backend_args=dict(backend='atomic')))  # whole or not at all
+# Checkpoints appear under their name once they are complete.
+default_hooks = dict(checkpoint=dict(backend_args=dict(backend='atomic')))

@@ -1,8 +1,8 @@
-# What every recipe shares, beside mmdet's own default_runtime.py.
+# Shared by all detectors, in addition to mmdet's default_runtime.py.
 
-# Registers the hooks, optimizer wrappers, models and data checks, and puts plain PyTorch operators
-# in the place of mmcv's compiled ones where those are missing.
+# Registers hooks, optimizer wrappers, models and data checks; replaces mmcv's compiled operators
+# by plain PyTorch ones where they are missing.
 custom_imports = dict(imports=['adasap_det'], allow_failed_imports=False)
 
-# Runs repeat; override the seed to average over several.
+# A fixed seed makes runs repeatable; override it to average over several.
 randomness = dict(seed=0)

@@ -1,8 +1,6 @@
-"""The classifiers' recipes: twins, and networks that are pruned and reloaded."""
+"""The classification configs: what twins differ in, and that pruned networks reload."""
 
 from __future__ import annotations
-
-import re
 
 import cv2
 import numpy as np
@@ -23,43 +21,55 @@ from adasap_det.pruning import (
 )
 from adasap_det.pruning.graph.tracing import example_image
 
-from .test_configs import CONFIGS, differing, strip_scope
+from .test_configs import CONFIGS, Twins, differing, differing_pruning, load, plain, twins
 
 pytest.importorskip('mmpretrain')
-FAMILIES = (
-    'cifar10/resnet18_w8_cifar10',
-    'cifar10/mobilenetv2_cifar10',
-    'imagenet/resnet50_imagenet',
-    'imagenet/mobilenetv1_imagenet',
-    'imagenet/mobilenetv2_imagenet',
-    'imagenet/convnext_tiny_imagenet',
-    'imagenet/deit_small_imagenet',
-)
+FAMILIES = {
+    'resnet18_cifar10': Twins(
+        'resnet/resnet18-w8_1xb128-24e_cifar10.py',
+        'resnet/resnet18-w8_pruned-params50_1xb128-8e_cifar10.py',
+        'resnet/resnet18-w8_adasap-params50_1xb128-8e_cifar10.py',
+    ),
+    'mobilenetv2_cifar10': Twins(
+        'mobilenet/mobilenet-v2_1xb128-8e_cifar10.py',
+        'mobilenet/mobilenet-v2_pruned-params50_1xb128-6e_cifar10.py',
+        'mobilenet/mobilenet-v2_adasap-params50_1xb128-6e_cifar10.py',
+    ),
+    'resnet50': twins('resnet/resnet50_{}8xb128-90e_in1k.py'),
+    'mobilenetv1': twins('mobilenet/mobilenet-v1_{}8xb128-90e_in1k.py', budget='params50'),
+    'mobilenetv2': twins('mobilenet/mobilenet-v2_{}8xb128-90e_in1k.py', budget='params50'),
+    'convnext': twins('convnext/convnext-tiny_{}32xb128_in1k.py', budget='params50'),
+    'deit': twins('deit/deit-small_{}4xb256_in1k.py', budget='params50'),
+}
+FOLDERS = ('resnet', 'mobilenet', 'convnext', 'deit')
+PAPER = 'resnet/resnet50_adasap-paper-params40_8xb128-90e_in1k.py'
+TESTS = {'resnet/resnet50_test_imagenetv2.py', 'resnet/resnet50_test_objectnet.py'}
+METHODS = ('pruned', 'adasap')
+# Of each config by latency or at another size, the usual one.
 BY_LATENCY = {
-    f'imagenet/{network}_imagenet_latency_{twin}'
-    for network in ('resnet50', 'mobilenetv1', 'mobilenetv2')
-    for twin in ('pruned', 'adasap')
+    getattr(FAMILIES[family], method).replace(params, 'latency50'): getattr(
+        FAMILIES[family], method
+    )
+    for family, params in (
+        ('resnet50', 'params40'),
+        ('mobilenetv1', 'params50'),
+        ('mobilenetv2', 'params50'),
+    )
+    for method in METHODS
 }
 BY_SIZE = {
-    f'imagenet/resnet50_imagenet_keep{size}_{twin}'
+    (method, size): f'resnet/resnet50_{method}-params{size}_8xb128-90e_in1k.py'
     for size in (77, 20)
-    for twin in ('pruned', 'adasap')
+    for method in METHODS
 }
+ON_IMAGENET = [family for family in FAMILIES if not family.endswith('cifar10')]
 PARAMETERS = {
-    'imagenet/resnet50_imagenet': 25_557_032,  # torchvision's
-    'imagenet/mobilenetv1_imagenet': 4_231_976,
-    'imagenet/mobilenetv2_imagenet': 3_504_872,  # torchvision's
-    'imagenet/convnext_tiny_imagenet': 28_589_128,  # torchvision's
-    'imagenet/deit_small_imagenet': 22_050_664,  # timm's
+    'resnet50': 25_557_032,  # torchvision's
+    'mobilenetv1': 4_231_976,
+    'mobilenetv2': 3_504_872,  # torchvision's
+    'convnext': 28_589_128,  # torchvision's
+    'deit': 22_050_664,  # timm's
 }
-
-
-def load(name: str) -> Config:
-    return Config.fromfile(CONFIGS / f'{name}.py')
-
-
-def plain(name: str) -> dict:
-    return strip_scope(load(name).to_dict())
 
 
 def build(cfg: Config):
@@ -69,82 +79,92 @@ def build(cfg: Config):
         return MODELS.build(cfg.model).eval()
 
 
-def test_every_config_is_one_of_three_twins():
+def test_every_classification_config_is_tested():
     found = {
-        path.relative_to(CONFIGS).with_suffix('').as_posix()
-        for folder in ('cifar10', 'imagenet')
+        path.relative_to(CONFIGS).as_posix()
+        for folder in FOLDERS
         for path in (CONFIGS / folder).glob('*.py')
-        if not path.stem.endswith(('_v2', '_objectnet'))
     }
-    twins = {f'{name}_{twin}' for name in FAMILIES for twin in ('dense', 'pruned', 'adasap')}
-    assert found == twins | BY_LATENCY | BY_SIZE
+    names = {name for family in FAMILIES.values() for name in family}
+    assert found == names | set(BY_LATENCY) | set(BY_SIZE.values()) | {PAPER} | TESTS
 
 
-@pytest.mark.parametrize('name', [f'{family}_adasap' for family in (*FAMILIES, 'demo/shapes')])
-def test_checkpoints_are_written_whole(name):
+@pytest.mark.parametrize(
+    'name', [*(family.adasap for family in FAMILIES.values()), 'demo/shapes_adasap.py']
+)
+def test_checkpoints_are_written_atomically(name):
     assert load(name).default_hooks.checkpoint.backend_args == dict(backend='atomic')
 
 
-@pytest.mark.parametrize('name', sorted(BY_SIZE))
-def test_at_another_size_differs_in_the_budget(name):
-    size = re.search(r'_keep(\d+)', name)
-    usual, other = plain(name.replace(size.group(), '')), plain(name)
-    assert differing(usual, other) == {'custom_hooks'}
-    (before,), (after,) = usual['custom_hooks'], other['custom_hooks']
-    assert differing(before, after) == {'budget'}
-    assert after['budget'] == {'type': 'ParamsBudget', 'keep_ratio': int(size[1]) / 100}
+@pytest.mark.parametrize(('method', 'size'), BY_SIZE)
+def test_config_of_another_size_differs_in_the_budget(method, size):
+    usual, other = getattr(FAMILIES['resnet50'], method), BY_SIZE[method, size]
+    assert differing_pruning(usual, other) == {'budget'}
+    budget = plain(other)['default_hooks']['pruning']['budget']
+    assert budget == {'type': 'ParamsBudget', 'keep_ratio': size / 100}
 
 
-@pytest.mark.parametrize('name', sorted(BY_LATENCY))
-def test_by_latency_differs_in_budget_and_importance(name):
-    by_params, by_latency = plain(name.replace('_latency', '')), plain(name)
-    assert differing(by_params, by_latency) == {'custom_hooks'}
-    (before,), (after,) = by_params['custom_hooks'], by_latency['custom_hooks']
-    assert differing(before, after) - {'importance'} == {'budget'}
-    assert after['importance'] == {'type': 'TaylorImportance'}
-    assert after['budget'] == {'type': 'LatencyBudget', 'keep_ratio': 0.5, 'batch_size': 256}
-    PruningHook(**{key: value for key, value in after.items() if key != 'type'})
+@pytest.mark.parametrize('name', BY_LATENCY)
+def test_latency_config_differs_in_the_budget(name):
+    assert differing_pruning(BY_LATENCY[name], name) == {'budget'}
+    hook = plain(name)['default_hooks']['pruning']
+    assert hook['importance'] == {'type': 'TaylorImportance'}
+    assert hook['budget'] == {'type': 'LatencyBudget', 'keep_ratio': 0.5, 'batch_size': 256}
+    PruningHook(**{key: value for key, value in hook.items() if key != 'type'})
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_twins_differ_in_what_adasap_changes(family):
-    dense, pruned, adasap = (plain(f'{family}_{twin}') for twin in ('dense', 'pruned', 'adasap'))
+def test_twins_differ_in_pruning_and_in_the_optim_wrapper(family):
+    dense, pruned, adasap = (plain(name) for name in FAMILIES[family])
+    on_cifar = family.endswith('cifar10')
     schedule = {'load_from', 'max_epochs', 'train_cfg', 'param_scheduler', 'optim_wrapper'}
-    allowed = schedule | {'default_hooks'} if family.startswith('cifar10') else set()
-    assert differing(dense, pruned) - allowed == {'custom_hooks'}
-    *hooks, added = pruned['custom_hooks']
-    assert hooks == dense.get('custom_hooks', [])
-    assert added['type'] == 'PruningHook'
+    assert differing(dense, pruned) - (schedule if on_cifar else set()) == {'default_hooks'}
+    hooks = differing(dense['default_hooks'], pruned['default_hooks'])
+    assert hooks - ({'checkpoint'} if on_cifar else set()) == {'pruning'}
+    assert 'pruning' not in dense['default_hooks']
+    assert pruned['default_hooks']['pruning']['type'] == 'PruningHook'
     assert differing(pruned, adasap) == {'optim_wrapper'}
     own = {'type', 'form', 'rho_min', 'rho_max', 'rho', 'ungrouped'}
     assert differing(pruned['optim_wrapper'], adasap['optim_wrapper']) - own == set()
     assert adasap['optim_wrapper']['type'] == 'AdaSAPOptimWrapper'
 
 
-@pytest.mark.parametrize('family', [f for f in FAMILIES if f.startswith('imagenet')])
-def test_the_papers_schedule(family):
-    cfg = load(f'{family}_adasap')
-    wrapper, hook = cfg.optim_wrapper, cfg.custom_hooks[-1]
-    assert (wrapper.rho_min, wrapper.rho_max, wrapper.rho) == (0.01, 2.0, 2.0)
+@pytest.mark.parametrize('family', ON_IMAGENET)
+def test_default_recipe(family):
+    cfg = load(FAMILIES[family].adasap)
+    wrapper, hook = cfg.optim_wrapper, cfg.default_hooks.pruning
+    assert (wrapper.rho_min, wrapper.rho_max, wrapper.rho) == (0.001, 0.02, 0.5)
+    assert hook.importance == dict(type='TaylorImportance')
     assert (hook.prune_begin, hook.prune_steps, hook.prune_interval) == (10, 30, 30)
-    if 'net' in family.split('/')[1][:9]:  # the paper's own networks
-        optimizer = cfg.optim_wrapper.optimizer
-        if optimizer.type == 'SGD':
-            assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
-                1.024,
-                0.875,
-                3.05e-5,
-            )
-            assert cfg.train_cfg.max_epochs == 90
+    if family not in ('convnext', 'deit'):  # the paper's networks
+        optimizer = wrapper.optimizer
+        assert optimizer.type == 'SGD'
+        assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (
+            1.024,
+            0.875,
+            3.05e-5,
+        )
+        assert cfg.train_cfg.max_epochs == 90
+
+
+def test_papers_settings_of_resnet50():
+    default, paper = plain(FAMILIES['resnet50'].adasap), plain(PAPER)
+    assert differing(default, paper) == {'optim_wrapper', 'default_hooks'}
+    radii = {'rho_min': 0.01, 'rho_max': 2.0, 'rho': 2.0}
+    assert paper['optim_wrapper'] == default['optim_wrapper'] | radii
+    assert differing(default['default_hooks'], paper['default_hooks']) == {'pruning'}
+    usual, hook = default['default_hooks']['pruning'], paper['default_hooks']['pruning']
+    assert differing(usual, hook) == {'importance'}
+    assert hook['importance'] == {'type': 'MagnitudeImportance'}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('family', PARAMETERS)
-def test_pruned_and_reloaded(family):
-    if 'mobilenetv1' in family:
+def test_pruned_classifier_reloads_with_equal_outputs(family):
+    if family == 'mobilenetv1':
         pytest.importorskip('timm')
-    cfg = load(f'{family}_adasap')
-    hook = cfg.custom_hooks[-1]
+    cfg = load(FAMILIES[family].adasap)
+    hook = cfg.default_hooks.pruning
     model = build(cfg)
     assert count_params(model) == PARAMETERS[family]
     groups = find_channel_groups(
@@ -164,15 +184,15 @@ def test_pruned_and_reloaded(family):
         round_to=hook.round_to,
     )
     prune_channels(model, groups, kept)
-    share = count_params(model) / PARAMETERS[family]
-    assert hook.budget.keep_ratio - 0.02 <= share <= hook.budget.keep_ratio
+    ratio = count_params(model) / PARAMETERS[family]
+    assert hook.budget.keep_ratio - 0.02 <= ratio <= hook.budget.keep_ratio
     state = model.state_dict()
     mark_pruned(state)
-    again = build(cfg)
-    again.load_state_dict(state)
+    reloaded = build(cfg)
+    reloaded.load_state_dict(state)
     inputs = torch.rand(1, 3, *hook.input_size, generator=generator)
     with torch.inference_mode():
-        assert torch.equal(first(model(inputs)), first(again(inputs)))
+        assert torch.equal(first(model(inputs)), first(reloaded(inputs)))
 
 
 def first(output):
@@ -180,13 +200,13 @@ def first(output):
 
 
 @pytest.mark.slow
-def test_imagenet_v2_is_read_by_class_number(tmp_path, monkeypatch):
-    """A checkpoint whose head answers 10 for everything is right in the folder 10 alone."""
+def test_imagenet_v2_folders_are_class_numbers(tmp_path, monkeypatch):
+    """A model that always predicts class 10 is right for the folder 10 alone."""
     for name in ('10', '2', '101'):
         (tmp_path / 'v2' / name).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / 'v2' / name / '0.jpeg'), np.zeros((300, 260, 3), np.uint8))
     monkeypatch.setenv('IMAGENETV2_ROOT', str(tmp_path / 'v2'))
-    cfg = load('imagenet/resnet50_imagenet_v2')
+    cfg = load('resnet/resnet50_test_imagenetv2.py')
     cfg.work_dir = str(tmp_path / 'run')
     cfg.test_dataloader.num_workers = 0
     runner = Runner.from_cfg(cfg)
@@ -197,7 +217,7 @@ def test_imagenet_v2_is_read_by_class_number(tmp_path, monkeypatch):
     assert found['robustness/per_class']['top1']['101'] == 0.0
 
 
-def test_objectnet_is_read_with_its_own_mapping(monkeypatch):
+def test_objectnet_uses_its_own_class_mapping(monkeypatch):
     monkeypatch.setenv('OBJECTNET_ROOT', '/data/objectnet')
-    data = load('imagenet/resnet50_objectnet').test_dataloader.dataset
+    data = load('resnet/resnet50_test_objectnet.py').test_dataloader.dataset
     assert (data.mapping, data.data_root) == ('objectnet', '/data/objectnet/images')

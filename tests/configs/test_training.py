@@ -1,4 +1,4 @@
-"""Every recipe trains, is pruned and is validated, at the input size it is for."""
+"""Every detection config trains, prunes and validates at its own input size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VOC_NAMES = ('dog', 'cat', 'person', 'horse', 'sheep', 'cow')
 
 @pytest.fixture(scope='module')
 def devkit(tmp_path_factory) -> Path:
-    """Two images of shapes a year, under names of Pascal VOC's, in its layout."""
+    """Two images of shapes for each year in VOC layout, with class names of Pascal VOC."""
     root = tmp_path_factory.mktemp('VOCdevkit')
     folder = make_shapes_voc(root, num_train=2, num_val=2, num_test=2)
     for path in (folder / 'Annotations').glob('*.xml'):
@@ -41,7 +41,7 @@ def devkit(tmp_path_factory) -> Path:
 
 
 def short_run(name: str, devkit: Path, work_dir: Path, *, batch: int = 2) -> Runner:
-    """A run of an epoch of four images, from random weights."""
+    """A run of one epoch of four images, from random weights."""
     cfg = Config.fromfile(CONFIGS / name)
     cfg.work_dir = str(work_dir)
     cfg.load_from = None
@@ -50,15 +50,10 @@ def short_run(name: str, devkit: Path, work_dir: Path, *, batch: int = 2) -> Run
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.batch_size, loader.num_workers = batch, 0
         relocate(loader.dataset, f'{devkit}/')
-    for hook in cfg.custom_hooks:
-        if hook.type == 'PruningHook':
-            hook.update(
-                by_epoch=False,
-                prune_begin=1,
-                prune_steps=1,
-                prune_interval=1,
-                evaluate_pruning=False,
-            )
+    if 'pruning' in cfg.default_hooks:
+        cfg.default_hooks.pruning.update(
+            by_epoch=False, prune_begin=1, prune_steps=1, prune_interval=1, evaluate_pruning=False
+        )
     return Runner.from_cfg(cfg)
 
 
@@ -73,13 +68,13 @@ def relocate(dataset: Any, root: str) -> None:
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_adasap_trains_and_prunes(family, devkit, tmp_path):
-    # VOC 2012 alone has two images for training, which make a single iteration.
-    if family.endswith('2012'):
+    # VOC 2012 alone has two training images, a single iteration.
+    if family == 'ssdlite_voc2012':
         names = (devkit / 'VOC2007/ImageSets/Main/train.txt').read_text()
         (devkit / 'VOC2012/ImageSets/Main/train.txt').write_text(names * 2)
-    # Frozen batch norm lets the large ones train on single images, in half of the memory.
-    batch = 1 if '_fpn_' in family else 2
-    runner = short_run(f'{family}_adasap.py', devkit, tmp_path, batch=batch)
+    # With frozen batch norm, the large detectors can train on single images, in half the memory.
+    batch = 1 if family in ('retinanet', 'faster_rcnn') else 2
+    runner = short_run(FAMILIES[family].adasap, devkit, tmp_path, batch=batch)
     dense = count_params(runner.model)
     runner.train()
     assert runner.iter == 4 / batch
@@ -93,8 +88,8 @@ def test_adasap_trains_and_prunes(family, devkit, tmp_path):
 
 
 @pytest.mark.parametrize(('twin', 'left'), [('dense', 1.0), ('pruned', 0.4)])
-def test_twins_train(twin, left, devkit, tmp_path):
-    runner = short_run(f'ssdlite_mobilenetv2_voc_{twin}.py', devkit, tmp_path)
+def test_dense_and_pruned_configs_train(twin, left, devkit, tmp_path):
+    runner = short_run(getattr(FAMILIES['ssdlite'], twin), devkit, tmp_path)
     dense = count_params(runner.model)
     runner.train()
     assert runner.iter == 2

@@ -1,12 +1,12 @@
-# CIFAR-10 as image folders, train/<class>/* and test/<class>/*, which tools/make_voc_c.py corrupts.
-# CIFAR10_ROOT moves the data: CIFAR10_ROOT=/data/cifar10/
+# CIFAR-10 as image folders, train/<class>/* and test/<class>/*, as tools/make_voc_c.py reads them.
+# CIFAR10_ROOT sets where they are: CIFAR10_ROOT=/data/cifar10/
 dataset_type = 'CustomDataset'
 data_root = '{{$CIFAR10_ROOT:data/cifar10/}}'
 classes = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
 data_preprocessor = dict(
     num_classes=10, to_rgb=True,
-    # RGB, of the training images
+    # of the training images, RGB
     mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255])
 
 train_pipeline = [
@@ -21,13 +21,13 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=128, num_workers=2, persistent_workers=False,  # False: resumed runs stay bit-equal
+    batch_size=128, num_workers=2, persistent_workers=False,  # so that resumed runs are bit-equal
     drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type=dataset_type, data_root=data_root, data_prefix='train', metainfo=dict(classes=classes),
         pipeline=train_pipeline))
-# data_root is the folder of the classes itself: a cell of the corrupted benchmark takes its place.
+# data_root is the folder that holds the classes, so that a corrupted copy can replace it.
 val_dataloader = dict(
     batch_size=250, num_workers=2, persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=False),

@@ -1,12 +1,13 @@
-# Pascal VOC 07+12 as SSD sees it, at 224x224. VOC_ROOT moves the data: VOC_ROOT=/data/VOCdevkit/
+# Pascal VOC 07+12 with SSD's augmentation, at 224x224. VOC_ROOT sets where the data is:
+# VOC_ROOT=/data/VOCdevkit/
 dataset_type = 'VOCDataset'
 data_root = '{{$VOC_ROOT:data/VOCdevkit/}}'
-input_size = 224  # what MobileNetV2 saw on ImageNet
+input_size = 224  # MobileNetV2's on ImageNet
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    # mmdet's SSD pipeline with less zoom-out: x2 instead of x4, as schedules here are short.
+    # mmdet's SSD zooms out up to 4x, which takes a longer schedule.
     dict(type='Expand', mean=[123.675, 116.28, 103.53], to_rgb=True, ratio_range=(1, 2)),
     dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
     dict(type='Resize', scale=(input_size, input_size), keep_ratio=False),
@@ -18,7 +19,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(input_size, input_size), keep_ratio=False),
-    dict(type='LoadAnnotations', with_bbox=True),  # after Resize: boxes stay those of the file
+    dict(type='LoadAnnotations', with_bbox=True),  # after Resize, so that boxes are not resized
     dict(type='PackDetInputs',
          meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
@@ -26,8 +27,8 @@ test_pipeline = [
 __year = dict(type=dataset_type, data_root=data_root, pipeline=train_pipeline,
              filter_cfg=dict(filter_empty_gt=True, min_size=32))
 train_dataloader = dict(
-    batch_size=16, num_workers=4, persistent_workers=False,  # False: resumed runs stay bit-equal
-    drop_last=True,  # a last batch of one would leave batch norm a single value on the 1x1 map
+    batch_size=16, num_workers=4, persistent_workers=False,  # so that resumed runs are bit-equal
+    drop_last=True,  # a batch of one is a single value for batch norm on the 1x1 map
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='ConcatDataset', ignore_keys=['dataset_type'],
@@ -46,5 +47,5 @@ val_dataloader = dict(
         data_prefix=dict(sub_data_root='VOC2007/')))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='11points')  # VOC2007's way
+val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='11points')  # VOC 2007's metric
 test_evaluator = val_evaluator

@@ -1,6 +1,6 @@
-# SSDLite with MobileNetV2 at 224x224: mmdet's ssdlite_mobilenetv2 (320x320) with one level fewer,
-# as the sixth map would be 1x1 a second time. Maps 14, 7, 4, 2, 1; 1,596 priors.
-norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)  # mmdet: 0.03, which short runs outpace
+# SSDLite-MobileNetV2 at 224x224: mmdet's ssdlite_mobilenetv2 (320x320) without its sixth level,
+# which would be a second map of 1x1. Maps of 14, 7, 4, 2 and 1 pixels; 1,596 priors.
+norm_cfg = dict(type='BN', eps=0.001, momentum=0.1)  # mmdet's momentum of 0.03 is for long runs
 act_cfg = dict(type='ReLU6')
 channels = (96, 1280, 512, 256, 256)
 
@@ -11,7 +11,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
     backbone=dict(
         type='MobileNetV2', out_indices=(4, 7), norm_cfg=norm_cfg,
-        # ImageNet weights, as in mmdet's yolov3_mobilenetv2; mmdet's SSDLite starts from scratch.
+        # As in mmdet's yolov3_mobilenetv2; mmdet's SSDLite starts from scratch.
         init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://mmdet/mobilenet_v2')),
     neck=dict(
         type='SSDNeck', in_channels=channels[:2], out_channels=channels,
@@ -21,7 +21,7 @@ model = dict(
     bbox_head=dict(
         type='SSDHead', in_channels=channels, num_classes=20,
         use_depthwise=True, norm_cfg=norm_cfg, act_cfg=act_cfg,
-        # As in the neck. mmdet's Normal(0.001) leaves depthwise outputs far below the norm's eps.
+        # As in the neck. With mmdet's std of 0.001, depthwise outputs are far below the norm's eps.
         init_cfg=dict(type='TruncNormal', layer='Conv2d', std=0.03),
         anchor_generator=dict(
             type='SSDAnchorGenerator', scale_major=False,

@@ -1,5 +1,5 @@
-# The paper's schedule on ImageNet: 90 epochs, cosine after 8 of warm-up; 8 GPUs of 128 images
-# [read]. Rate, momentum and decay are NVIDIA's for 1,024 images [recalled].
+# The paper's schedule on ImageNet: 90 epochs, 8 of warm-up and then cosine, for 8 GPUs with 128
+# images each.
 max_epochs = 90
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
 val_cfg = dict()

@@ -1,0 +1,2 @@
+# The shipped recipe under the name that benchmarks/cifar10.py records.
+_base_ = '../../configs/mobilenet/mobilenet-v2_1xb128-8e_cifar10.py'

@@ -1,7 +1,0 @@
-# ResNet-50 on ImageNet, the paper's schedule; IMAGENET_ROOT moves the data (default data/imagenet).
-_base_ = [
-    'mmpretrain::_base_/models/resnet50.py',
-    '../_base_/datasets/imagenet_bs128.py',
-    '../_base_/schedules/imagenet_90e.py',
-    '../_base_/adasap_cls_runtime.py',
-]

@@ -1,0 +1,4 @@
+# AdaSAP at 20 % of the parameters.
+_base_ = 'ssd512_r50_adasap-params40_8xb16-800e_voc0712.py'
+
+default_hooks = dict(pruning=dict(budget=dict(keep_ratio=0.2)))
