@@ -36,17 +36,17 @@ from adasap_det.pruning.graph.tracing import example_image
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = {
-    'SSD300-VGG16': 'configs/ssd300_vgg16_voc_dense.py',
+    'SSD300-VGG16': 'configs/ssd/ssd300_vgg16_8xb8-24e_voc0712.py',
     'SSD512-VGG16': 'mmdet::pascal_voc/ssd512_voc0712.py',
-    'SSD512-ResNet-50': 'configs/ssd_voc_dense.py',
-    'SSDLite-MobileNetV2': 'configs/ssdlite_mobilenetv2_voc_dense.py',
-    'RetinaNet-R50-FPN': 'configs/retinanet_r50_fpn_voc_dense.py',
+    'SSD512-ResNet-50': 'configs/ssd/ssd512_r50_8xb16-800e_voc0712.py',
+    'SSDLite-MobileNetV2': 'configs/ssdlite/ssdlite224_mobilenetv2_1xb16-90e_voc0712.py',
+    'RetinaNet-R50-FPN': 'configs/retinanet/retinanet_r50_fpn_1x_voc0712.py',
     'RetinaNet-R18-FPN': 'mmdet::retinanet/retinanet_r18_fpn_1x_coco.py',
     'RetinaNet-R101-FPN': 'mmdet::retinanet/retinanet_r101_fpn_1x_coco.py',
     'RetinaNet-ResNeXt-101': 'mmdet::retinanet/retinanet_x101-32x4d_fpn_1x_coco.py',
     'RetinaNet-RegNetX-800MF': 'mmdet::regnet/retinanet_regnetx-800MF_fpn_1x_coco.py',
     'RetinaNet-Swin-T': 'mmdet::swin/retinanet_swin-t-p4-w7_fpn_1x_coco.py',
-    'Faster R-CNN-R50-FPN': 'configs/faster_rcnn_r50_fpn_voc_dense.py',
+    'Faster R-CNN-R50-FPN': 'configs/faster_rcnn/faster-rcnn_r50_fpn_1x_voc0712.py',
     'Cascade R-CNN-R50-FPN': 'mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
     'FCOS-R50-FPN (group norm)': 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
     'ATSS-R50-FPN': 'mmdet::atss/atss_r50_fpn_1x_coco.py',
@@ -177,7 +177,7 @@ def size_of(config: str) -> tuple[int, int]:
     """Pixels that a network is tried with: small, but its own where that is fixed."""
     if 'mmpretrain' in config:
         return 224, 224
-    for name, side in (('ssd512', 512), ('ssd_voc', 512), ('ssd300', 300)):
+    for name, side in (('ssd512', 512), ('ssd300', 300)):
         if name in config:
             return side, side
     return 320, 320

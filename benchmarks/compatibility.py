@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = '<!-- measured -->', '<!-- end -->'
 LIMIT = 3 * 3600  # seconds a command
 # What the tests need besides the stack; LINT is not of a stack.
-EXTRAS = 'test,deploy,cluster,docs'
+EXTRAS = 'test,export,cluster,docs'
 
 
 @dataclass(frozen=True)

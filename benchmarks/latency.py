@@ -48,10 +48,10 @@ from adasap_det.utils.timing import time_calls
 
 ROOT = Path(__file__).resolve().parents[1]
 DETECTORS = {
-    'SSDLite-MobileNetV2': ('ssdlite_mobilenetv2_voc_dense.py', (320, 320)),
-    'SSD300-VGG16': ('ssd300_vgg16_voc_dense.py', (300, 300)),
-    'SSD512-ResNet-50': ('ssd_voc_dense.py', (512, 512)),
-    'RetinaNet-R50-FPN': ('retinanet_r50_fpn_voc_dense.py', (320, 512)),
+    'SSDLite-MobileNetV2': ('ssdlite/ssdlite224_mobilenetv2_1xb16-90e_voc0712.py', (320, 320)),
+    'SSD300-VGG16': ('ssd/ssd300_vgg16_8xb8-24e_voc0712.py', (300, 300)),
+    'SSD512-ResNet-50': ('ssd/ssd512_r50_8xb16-800e_voc0712.py', (512, 512)),
+    'RetinaNet-R50-FPN': ('retinanet/retinanet_r50_fpn_1x_voc0712.py', (320, 512)),
 }
 CPU = torch.device('cpu')
 TRIES = 5

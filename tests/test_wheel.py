@@ -109,19 +109,20 @@ def test_metadata_has_the_entry_points_and_requires_no_openmmlab_package(wheel):
 
 
 def test_finds_its_configs(installed, tmp_path):
+    name = 'ssdlite/ssdlite224_mobilenetv2_adasap-params40_1xb16-90e_voc0712.py'
     code = (
         'import adasap_det; from pathlib import Path\n'
-        "print('PATH', adasap_det.config_path('ssdlite_mobilenetv2_voc_adasap.py'))\n"
+        f"print('PATH', adasap_det.config_path('{name}'))\n"
         'print("FILE", adasap_det.__file__)\n'
     )
     out = run(sys.executable, '-c', code, cwd=tmp_path, PYTHONPATH=str(installed))
-    mim = installed / 'adasap_det' / '.mim' / 'configs' / 'ssdlite_mobilenetv2_voc_adasap.py'
+    mim = installed / 'adasap_det' / '.mim' / 'configs' / name
     assert f'PATH {mim}' in out
     assert f'FILE {installed}' in out
 
 
 DOWNSTREAM = """
-_base_ = 'adasap_det::ssdlite_mobilenetv2_voc_adasap.py'
+_base_ = 'adasap_det::ssdlite/ssdlite224_mobilenetv2_adasap-params40_1xb16-90e_voc0712.py'
 classes = {classes!r}
 data = dict(data_root={root!r}, metainfo=dict(classes=classes))
 model = dict(backbone=dict(init_cfg=None), bbox_head=dict(num_classes=len(classes)))

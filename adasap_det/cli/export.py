@@ -79,7 +79,7 @@ def _export(args: argparse.Namespace) -> None:
         raise UsageError(f'--opset must be at least {OPSET}, got {args.opset}')
     for package in ('onnx', 'onnxruntime'):
         if find_spec(package) is None:
-            raise UsageError(f"{package} is not installed: pip install 'adasap-det[deploy]'")
+            raise UsageError(f"{package} is not installed: pip install 'adasap-det[export]'")
     cfg = load_config(args)
     require_checkpoint(args.checkpoint)
     try:

@@ -33,7 +33,7 @@ from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.sensitivity import RATIOS, Sensitivity, plot_sensitivity, sensitivity
 from adasap_det.registry import BUDGETS, IMPORTANCES
-from adasap_det.utils.config_tree import type_name
+from adasap_det.utils.config_tree import iter_hooks, type_name
 from adasap_det.utils.device import usable_device
 from adasap_det.utils.input_size import config_input_size
 from adasap_det.utils.io import atomic_write
@@ -228,8 +228,9 @@ def pruned_config(cfg: Config, checkpoint: Path) -> Config:
     for key in ('work_dir', 'launcher'):  # of this command, or of the dense run
         pruned.pop(key, None)
     pruned.load_from, pruned.resume = str(checkpoint.resolve()), False
-    hooks = [h for h in cfg.get('custom_hooks') or [] if type_name(h) != 'PruningHook']
-    pruned.custom_hooks = hooks
+    for hook in [*iter_hooks(pruned)]:
+        if type_name(hook) == 'PruningHook':
+            _remove_hook(pruned, hook)
     add_structure_hook(pruned)
     imports = pruned.get('custom_imports') or {}
     names = imports.get('imports') or []
@@ -239,6 +240,13 @@ def pruned_config(cfg: Config, checkpoint: Path) -> Config:
         allow_failed_imports=imports.get('allow_failed_imports', False),
     )
     return pruned
+
+
+def _remove_hook(cfg: Config, hook: Any) -> None:
+    named = cfg.get('default_hooks') or {}
+    for name in [name for name, each in named.items() if each is hook]:
+        del named[name]
+    cfg.custom_hooks = [each for each in cfg.get('custom_hooks') or [] if each is not hook]
 
 
 def _write_sensitivity(

@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar='NAME=CONFIG',
         help='other test sets of the same classes, those of these configs: V2=configs/imagenet/'
-        'resnet50_imagenet_v2.py gives the accuracy on ImageNet-V2 and R_V2, its share of the '
+        'resnet50_test_imagenetv2.py gives the accuracy on ImageNet-V2 and R_V2, its share of the '
         'clean one',
     )
     parser.add_argument('--verbose', action='store_true', help="show MMEngine's log too")

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from adasap_det.cli.common import add_structure_hook
 
 _SHOWN = (
-    'Iter(', 'AdaSAP stage', 'Start:', 'Cut ', 'Prune step ', 'Evaluation ', 'Model shrunk',
+    'Iter(', 'AdaSAP stage', 'Start:', 'Prune step ', 'Evaluation ', 'Model shrunk',
     'train data',
 )  # fmt: skip
 _OBSOLETE = 'will be deprecated in future'

@@ -77,7 +77,7 @@ def _quantize(network: nn.Module) -> None:
     try:
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     except ImportError:
-        raise RuntimeError("torchao is not installed: pip install 'adasap-det[deploy]'") from None
+        raise RuntimeError("torchao is not installed: pip install 'adasap-det[export]'") from None
     quantize_(network, Int8DynamicActivationInt8WeightConfig())
 
 

@@ -378,7 +378,7 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
     """Sharpness-aware steps with one radius per channel (adaptive) or one for all (uniform).
 
     Args:
-        optimizer (Optimizer): Any torch optimizer; nothing is added to its state.
+        optimizer (Optimizer): Any torch optimizer; only ``interval > 1`` adds to its state.
         form (str): ``'asam'``, the paper's scale-invariant form, or ``'sam'``. Default 'asam'.
         rho_min (float): Radius of the most important channel in the adaptive stage.
             Default 0.01 (ASAM, the paper's) or 0.00025 (SAM).
@@ -395,7 +395,7 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
         layers (str): ``'all'``, or ``'norm'`` to perturb only normalisation layers (SAM-ON, arXiv
             2306.04226): the other weights are not copied and get no gradient in the first pass.
             Default 'all'.
-        perturb_ratio (float): In the adaptive stage, perturb only this ratio of the channel groups'
+        perturb_ratio (float): In the adaptive stage, perturb only this fraction of the channel groups'
             parameters, those whose channels are least important on average. Default 1.
         interval (int): Perturb every ``interval`` steps; the steps in between reuse the part of
             the gradient that the perturbation added (LookSAM, arXiv 2203.02714). Default 1.

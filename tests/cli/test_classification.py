@@ -50,7 +50,7 @@ def config(folders, tmp_path_factory) -> Path:
     """Three epochs of two iterations, inherited from the shipped AdaSAP config."""
     path = tmp_path_factory.mktemp('config') / 'mine.py'
     path.write_text(f"""
-_base_ = 'adasap_det::cifar10/resnet18_w8_cifar10_adasap.py'
+_base_ = 'adasap_det::resnet/resnet18-w8_adasap-params50_1xb128-8e_cifar10.py'
 load_from = None
 __meta = dict(classes={CLASSES!r})
 data_preprocessor = dict(num_classes=3)

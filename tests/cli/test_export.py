@@ -111,4 +111,4 @@ def test_a_batch_frozen_in_the_graph_is_found(
 def test_missing_packages_are_named_with_the_remedy(config, monkeypatch, capsys):
     monkeypatch.setattr(export, 'find_spec', lambda name: None)
     assert export.main([str(config), 'none.pth', 'net.onnx']) == 2
-    assert "onnx is not installed: pip install 'adasap-det[deploy]'" in capsys.readouterr().err
+    assert "onnx is not installed: pip install 'adasap-det[export]'" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from adasap_det.cli.common import load_config
 from adasap_det.cli.test import main as run_test
 from adasap_det.pruning import MagnitudeImportance, ParamsBudget, Pruner, count_macs
 from adasap_det.pruning.graph.tracing import example_image
+from adasap_det.utils.config_tree import iter_hooks
 from adasap_det.utils.device import device_identity
 from adasap_det.utils.validation import validation_metric
 
@@ -80,6 +81,22 @@ def test_the_written_config_trains_in_a_folder_of_its_own(tmp_path):
     cfg = load_config(train._parser().parse_args([str(path)]))
     assert cfg.work_dir == './work_dirs/epoch_2_pruned'
     assert (dense.work_dir, dense.launcher) == ('work_dirs/dense', 'pytorch')
+
+
+def test_the_written_config_has_no_pruning_hook_and_keeps_the_others(tmp_path):
+    pruning = dict(type='PruningHook', budget=dict(type='ParamsBudget', keep_ratio=0.5))
+    others = dict(logger=dict(type='LoggerHook'), random_state=dict(type='RandomStateHook'))
+    path = tmp_path / 'epoch_2_pruned.py'
+    for hooks in (
+        dict(default_hooks=dict(others, pruning=pruning), custom_hooks=[dict(type='EMAHook')]),
+        dict(default_hooks=others, custom_hooks=[pruning, dict(type='EMAHook')]),
+    ):
+        dense = Config(dict(model=dict(type='SSD'), **hooks))
+        prune.pruned_config(dense, path.with_suffix('.pth')).dump(path)
+        written = Config.fromfile(path)
+        assert written.custom_hooks == [dict(type='EMAHook')]
+        assert written.default_hooks == dict(others, structure=dict(type='StructureHook'))
+        assert [hook['type'] for hook in iter_hooks(dense)].count('PruningHook') == 1
 
 
 @pytest.mark.slow

@@ -54,11 +54,11 @@ def test_log_has_all_three_steps_of_the_method(demo):
     text = log.read_text()
     for line in (
         "AdaSAP stage 'adaptive' from iteration 0",
-        'Cut 1/2',
-        'Cut 2/2',
+        'Prune step 1/2',
+        'Prune step 2/2',
         "AdaSAP stage 'uniform' from iteration 3",
-        'Evaluation before the cut',
-        'Evaluation after the cut',
+        'Evaluation before pruning',
+        'Evaluation after pruning',
     ):
         assert line in text
 

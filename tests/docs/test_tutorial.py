@@ -15,10 +15,10 @@ from ..helpers.code_blocks import PAGES, blocks_of
 def test_its_data_sets_take_the_place_of_those_of_every_config(family, tmp_path, monkeypatch):
     (page,) = [page for page in PAGES if page.name == 'tutorial.md']
     (block,) = [block for block in blocks_of(page) if block.value == 'my_retinanet.py']
-    base = 'retinanet_r50_fpn_voc_dense.py'
+    base = 'retinanet/retinanet_r50_fpn_1x_voc0712.py'
     assert base in block.text
     path = tmp_path / 'mine.py'
-    path.write_text(block.text.replace(base, f'{family}_dense.py'))
+    path.write_text(block.text.replace(base, FAMILIES[family].dense))
     monkeypatch.chdir(tmp_path)
     make_shapes_voc('data', num_train=5, num_val=3, num_test=2, image_size=64)
     register_all_modules(init_default_scope=True)

@@ -36,7 +36,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 import adasap_det.checkpoint.atomic_backend as atomic_backend
-import adasap_det.hooks.pruning_hook as pruning_hook
+import adasap_det.pruning.pruner as pruner
 import adasap_det.pruning.surgery as surgery
 from adasap_det.utils.modules import unwrap
 
@@ -171,9 +171,9 @@ def gather_or_die(*args: Any) -> Any:
     return _gather(*args)
 
 
-_replace, _prune_channels, _gather = os.replace, pruning_hook.prune_channels, surgery._gather
+_replace, _prune_channels, _gather = os.replace, pruner.prune_channels, surgery._gather
 os.replace = replace_or_die
-pruning_hook.prune_channels = prune_or_die
+pruner.prune_channels = prune_or_die
 surgery._gather = gather_or_die
 for module in (atomic_backend, checkpoint_hook):
     module.open = open_by_half

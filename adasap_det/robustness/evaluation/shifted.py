@@ -52,7 +52,7 @@ def evaluate_shifted(
         if own != num_classes:
             raise ValueError(
                 f'the test set of {path} has {own} classes and that of the model {num_classes}; '
-                f'map them, as configs/imagenet/resnet50_objectnet.py does'
+                f'map them, as configs/resnet/resnet50_test_objectnet.py does'
             )
         metrics, _ = measure(sweep.runner, loader, task)
         images = len(loader.dataset)

@@ -119,7 +119,9 @@ def test_a_two_stage_detector_is_analysed_with_its_second_stage():
     from mmengine.config import Config
 
     register_all_modules(init_default_scope=False)
-    cfg = Config.fromfile(config_path('faster_rcnn_r50_fpn_voc_adasap.py'))
+    cfg = Config.fromfile(
+        config_path('faster_rcnn/faster-rcnn_r50_fpn_adasap-params40_1x_voc0712.py')
+    )
     cfg.model.backbone.init_cfg = None
     model = MODELS.build(cfg.model).eval()
     inputs = like_parameters(example_image((96, 96)), model)
