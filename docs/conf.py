@@ -1,4 +1,4 @@
-"""How Sphinx builds the guide: ``make docs``."""
+"""Sphinx configuration of the docs: ``make docs``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ exclude_patterns = ['scripts', '_ext']
 
 html_theme = 'furo'
 html_title = f'adasap_det {release}'
-# Nothing is fetched to build the guide or to read it.
+# Neither building nor reading the docs needs the network.
 html_math_renderer = 'plain'
 html_show_sphinx = False
 
-# What only fills in a method of MMEngine or PyTorch is described there.
+# Overridden methods of MMEngine and PyTorch are documented there.
 autodoc_inherit_docstrings = False
 autodoc_member_order = 'bysource'
 autodoc_default_options = {'members': True, 'show-inheritance': True}
@@ -35,12 +35,12 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = [('Source', 'returns_style')]
 
 nitpicky = True
-# Types of other packages: their documentation is on the network, and the build does without it.
+# Types of other packages: their documentation is online, and the build works offline.
 nitpick_ignore_regex = [
     (r'py:.*', r'(torch|mmengine|numpy|npt|nn|os|pathlib|collections|concurrent|typing)\..*'),
     (r'py:.*', r'(Tensor|Optimizer|Path|Any|Runner|Config|optional)'),
 ]
 
-# The text of a heading is its anchor; sites that refuse a program's request are listed here.
+# Anchors of other sites are often set by scripts, which linkcheck does not run.
 linkcheck_anchors = False
 linkcheck_timeout = 20

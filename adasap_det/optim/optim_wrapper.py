@@ -395,7 +395,7 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
         layers (str): ``'all'``, or ``'norm'`` to perturb only normalisation layers (SAM-ON, arXiv
             2306.04226): the other weights are not copied and get no gradient in the first pass.
             Default 'all'.
-        perturb_ratio (float): In the adaptive stage, perturb only this fraction of the channel groups'
+        perturb_ratio (float): In the adaptive stage, perturb only this fraction of the groups'
             parameters, those whose channels are least important on average. Default 1.
         interval (int): Perturb every ``interval`` steps; the steps in between reuse the part of
             the gradient that the perturbation added (LookSAM, arXiv 2203.02714). Default 1.

@@ -1,4 +1,4 @@
-"""Directive ``command-line``: the options of a tool, read from its own parser at build time."""
+"""Directive ``command-line``: the options of a tool, read from its parser at build time."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sphinx.util.docutils import SphinxDirective
 
 
 def parser_of(module: str) -> argparse.ArgumentParser:
-    """The parser of a tool's module, such as ``adasap_det.cli.train``."""
+    """Return the parser of a tool's module, such as ``adasap_det.cli.train``."""
     return importlib.import_module(module)._parser()
 
 
 def options_of(parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
-    """Each argument that a user may give as it is written, and what it does; without ``--help``."""
+    """Return each argument as it is written and its help text, without ``--help``."""
     formatter = parser._get_formatter()
     return [
         (formatter._format_action_invocation(action), formatter._expand_help(action))
@@ -27,13 +27,13 @@ def options_of(parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
 
 
 class CommandLine(SphinxDirective):
-    """``{command-line} MODULE``: what the tool is for, and a list of its options."""
+    """``{command-line} MODULE``: the description of a tool and a list of its options."""
 
     required_arguments = 1
     option_spec: ClassVar[dict[str, Any]] = {}
 
     def run(self) -> list[nodes.Node]:
-        """The nodes that take the directive's place."""
+        """Return the nodes that replace the directive."""
         parser = parser_of(self.arguments[0])
         found: list[nodes.Node] = [nodes.paragraph(text=parser.description or '')]
         listed = nodes.definition_list()
@@ -51,6 +51,6 @@ class CommandLine(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Register the directive; called by Sphinx."""
     app.add_directive('command-line', CommandLine)
     return {'parallel_read_safe': True}

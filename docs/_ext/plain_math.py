@@ -1,4 +1,4 @@
-"""Formulas as plain text: MathJax would have to be fetched by whoever reads the guide."""
+"""Formulas as plain text, since MathJax would be loaded from the network."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _LETTERS = {
 
 
 def plain(formula: str) -> str:
-    """A formula of the docstrings without its backslashes: few commands are known, by design.
+    """Return a formula of a docstring without its backslashes; only a few commands are supported.
 
     Raises:
-        ValueError: If a command is not known.
+        ValueError: If a command is not supported.
     """
 
     def letter(match: re.Match[str]) -> str:
         if match[1] not in _LETTERS:
-            raise ValueError(f'{match[0]} of {formula!r} is not known; add it to {__file__}')
+            raise ValueError(f'{match[0]} of {formula!r} is not supported; add it to {__file__}')
         return _LETTERS[match[1]]
 
     return re.sub(r'\\([a-zA-Z]+) ?', letter, formula)
@@ -46,6 +46,6 @@ def _block(self: Any, node: nodes.math_block) -> NoReturn:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Register the renderer; called by Sphinx."""
     app.add_html_math_renderer('plain', (_inline, None), (_block, None))
     return {'parallel_read_safe': True}

@@ -1,4 +1,4 @@
-"""Every code block of the guide and of the README is run, loaded or checked."""
+"""Every code block of the docs and the README is run, loaded or checked."""
 
 import inspect
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from ..helpers.code_blocks import LANGUAGES, PAGES, SHOWN, blocks_of, parse
 from ..helpers.commands import check, split
 from ..helpers.sandbox import Sandbox
 
-# What MMEngine takes out of a config before it calls the constructor.
-ELSEWHERE = ('constructor', 'paramwise_cfg', 'priority')
+# Keys that MMEngine removes before it calls the constructor.
+REMOVED = ('constructor', 'paramwise_cfg', 'priority')
 BLOCKS = {page: blocks_of(page) for page in PAGES}
 
 
@@ -51,19 +51,19 @@ def test_configs_load_and_their_options_exist(block, tmp_path):
 
 
 @pytest.mark.parametrize('block', every('not run'), ids=str)
-def test_what_is_not_run_names_tools_and_options_that_exist(block):
+def test_commands_that_are_not_run_name_existing_tools_and_options(block):
     assert block.language == 'bash', f'{block}: Python that cannot run must be a config'
     for words in split(block.text):
         check(words)
 
 
 @pytest.mark.parametrize('block', every(''), ids=str)
-def test_blocks_are_of_a_language_that_is_looked_at(block):
+def test_blocks_have_a_checked_language(block):
     assert block.language in LANGUAGES or SHOWN.fullmatch(block.language or 'text')
 
 
 def check_options(value):
-    """Options of whatever of ours is named by ``type`` are those of its constructor."""
+    """Assert that every ``type`` of this package is given only options that it has."""
     if isinstance(value, Mapping):
         kind = value.get('type')
         for registry in (OPTIM_WRAPPERS, HOOKS, TRANSFORMS, BUDGETS, IMPORTANCES):
@@ -74,7 +74,7 @@ def check_options(value):
                     for cls in found.__mro__[:-1]
                     for name in inspect.signature(cls.__init__).parameters
                 }
-                assert set(value) - {'type', '_scope_', *ELSEWHERE} <= known, (kind, dict(value))
+                assert set(value) - {'type', '_scope_', *REMOVED} <= known, (kind, dict(value))
         for item in value.values():
             check_options(item)
     elif isinstance(value, (list, tuple)):
@@ -82,7 +82,7 @@ def check_options(value):
             check_options(item)
 
 
-# ------------------------------------------------------------------ of the checks themselves
+# ------------------------------------------------------------------ tests of the checks
 
 
 @pytest.mark.parametrize(
@@ -103,19 +103,19 @@ def check_options(value):
         'rm -rf data',
     ],
 )
-def test_wrong_commands_are_found(command):
+def test_invalid_commands_are_rejected(command):
     (words,) = split(command)
     with pytest.raises(ValueError):
         check(words)
 
 
-def test_wrong_options_of_a_config_are_found():
+def test_unknown_options_of_a_config_are_found():
     check_options({'a': [{'type': 'PruningHook', 'round_to': 8}]})
     with pytest.raises(AssertionError):
         check_options({'a': [{'type': 'PruningHook', 'rounds_to': 8}]})
 
 
-def test_blocks_are_read_with_their_marks():
+def test_blocks_are_parsed_with_their_marks():
     text = '<!-- file: a.py -->\n\n```python\nx = 1\n```\n````text\n```\n````\n```bash\nls\n```\n'
     first, second, third = parse(text, Path('page.md'))
     assert (first.line, first.mark, first.value, first.text) == (3, 'file', 'a.py', 'x = 1\n')

@@ -1,4 +1,4 @@
-"""The tutorial's data takes the place of any detection config's."""
+"""The tutorial's data sets replace those of every detection config."""
 
 import pytest
 from mmdet.registry import DATASETS
@@ -12,10 +12,10 @@ from ..helpers.code_blocks import PAGES, blocks_of
 
 
 @pytest.mark.parametrize('family', FAMILIES)
-def test_its_data_sets_take_the_place_of_those_of_every_config(family, tmp_path, monkeypatch):
+def test_data_sets_of_the_tutorial_replace_those_of_every_config(family, tmp_path, monkeypatch):
     (page,) = [page for page in PAGES if page.name == 'tutorial.md']
     (block,) = [block for block in blocks_of(page) if block.value == 'my_retinanet.py']
-    base = 'retinanet/retinanet_r50_fpn_1x_voc0712.py'
+    base = FAMILIES['retinanet'].dense
     assert base in block.text
     path = tmp_path / 'mine.py'
     path.write_text(block.text.replace(base, FAMILIES[family].dense))
@@ -30,6 +30,6 @@ def test_its_data_sets_take_the_place_of_those_of_every_config(family, tmp_path,
     assert {stage: len(data) for stage, data in found.items()} == {'train': 5, 'val': 3, 'test': 2}
     for data in found.values():
         assert data.metainfo['classes'] == cfg.classes
-        assert 'dataset_type' not in data.metainfo  # VOCMetric prints these classes, then
+        assert 'dataset_type' not in data.metainfo  # so VOCMetric prints these classes
         data[0]
     assert cfg.test_evaluator.eval_mode == 'area'

@@ -1,6 +1,6 @@
-"""Code blocks of a Markdown page, with what the page says of them in comments.
+"""Code blocks of a Markdown page and the marks in the comments above them.
 
-A block in ``bash`` or ``python`` is run unless the comment right above it says otherwise::
+A block in ``bash`` or ``python`` is run unless the comment right above it is one of::
 
     <!-- file: NAME -->          write it to NAME, a config that must load, and do not run it
     <!-- config -->              a config, or a part of one, that must load
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md')))
 
 LANGUAGES = ('bash', 'python')
-# What is shown and is no code, and MyST's directives in braces.
+# Plain text, and MyST's directives in braces.
 SHOWN = re.compile(r'text|\{.+\}')
 
 _FENCE = re.compile(r'^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>\S*).*$')
@@ -30,12 +30,12 @@ class Block:
     """A fenced block.
 
     Attributes:
-        page: File that it stands in.
-        line: Of its opening fence, from 1.
-        language: What stands behind the fence.
-        text: Without the fences.
+        page: File that contains it.
+        line: Line number of its opening fence, from 1.
+        language: The word after the fence.
+        text: The lines between the fences.
         mark: ``'file'``, ``'config'``, ``'not run'``, or '' for a block to be run.
-        value: What follows the mark: the file's name or the reason.
+        value: The text after the mark: the file's name or the reason.
     """
 
     page: Path
@@ -50,16 +50,16 @@ class Block:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """Fenced blocks of a page, in their order.
+    """Return the fenced blocks of a page in order.
 
     Raises:
-        ValueError: If a fence is left open, or a mark is wrong.
+        ValueError: If a fence is not closed or a mark is invalid.
     """
     return parse(page.read_text('utf-8'), page)
 
 
 def parse(text: str, page: Path) -> list[Block]:
-    """:func:`blocks_of` of a text."""
+    """Return the fenced blocks of a text; see :func:`blocks_of`."""
     found, lines, number = [], text.splitlines(), 0
     while number < len(lines):
         opening = _FENCE.match(lines[number])
@@ -84,7 +84,7 @@ def _mark_above(lines: list[str], where: str) -> tuple[str, str]:
         return '', ''
     mark = _MARK.match(above)
     if mark is None:
-        raise ValueError(f'{where}: {above!r} is no mark that is known')
+        raise ValueError(f'{where}: {above!r} is not a known mark')
     kind, value = mark['kind'], mark['value'] or ''
     if (kind == 'config') == bool(value):
         raise ValueError(f'{where}: {above!r} must be followed by a name or a reason')

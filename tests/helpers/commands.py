@@ -1,4 +1,4 @@
-"""Checks shell commands without running them: the tool exists and its parser takes the options."""
+"""Check shell commands without running them: the tool exists and its parser accepts the options."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pathlib import Path
 
 from .code_blocks import ROOT
 
-# Installed commands of ours: adasap-train is adasap_det.cli.train.
+# The package's commands: adasap-train is adasap_det.cli.train.
 _ENTRY = re.compile(r'adasap-([a-z-]+)')
 _KNOWN = ('cd', 'git', 'source')
 _MODULE_OF = {'prepare_voc': 'adasap_det.datasets.prepare_voc'}
 
 
 def split(text: str) -> list[list[str]]:
-    """The commands of a block, a list of words each; comments are left out."""
+    """Return the commands of a block as lists of words, without comments."""
     lines = text.replace('\\\n', ' ').splitlines()
     commands = [shlex.split(line, comments=True) for line in lines]
     return [words[:-1] if words[-1] == '&' else words for words in commands if words]
@@ -32,7 +32,7 @@ def check(words: Sequence[str]) -> None:
     """Check one command.
 
     Raises:
-        ValueError: If what it names is not there, or an option is unknown.
+        ValueError: If its tool or a file does not exist, or an option is unknown.
     """
     words = list(words)
     while words and re.fullmatch(r'\w+=.*', words[0]):  # environment
@@ -47,7 +47,7 @@ def check(words: Sequence[str]) -> None:
     elif program in ('srun', 'mpirun'):
         started = next((i for i, word in enumerate(rest) if word in ('python', 'dask')), None)
         if started is None:
-            raise ValueError(f'{program} starts nothing that is known: {shlex.join(words)}')
+            raise ValueError(f'{program} starts no known program: {shlex.join(words)}')
         check(rest[started:])
     elif program == 'pip':
         _check_pip(rest)
@@ -56,13 +56,13 @@ def check(words: Sequence[str]) -> None:
     elif program == 'dask':
         _check_dask(rest)
     elif program == 'sbatch':
-        pass  # its script is a block of its own
+        pass  # its script is a separate block
     elif program not in _KNOWN:
-        raise ValueError(f'{program!r} is no command that the guide may name')
+        raise ValueError(f'{program!r} is not a command that the docs may use')
 
 
 def parser_of(module: str) -> argparse.ArgumentParser:
-    """The parser of a tool's module."""
+    """Return the parser of a tool's module."""
     return importlib.import_module(module)._parser()
 
 
@@ -85,7 +85,7 @@ def _check_python(words: list[str]) -> None:
     elif path.parent in (ROOT / 'benchmarks', ROOT / 'docs/scripts'):
         _check_text(path, words[1:])
     else:
-        raise ValueError(f'{words[0]} is no tool')
+        raise ValueError(f'{words[0]} is not a tool')
 
 
 def _check_paths(paths: Sequence[str]) -> None:
@@ -98,17 +98,17 @@ def _check_module(module: str, words: Sequence[str]) -> None:
     try:
         parser = parser_of(module)
     except ImportError as error:
-        raise ValueError(f'{module} is no tool: {error}') from None
+        raise ValueError(f'{module} is not a tool: {error}') from None
     _parse(parser, words)
 
 
 def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    said = io.StringIO()
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(stderr):
             return parser.parse_args(list(words))
     except SystemExit:
-        last = said.getvalue().strip().splitlines()[-1]
+        last = stderr.getvalue().strip().splitlines()[-1]
         raise ValueError(f'{shlex.join(words)}: {last}') from None
 
 
@@ -120,7 +120,7 @@ def _check_torchrun(words: Sequence[str]) -> None:
 
 
 def _check_text(path: Path, words: Sequence[str]) -> None:
-    """Options of a script that builds its parser within: looked for in its text."""
+    """Look for the options in the text of a script whose parser cannot be imported."""
     if not path.is_file():
         raise ValueError(f'{path.relative_to(ROOT)} does not exist')
     text = path.read_text('utf-8')

@@ -1,4 +1,4 @@
-"""A folder that looks like a checkout, in which the blocks of a page are run."""
+"""A folder that looks like a checkout, to run the blocks of a page in."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SHELL = set('|<>$&;`')
 
 
 class Sandbox:
-    """Runs blocks in a folder, one after another.
+    """Run blocks in a folder, one after another.
 
     Args:
         folder: An empty folder.
-        forks: What runs plain Python.
+        forks: Server that runs Python scripts.
     """
 
     def __init__(self, folder: Path, forks: Forks) -> None:
@@ -35,7 +35,7 @@ class Sandbox:
         """Run a block.
 
         Raises:
-            AssertionError: If it ends with another status than 0, with the end of what it said.
+            AssertionError: If its exit status is not 0; with the end of its output.
         """
         if block.language == 'python':
             path = self.folder / f'block{block.line}.py'
@@ -58,22 +58,22 @@ class Sandbox:
         )
 
     def _shell(self, block: Block) -> None:
-        # A file and no pipe, which would be open for as long as anything in the background runs.
+        # A file, as a pipe would stay open while a background process of the block runs.
         log = self.folder / 'log.txt'
-        with log.open('w') as said:
+        with log.open('w') as output:
             process = subprocess.Popen(
                 ['bash', '-euo', 'pipefail', '-c', block.text],
                 cwd=self.folder,
                 env=ENVIRON,
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         try:
             status = process.wait(SECONDS)
         finally:
-            # What the block left running in the background, our own group alone.
+            # End what the block left running in the background: its process group only.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         assert status == 0, f'{block} ended with {status}\n{log.read_text()[-3000:]}'
