@@ -1,4 +1,4 @@
-"""What the guide's images share: a plain look, and the data inside the file."""
+"""Shared look of the guide's figures; each SVG carries the data it shows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ PALE = '#eef1f4'
 _DESCRIPTION = '{http://purl.org/dc/elements/1.1/}description'
 
 Data = dict[str, Any]
-"""What is drawn: numbers and lists of numbers by name."""
+"""Numbers and lists of numbers by name."""
 
 
 def blank(width: float = 7, height: float = 3.6) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; inches."""
+    """A figure with one pair of axes; sizes in inches."""
     figure, (axes,) = stacked([height], width=width)
     return figure, axes
 
 
 def stacked(heights: Sequence[float], *, width: float = 7) -> tuple[Figure, list[Axes]]:
-    """A figure with axes below each other, that share what goes to the right; inches."""
+    """A figure with stacked axes that share the x axis; sizes in inches."""
     figure = Figure(figsize=(width, sum(heights)), layout='constrained')
     FigureCanvasSVG(figure)
     shape = dict(height_ratios=heights, sharex=True, squeeze=False)
@@ -40,18 +40,18 @@ def stacked(heights: Sequence[float], *, width: float = 7) -> tuple[Figure, list
 
 
 def save(figure: Figure, path: Path, data: Data) -> None:
-    """Write an SVG that is the same every time, and carries its data as its description."""
+    """Write a reproducible SVG with its data as its description."""
     metadata = {'Date': None, 'Creator': None, 'Description': json.dumps(data)}
     with matplotlib.rc_context({'svg.hashsalt': 'adasap_det', 'svg.fonttype': 'none'}):
         figure.savefig(path, format='svg', metadata=metadata)
 
 
 def data_of(path: Path) -> Data:
-    """What :func:`save` wrote beside the drawing."""
+    """The data that :func:`save` stored in the file."""
     (found,) = ElementTree.parse(path).iter(_DESCRIPTION)
     return json.loads(found.text or '')
 
 
 def rounded(values: Any) -> list[float]:
-    """A tensor or a sequence as numbers of six digits."""
+    """Values rounded to six significant digits."""
     return [float(f'{float(value):.6g}') for value in values]

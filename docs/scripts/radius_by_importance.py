@@ -1,4 +1,4 @@
-"""Draws the adaptive stage's radius against the importance: ``adaptive_radius`` itself.
+"""Draws the adaptive stage's radius against the importance, computed by ``adaptive_radius``.
 
 python docs/scripts/radius_by_importance.py
 """
@@ -18,7 +18,7 @@ RHO_MIN, RHO_MAX, RHO = DEFAULT_RADII['asam']
 
 
 def data() -> Data:
-    """Radii of eleven channels whose importance rises evenly, in three stages."""
+    """Radii of eleven channels of evenly spaced importance, in three stages."""
     scores = torch.linspace(0, 1, 11)
     radii = {
         stage: rounded(
@@ -30,7 +30,7 @@ def data() -> Data:
 
 
 def draw(found: Data, path: Path) -> None:
-    """Write the image."""
+    """Write the figure."""
     figure, axes = blank()
     for index, stage in enumerate(('adaptive', 'inverse'), 1):
         look = mark(index)
@@ -45,7 +45,7 @@ def draw(found: Data, path: Path) -> None:
             label=name,
         )
     axes.axhline(found['uniform'], color=GREY, linestyle='--', label="'uniform': one ball for all")
-    axes.set_xlabel('importance of the channel, from the least to the most of the network')
+    axes.set_xlabel('importance of the channel, scaled to [0, 1] over the network')
     axes.set_ylabel('radius of its ball')
     axes.set_ylim(0, 1.15 * found['uniform'])
     axes.legend(frameon=False, fontsize=9, loc='center right')

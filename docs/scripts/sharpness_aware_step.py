@@ -1,6 +1,6 @@
 """Draws one sharpness-aware step in a narrow valley and one in a wide one.
 
-The perturbation is that of ``ascent_perturbation`` itself.
+The perturbation is computed by ``ascent_perturbation``.
 
 python docs/scripts/sharpness_aware_step.py
 """
@@ -34,7 +34,7 @@ def gradient(w: Tensor) -> Tensor:
 
 
 def step(start: float) -> dict[str, float]:
-    """Where a step from ``start`` looks, and what it finds there."""
+    """Weights, perturbed weights, their losses and the slope of one step from ``start``."""
     w = torch.tensor(start, dtype=torch.float64)
     (eps,) = ascent_perturbation([w], [gradient(w)], [0], torch.tensor([RHO]), form='sam')
     found = {
@@ -55,7 +55,7 @@ def data() -> Data:
 
 
 def draw(found: Data, path: Path) -> None:
-    """Write the image."""
+    """Write the figure."""
     figure, axes = blank(7, 4)
     axes.plot(found['w'], found['loss'], color=GREY, linewidth=1.2)
     for index, name in enumerate(WEIGHTS, 1):

@@ -1,4 +1,4 @@
-"""Draws clean and corrupted AP50 of each arm of the study on VOC 2012, as it was recorded.
+"""Draws clean and corrupted AP50 of each arm of the VOC 2012 studies from the recorded results.
 
 python docs/scripts/voc2012_study.py
 """
@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from adasap_det.utils.plot_style import mark
 
 RESULTS = Path(__file__).parents[2] / 'benchmarks/results'
-#: What each study is: the file of its results, and the prefix of its configs.
+#: Title of each study: file of its results, prefix of its configs.
 STUDIES = {
-    '900 images, flips, 128 pixels: plain training has converged': (
+    '900 images, random flips only, 128 pixels: plain training has converged': (
         'voc2012.json', 'ssdlite128_voc2012_900',
     ),
     'the same networks on 220 other images': (
@@ -35,7 +35,7 @@ WHAT = {'p': 'clean (P)', 'mpc': 'corrupted (mPC)'}
 
 
 def data() -> Data:
-    """By study and size, the best arm under corruption first: mean, least and greatest."""
+    """Mean, least and greatest by study, size and arm; the best arm under corruption first."""
     found: Data = {}
     for title, (file, network) in STUDIES.items():
         records = json.loads((RESULTS / file).read_text('utf-8'))
@@ -68,11 +68,11 @@ def _corrupted(arm: tuple[str, Data]) -> float:
 
 
 def draw(found: Data, path: Path) -> None:
-    """Write the image."""
+    """Write the figure."""
     figure, panels = stacked([0.9 + 0.26 * len(arms) for arms in found.values()])
     for axes, (title, arms) in zip(panels, found.items(), strict=True):
         _draw_study(axes, title, arms)
-    panels[0].set_xlim(0)  # once all is drawn: it ends the search for the other limit
+    panels[0].set_xlim(0)  # last, because it stops autoscaling of the upper limit
     panels[0].legend(frameon=False, fontsize=9, loc='upper right')
     panels[-1].set_xlabel('AP50, %: mean of the runs, band from the least to the greatest')
     save(figure, path, found)

@@ -1,4 +1,4 @@
-"""The guide's images show what the package's own code computes today."""
+"""The guide's figures show what the package's code computes today."""
 
 import importlib
 import re
@@ -22,7 +22,7 @@ def on_path(monkeypatch):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_the_image_shows_what_the_script_computes(name, tmp_path):
+def test_figure_shows_what_its_script_computes(name, tmp_path):
     drawing, script = importlib.import_module('drawing'), importlib.import_module(name)
     found = script.data()
     assert flat(drawing.data_of(FIGURES / f'{name}.svg')) == pytest.approx(flat(found), rel=1e-4)
@@ -30,8 +30,8 @@ def test_the_image_shows_what_the_script_computes(name, tmp_path):
     assert flat(drawing.data_of(tmp_path / 'again.svg')) == flat(found)
 
 
-def test_every_image_is_shown():
-    pages = [*(ROOT / 'docs').glob('*.md'), ROOT / 'benchmarks/README.md']
+def test_every_figure_is_shown_on_a_page():
+    pages = [*(ROOT / 'docs').glob('*.md'), ROOT / 'README.md', ROOT / 'benchmarks/README.md']
     shown = re.findall(r'figures/(\w+)\.svg', ''.join(p.read_text('utf-8') for p in pages))
     assert {path.stem for path in FIGURES.glob('*.svg')} == set(shown)
 
