@@ -1,17 +1,37 @@
-"""What the runs of a study came to, kept in a file to which later ones are added."""
+"""Results of a study's runs, and the JSON file that collects them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import study
-
 from adasap_det.robustness.metrics import FULL_GRID, summarise
 from adasap_det.robustness.results import load_results
 from adasap_det.utils.io import atomic_write
+
+#: Default folder of the evaluation under corruption, beside its checkpoint.
+RESULTS = 'robustness'
+
+
+@dataclass(frozen=True)
+class Run:
+    """Settings of one pruned network, named as in :class:`Record`."""
+
+    network: str
+    keep_ratio: float
+    arm: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """Folder of the run, relative to the study's."""
+        arm = re.sub(r'\W+', '_', self.arm)
+        return f'{self.network}/keep{round(100 * self.keep_ratio)}/{arm}/seed{self.seed}'
 
 
 @dataclass(frozen=True)
@@ -19,24 +39,23 @@ class Record:
     """Result of one run; top-1 or AP50 in per cent.
 
     Attributes:
-        dense: Which dense network it started from, the beginning of its checkpoint's SHA-256.
+        dense: First digits of the SHA-256 of the dense checkpoint that the run started from.
         network: Prefix of the configs.
-        keep: Share of the parameters that was asked for; 1 for the dense network itself.
-        arm: Of the study's, or 'dense'.
-        seed: Of the run.
-        params: Parameters.
-        macs: Of one image.
-        clean: On all images of the test set.
-        p: On those of them that are corrupted, clean.
-        mpc: On them corrupted, the mean over 15 corruptions at 5 severities.
-        severities: The mean over the corruptions at each severity.
-        loss: Training loss at the end, the mean of the last logged values; None where it was not
-            recorded.
+        keep_ratio: Fraction of the parameters to keep; 1 for the dense network itself.
+        arm: Name of the study's arm, or 'dense'.
+        seed: Random seed.
+        params: Number of parameters.
+        macs: MACs per image.
+        clean: Metric on all images of the test set.
+        p: Metric on the clean versions of the corrupted images.
+        mpc: Metric on the corrupted images, the mean over 15 corruptions at 5 severities.
+        severities: Mean over the corruptions at each severity.
+        loss: Mean of the last logged training losses; None if it was not recorded.
     """
 
     dense: str
     network: str
-    keep: float
+    keep_ratio: float
     arm: str
     seed: int
     params: int
@@ -49,68 +68,99 @@ class Record:
 
     @property
     def key(self) -> tuple[str, str, float, str, int]:
-        """Whose result it is: a later one takes the place of an earlier."""
-        return self.dense, self.network, self.keep, self.arm, self.seed
+        """Identity of the run; a later result of the same run replaces an earlier one."""
+        return self.dense, self.network, self.keep_ratio, self.arm, self.seed
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a study measures.
+    """Metric of a study.
 
     Attributes:
-        name: In the results of the evaluation under corruption, a share of 1.
-        logged: In the log of the training.
-        share: Whether the logged value is a share of 1 and not in per cent.
-        last_losses: Logged values that make up the training loss at the end.
-        results: Folder of the evaluation under corruption, beside each checkpoint.
+        name: Name in the evaluation under corruption, where it is a fraction of 1.
+        logged: Name in the training log.
+        logged_as_fraction: Whether the logged value is a fraction of 1 instead of per cent.
+        last_losses: Number of logged losses to average for the final training loss.
     """
 
     name: str
     logged: str
-    share: bool
+    logged_as_fraction: bool
     last_losses: int
-    results: str = study.RESULTS
 
 
 def collect(
-    network: str, runs: Iterable[study.Run], out: Path, metric: Metric, *, dense_seed: int = 0
+    network: str,
+    runs: Iterable[Run],
+    out: Path,
+    metric: Metric,
+    *,
+    dense_seed: int = 0,
+    results: str = RESULTS,
 ) -> list[Record]:
-    """Results of what has been trained and evaluated, the dense network first."""
-    dense = study.last_checkpoint(out / network / 'dense', results=metric.results)
+    """Return the records of all trained and evaluated runs of a network, the dense one first.
+
+    Args:
+        network: Prefix of the configs; runs of other networks are ignored.
+        runs: Runs to look for.
+        out: Folder of the study.
+        metric: Metric of the study.
+        dense_seed: Seed of the dense network.
+        results: Folder of the evaluation under corruption, beside each checkpoint.
+    """
+    dense = _evaluated_checkpoint(out / network / 'dense', results)
     if not dense:
         return []
-    name = study.checksum(dense)
-    found = [_record(dense, name, study.Run(network, 1, 'dense', dense_seed), metric)]
-    for run in runs:
-        if run.network != network:
-            continue
-        if final := study.last_checkpoint(out / run.folder, results=metric.results):
-            found.append(_record(final, name, run, metric))
+    digest = hashlib.sha256(dense.read_bytes()).hexdigest()[:8]
+    found = []
+    for run in (Run(network, 1, 'dense', dense_seed), *runs):
+        folder = out / network / 'dense' if run.arm == 'dense' else out / run.folder
+        checkpoint = _evaluated_checkpoint(folder, results)
+        if run.network == network and checkpoint:
+            found.append(_record(checkpoint, digest, run, metric, results))
     return found
 
 
-def _record(checkpoint: Path, dense: str, run: study.Run, metric: Metric) -> Record:
-    found = load_results(checkpoint.parent / metric.results)
+def _evaluated_checkpoint(folder: Path, results: str) -> Path | None:
+    """Last checkpoint of a run; None unless it has been evaluated."""
+    if not (folder / results / 'model.json').is_file():
+        return None
+    return max(folder.glob('epoch_*.pth'), key=lambda p: int(p.stem.rpartition('_')[2]))
+
+
+def _record(checkpoint: Path, dense: str, run: Run, metric: Metric, results: str) -> Record:
+    found = load_results(checkpoint.parent / results)
     summary = summarise(found.cells, metric=metric.name, grid=FULL_GRID)
-    clean = study.logged(checkpoint, metric.logged)
+    clean = _logged(checkpoint, metric.logged)
     return Record(
-        dense=dense, network=run.network, keep=run.keep, arm=run.arm, seed=run.seed,
+        dense=dense, network=run.network, keep_ratio=run.keep_ratio, arm=run.arm, seed=run.seed,
         params=found.model.params, macs=found.model.macs,
-        clean=study.percent(clean) if metric.share else round(clean, 2),
-        p=study.percent(summary.p), mpc=study.percent(summary.mpc),
-        severities=tuple(map(study.percent, summary.per_severity.values())),
-        loss=round(study.logged(checkpoint, 'loss', last=metric.last_losses), 4),
+        clean=_percent(clean) if metric.logged_as_fraction else round(clean, 2),
+        p=_percent(summary.p), mpc=_percent(summary.mpc),
+        severities=tuple(map(_percent, summary.per_severity.values())),
+        loss=round(_logged(checkpoint, 'loss', last=metric.last_losses), 4),
     )  # fmt: skip
 
 
+def _logged(checkpoint: Path, key: str, *, last: int = 1) -> float:
+    """Mean of the last values of a scalar in the training log of this checkpoint."""
+    logs = sorted(checkpoint.parent.glob('*/vis_data/scalars.json'))
+    lines = [json.loads(line) for log in logs for line in log.read_text('utf-8').splitlines()]
+    return statistics.mean([line[key] for line in lines if key in line][-last:])
+
+
+def _percent(value: float) -> float:
+    return round(100 * value, 2)
+
+
 def read(path: Path) -> list[Record]:
-    """What :func:`merge` wrote."""
+    """Read a file that :func:`merge` wrote."""
     rows = json.loads(path.read_text('utf-8'))
     return [Record(**{**row, 'severities': tuple(row['severities'])}) for row in rows]
 
 
 def merge(path: Path, records: Iterable[Record]) -> list[Record]:
-    """Add results to a file of them; all that it holds then."""
+    """Add records to a file and return everything that it then holds."""
     known = read(path) if path.is_file() else []
     merged = {record.key: record for record in (*known, *records)}
     path.parent.mkdir(parents=True, exist_ok=True)

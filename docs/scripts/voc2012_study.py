@@ -45,8 +45,8 @@ def data() -> Data:
 
 def _study(records: list[dict[str, Any]]) -> Data:
     found: Data = {}
-    for keep in sorted({r['keep'] for r in records}, reverse=True):
-        of_size = [r for r in records if r['keep'] == keep]
+    for keep in sorted({r['keep_ratio'] for r in records}, reverse=True):
+        of_size = [r for r in records if r['keep_ratio'] == keep]
         arms = [_arm(arm, of_size) for arm in dict.fromkeys(r['arm'] for r in of_size)]
         found |= {f'{keep:.0%}, {name}': arm for name, arm in sorted(arms, key=_corrupted)}
     return found

@@ -1,4 +1,4 @@
-"""Scripts of benchmarks/ as modules."""
+"""Import the scripts of benchmarks/ as modules."""
 
 import importlib
 import sys
@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).parents[2] / 'benchmarks'
 
 @pytest.fixture
 def script(monkeypatch):
-    """Imports a script by name, with what it shares with the others, for one test."""
+    """Return a function that imports a script by name; unloads all scripts after the test."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     names = {path.stem for path in BENCHMARKS.glob('*.py')}
     yield importlib.import_module
@@ -21,11 +21,11 @@ def script(monkeypatch):
 
 @pytest.fixture
 def record(script):
-    """Makes a result of which only what a test looks at has to be given."""
+    """Return a function that makes a record, with defaults for most fields."""
 
-    def make(arm, seed, mpc, *, keep=0.5, network='net', dense='a', loss=None):
+    def make(arm, seed, mpc, *, keep_ratio=0.5, network='net', dense='a', loss=None):
         return script('records').Record(
-            dense=dense, network=network, keep=keep, arm=arm, seed=seed,
+            dense=dense, network=network, keep_ratio=keep_ratio, arm=arm, seed=seed,
             params=1_200_000 + 1000 * seed, macs=2e8, clean=80.0 + seed, p=80.0, mpc=mpc,
             severities=(50.0, 45.0, 40.0, 35.0, 30.0), loss=loss,
         )  # fmt: skip

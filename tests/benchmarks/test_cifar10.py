@@ -1,4 +1,4 @@
-"""The study of classifiers: what it recorded, and where its configs are."""
+"""The CIFAR-10 study: its configs and recorded results."""
 
 import pytest
 
@@ -12,20 +12,25 @@ def cifar10(script):
     return script('cifar10')
 
 
-@pytest.mark.parametrize('twin', ['dense', 'pruned', 'adasap'])
-def test_configs_are_found_among_the_studies_and_the_shipped(cifar10, twin):
-    shipped = f'configs/cifar10/mobilenetv2_cifar10_{twin}.py'
-    assert cifar10.config('mobilenetv2_cifar10', twin) == shipped
-    own = f'benchmarks/configs/mobilenetv2_cifar10_5k_{twin}.py'
-    assert cifar10.config('mobilenetv2_cifar10_5k', twin) == own
-    with pytest.raises(SystemExit, match=f'no lenet_{twin}.py'):
-        cifar10.config('lenet', twin)
+@pytest.mark.parametrize('variant', ['dense', 'pruned', 'adasap'])
+def test_configs_are_found_among_shipped_and_benchmark_configs(cifar10, variant):
+    epochs = 8 if variant == 'dense' else 6
+    infix = {'dense': '', 'pruned': '_pruned-params50', 'adasap': '_adasap-params50'}[variant]
+    shipped = f'configs/mobilenet/mobilenet-v2{infix}_1xb128-{epochs}e_cifar10.py'
+    config = cifar10.STUDY.config
+    assert config('mobilenetv2_cifar10', variant) == shipped
+    for network in cifar10.SHIPPED:
+        assert (BENCHMARKS.parent / config(network, variant)).is_file()
+    own = f'benchmarks/configs/mobilenetv2_cifar10_5k_{variant}.py'
+    assert config('mobilenetv2_cifar10_5k', variant) == own
+    with pytest.raises(SystemExit, match=f'no lenet_{variant}.py'):
+        config('lenet', variant)
 
 
-def test_what_is_recorded_adds_up(cifar10):
-    found = cifar10.records.read(RESULTS)
-    by_arm = {(r.network, r.keep, r.arm) for r in found}
-    assert {('mobilenetv2_cifar10_5k', 0.3, arm) for arm in cifar10.MAIN} <= by_arm
+def test_recorded_severities_average_to_mpc(cifar10, script):
+    found = script('records').read(RESULTS)
+    by_arm = {(r.network, r.keep_ratio, r.arm) for r in found}
+    assert {('mobilenetv2_cifar10_5k', 0.3, arm) for arm in cifar10.STUDY.main_arms} <= by_arm
     dense = {r.dense for r in found if r.arm == 'dense'}
     for one in found:
         assert one.dense in dense

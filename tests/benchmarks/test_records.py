@@ -1,13 +1,12 @@
-"""Results of the studies: kept from one run of a script to the next."""
+"""Records of the studies: merging into the file, collecting from the folders of the runs."""
 
-import dataclasses
 import json
 
 from adasap_det.robustness import results as cells
 from adasap_det.robustness.metrics import FULL_GRID
 
 
-def test_results_are_added_to_those_of_earlier_runs(script, record, tmp_path):
+def test_merge_keeps_earlier_records_and_replaces_repeated_runs(script, record, tmp_path):
     records = script('records')
     path = tmp_path / 'results' / 'found.json'
     first = [record('plain', 0, 20.0, loss=0.5), record('AdaSAP', 0, 19.0)]
@@ -20,7 +19,7 @@ def test_results_are_added_to_those_of_earlier_runs(script, record, tmp_path):
 
 
 def evaluated(folder, *, params, ap50):
-    """What an evaluation leaves: clean and each corrupted cell at one AP50."""
+    """Write an evaluation whose cells have AP50 ``ap50``, divided by 1 + severity."""
     cells.save_model(
         folder,
         cells.ModelInfo(
@@ -34,9 +33,9 @@ def evaluated(folder, *, params, ap50):
         cells.save_cell(folder, cells.Cell(name, severity, 'x', 3, {'AP50': value}))
 
 
-def test_each_benchmark_is_collected_from_its_own_folder(script, tmp_path):
-    study, records = script('study'), script('records')
-    run = study.Run('net', 0.4, 'AdaSAP', 3)
+def test_collect_reads_the_evaluation_in_the_given_folder(script, tmp_path):
+    records = script('records')
+    run = records.Run('net', 0.4, 'AdaSAP', 3)
     for folder, params in (('net/dense', 20), (run.folder, 8)):
         log = tmp_path / folder / 'start/vis_data/scalars.json'
         log.parent.mkdir(parents=True)
@@ -45,7 +44,7 @@ def test_each_benchmark_is_collected_from_its_own_folder(script, tmp_path):
         evaluated(tmp_path / folder / 'robustness', params=params, ap50=0.6)
     evaluated(tmp_path / run.folder / 'unseen', params=8, ap50=0.3)
 
-    metric = records.Metric('AP50', 'AP', share=True, last_losses=2)
+    metric = records.Metric('AP50', 'AP', logged_as_fraction=True, last_losses=2)
     dense, pruned = records.collect('net', [run], tmp_path, metric, dense_seed=4)
     assert (dense.arm, dense.seed) == ('dense', 4)
     # The mean of 1/2, 1/3, 1/4, 1/5 and 1/6 is 0.29.
@@ -54,11 +53,10 @@ def test_each_benchmark_is_collected_from_its_own_folder(script, tmp_path):
     assert pruned.key == (dense.dense, 'net', 0.4, 'AdaSAP', 3)
     assert (pruned.params, pruned.macs, pruned.loss) == (8, 7, 1.5)
 
-    unseen = dataclasses.replace(metric, results='unseen')
-    # The dense network has not been evaluated there, so nothing can be compared with it.
-    assert records.collect('net', [run], tmp_path, unseen) == []
+    # Without an evaluation of the dense network there is nothing to compare with.
+    assert records.collect('net', [run], tmp_path, metric, results='unseen') == []
     evaluated(tmp_path / 'net/dense/unseen', params=20, ap50=0.5)
-    found = records.collect('net', [run], tmp_path, unseen)
+    found = records.collect('net', [run], tmp_path, metric, results='unseen')
     assert [(one.arm, one.p, one.mpc, one.clean) for one in found] == [
         ('dense', 50.0, 14.5, 50.0), ('AdaSAP', 30.0, 8.7, 50.0),
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Tables of the studies, against means and deviations derived by hand."""
+"""Tables of the studies, against means and deviations computed by hand."""
 
 import pytest
 from rich.console import Console
@@ -6,11 +6,11 @@ from rich.console import Console
 
 @pytest.fixture
 def cells(script):
-    """Of the rows of both tables, by the words of the tables in Markdown."""
+    """Return a function that renders both tables and returns their rows of cells."""
 
-    def show(results, arms=('plain', 'AdaSAP'), against=('plain',)):
+    def show(results, arms=('plain', 'AdaSAP'), baselines=('plain',)):
         console, found = Console(width=200, record=True), []
-        for table in script('tables').tables(results, arms, title='top-1', against=against):
+        for table in script('tables').tables(results, arms, title='top-1', baselines=baselines):
             console.print(table)
             lines = [line.strip() for line in console.export_text().splitlines() if '|' in line]
             found.append([[cell.strip() for cell in line[1:-1].split('|')] for line in lines[2:]])
@@ -19,14 +19,14 @@ def cells(script):
     return show
 
 
-def test_mean_and_spread_of_an_arm_by_network_and_size(cells, record):
+def test_mean_and_spread_of_an_arm_by_network_and_keep_ratio(cells, record):
     arms, _ = cells(
         [
             record('AdaSAP', 0, 40.0, loss=0.1),
             record('AdaSAP', 2, 48.0, loss=0.3),
-            record('plain', 0, 44.0, keep=0.3),
+            record('plain', 0, 44.0, keep_ratio=0.3),
             record('plain', 0, 44.0),
-            record('dense', 0, 36.0, keep=1),
+            record('dense', 0, 36.0, keep_ratio=1),
             record('plain', 0, 20.0, network='another'),
         ]
     )
@@ -43,16 +43,16 @@ def test_mean_and_spread_of_an_arm_by_network_and_size(cells, record):
     assert arms[2][-3:] == ['44.0', '55.0', '']
 
 
-def test_adasap_is_compared_with_runs_of_its_seed_and_dense_network(cells, record):
+def test_adasap_is_compared_at_the_same_seed_and_dense_network(cells, record):
     _, differences = cells(
         [
             record('AdaSAP', 2, 48.0),
             record('AdaSAP', 0, 40.0),
-            record('AdaSAP', 1, 99.0),  # whose twin has not run
+            record('AdaSAP', 1, 99.0),  # no plain run of this seed
             record('plain', 0, 36.0),
             record('plain', 2, 46.0),
             record('plain', 1, 10.0, dense='another'),
-            record('plain', 0, 10.0, keep=0.3),
+            record('plain', 0, 10.0, keep_ratio=0.3),
         ]
     )
     # +4 and +2: mean 3, deviation sqrt(2); of the ratios +5 and +2.5: 3.75, 2.5 / sqrt(2).

@@ -1,4 +1,4 @@
-"""The detection study: its configs, and what it recorded."""
+"""The VOC 2012 study: its configs and recorded results."""
 
 import pytest
 from mmengine.config import Config
@@ -11,17 +11,22 @@ def voc2012(script):
     return script('voc2012')
 
 
-def test_the_hook_that_the_arms_change_is_the_pruning_hook_of_every_network(voc2012):
-    key, index = voc2012.HOOK.split('.')
-    for network in voc2012.NETWORKS:
-        for twin in ('pruned', 'adasap'):
-            config = Config.fromfile(voc2012.study.ROOT / voc2012.CONFIG.format(network, twin))
-            assert config[key][int(index)].type == 'PruningHook'
+@pytest.fixture
+def records(script):
+    return script('records')
 
 
-def test_the_study_to_convergence_turns_images_over_and_nothing_more(voc2012):
-    path = voc2012.CONFIG.format('ssdlite128_voc2012_900', 'adasap')
-    config = Config.fromfile(voc2012.study.ROOT / path)
+@pytest.mark.parametrize('variant', ['pruned', 'adasap'])
+@pytest.mark.parametrize('network', ['ssdlite160_voc2012', 'ssdlite128_voc2012_900'])
+def test_overrides_of_the_arms_reach_the_pruning_hook(voc2012, network, variant):
+    key, name = voc2012.HOOK.split('.')
+    config = Config.fromfile(BENCHMARKS.parent / voc2012.STUDY.config(network, variant))
+    assert config[key][name].type == 'PruningHook'
+
+
+def test_converged_study_augments_with_random_flips_only(voc2012):
+    path = voc2012.STUDY.config('ssdlite128_voc2012_900', 'adasap')
+    config = Config.fromfile(BENCHMARKS.parent / path)
     steps = config.train_dataloader.dataset.pipeline
     assert [step.type for step in steps] == [
         'LoadImageFromFile', 'LoadAnnotations', 'Resize', 'RandomFlip', 'PackDetInputs',
@@ -34,18 +39,18 @@ def test_the_study_to_convergence_turns_images_over_and_nothing_more(voc2012):
 @pytest.mark.parametrize(
     ('name', 'arms'),
     [
-        ('voc2012', {'plain', 'plain, two times', 'AdaSAP'}),
-        ('voc2012_second_set', {'plain', 'plain, two times', 'AdaSAP'}),
-        ('voc2012_second_dense', {'plain', 'plain, two times', 'AdaSAP', 'AdaSAP, rho 1'}),
+        ('voc2012', {'plain', 'plain, 2x epochs', 'AdaSAP'}),
+        ('voc2012_second_set', {'plain', 'plain, 2x epochs', 'AdaSAP'}),
+        ('voc2012_second_dense', {'plain', 'plain, 2x epochs', 'AdaSAP', 'AdaSAP, rho 1'}),
         (
             'voc2012_second_dense_second_set',
-            {'plain', 'plain, two times', 'AdaSAP', 'AdaSAP, rho 1'},
+            {'plain', 'plain, 2x epochs', 'AdaSAP', 'AdaSAP, rho 1'},
         ),
     ],
 )
-def test_what_is_recorded_adds_up(voc2012, name, arms):
-    recorded = voc2012.records.read(BENCHMARKS / f'results/{name}.json')
-    by_arm = {(r.network, r.keep, r.arm) for r in recorded}
+def test_recorded_severities_average_to_mpc(records, name, arms):
+    recorded = records.read(BENCHMARKS / f'results/{name}.json')
+    by_arm = {(r.network, r.keep_ratio, r.arm) for r in recorded}
     assert by_arm >= {
         ('ssdlite128_voc2012_900', 1, 'dense'),
         *(('ssdlite128_voc2012_900', 0.4, arm) for arm in arms),
@@ -56,25 +61,25 @@ def test_what_is_recorded_adds_up(voc2012, name, arms):
 
 
 @pytest.mark.parametrize('name', ['voc2012', 'voc2012_second_dense'])
-def test_the_second_set_is_of_the_same_networks(voc2012, name):
+def test_second_test_set_evaluates_the_same_networks(records, name):
     def recorded(name):
-        found = voc2012.records.read(BENCHMARKS / f'results/{name}.json')
+        found = records.read(BENCHMARKS / f'results/{name}.json')
         return {one.key: (one.params, one.clean, one.loss) for one in found}
 
     first, second = recorded(name), recorded(f'{name}_second_set')
     assert second == {key: first[key] for key in second}
 
 
-def test_the_second_dense_detector_is_another(voc2012):
+def test_second_dense_detector_differs_from_the_first(records):
     def dense(name):
-        found = voc2012.records.read(BENCHMARKS / f'results/{name}.json')
+        found = records.read(BENCHMARKS / f'results/{name}.json')
         return {one.dense for one in found}
 
     assert len(dense('voc2012_second_dense')) == 1
     assert not dense('voc2012_second_dense') & dense('voc2012')
 
 
-def test_the_short_study_is_recorded_too(voc2012):
-    found = voc2012.records.read(BENCHMARKS / 'results/voc2012.json')
-    by_arm = {(r.keep, r.arm) for r in found if r.network == 'ssdlite160_voc2012'}
+def test_short_study_is_recorded(records):
+    found = records.read(BENCHMARKS / 'results/voc2012.json')
+    by_arm = {(r.keep_ratio, r.arm) for r in found if r.network == 'ssdlite160_voc2012'}
     assert by_arm >= {(1, 'dense'), (0.4, 'plain'), (0.4, 'AdaSAP')}
