@@ -19,7 +19,7 @@ LAYERS = (
 FRAMEWORK_FREE = (
     'optim/perturbation.py',
     'pruning/budgets/selection.py',
-    *(f'robustness/corruptions/{p.name}' for p in (PACKAGE / 'robustness/corruptions').glob('*.py')),
+    *(str(p.relative_to(PACKAGE)) for p in PACKAGE.glob('robustness/corruptions/*.py')),
 )
 
 

@@ -51,7 +51,7 @@ def load_structure(
         Whether anything shrank.
 
     Raises:
-        ValueError: If the checkpoint does not fit; see :func:`.structure.shrink`.
+        ValueError: If the checkpoint does not fit; see :func:`~adasap_det.pruning.shrink`.
     """
     structure = (checkpoint.get('meta') or {}).get(META_KEY)
     if structure is None:

@@ -41,7 +41,7 @@ from adasap_det.sharpness import (
 from adasap_det.sharpness.plot import plot_lines, plot_planes
 from adasap_det.utils.io import atomic_write
 from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
-from adasap_det.utils.random import RandomState, same_randomness
+from adasap_det.utils.random_state import RandomState, same_randomness
 
 _RISES = (0.1, 0.5, 1.0)
 """Fractions of the radius at which the table reports the rise."""

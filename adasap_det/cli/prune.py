@@ -38,7 +38,7 @@ from adasap_det.utils.device import usable_device
 from adasap_det.utils.input_size import config_input_size
 from adasap_det.utils.io import atomic_write
 from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
-from adasap_det.utils.random import RandomState, same_randomness
+from adasap_det.utils.random_state import RandomState, same_randomness
 from adasap_det.utils.validation import validation_metric
 
 _BUDGETS = {'params': 'ParamsBudget', 'macs': 'MACsBudget', 'latency': 'LatencyBudget'}

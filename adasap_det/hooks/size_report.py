@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import MessageHub, print_log
 from torch import Tensor, nn
 
-from adasap_det.pruning.budgets.base import Budget
+from adasap_det.pruning.budgets.budget import Budget
 from adasap_det.pruning.budgets.latency import LatencyBudget
 from adasap_det.pruning.budgets.latency.network_timing import Forward
 from adasap_det.pruning.graph.channel_group import ChannelGroup

@@ -436,9 +436,12 @@ class AmpAdaSAPOptimWrapper(SharpnessAwareMixin, AmpOptimWrapper):
         loss_scale (str | float | dict): As in MMEngine's ``AmpOptimWrapper``: ``'dynamic'``
             (default), a fixed scale, or arguments of the gradient scaler.
         dtype (str, optional): ``'float16'`` or ``'bfloat16'``; by default that of autocast.
-        optimizer, form, rho_min, rho_max, rho, eta, ungrouped, exclude, layers, perturb_ratio,
-            interval, alpha, sync_perturbation, foreach, accumulative_counts, clip_grad: See
-            :class:`AdaSAPOptimWrapper`, as for cost, logs, errors and sources.
+        **kwargs: All options of :class:`AdaSAPOptimWrapper`: ``optimizer``, ``form``,
+            ``rho_min``, ``rho_max``, ``rho``, ``eta``, ``ungrouped``, ``exclude``, ``layers``,
+            ``perturb_ratio``, ``interval``, ``alpha``, ``sync_perturbation``, ``foreach``,
+            ``accumulative_counts`` and ``clip_grad``.
+
+    Cost, logged scalars, errors and sources are those of :class:`AdaSAPOptimWrapper`.
     """
 
     def _ascent_backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adasap_det.utils.random import RandomState, same_randomness
+from adasap_det.utils.random_state import RandomState, same_randomness
 
 
 @dataclass

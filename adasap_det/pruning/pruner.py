@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from adasap_det.checkpoint.structure import describe, note_groups, shrink
 from adasap_det.utils.dist import broadcast_from_rank0
 
-from .budgets.base import Budget, LayeredCost, check_reachable
+from .budgets.budget import Budget, LayeredCost, check_reachable
 from .budgets.cost import COUNTED, macs_cost, params_cost
 from .graph.analysis import find_channel_groups
 from .graph.channel_group import ChannelAnalysis, ChannelGroup
@@ -128,7 +128,7 @@ class Pruner:
         return analysis
 
     def costs(self) -> dict[str, LayeredCost]:
-        """Cost models of the model as it is: ``budget`` (in its unit), ``params`` and ``macs``."""
+        """Cost models of the model now, by ``budget`` (in its unit), ``params`` and ``macs``."""
         return {
             'budget': self.budget.plan(self.model, self.groups, self.example_inputs).cost,
             'params': params_cost(self.model, self.groups),
@@ -137,7 +137,7 @@ class Pruner:
 
     @property
     def dense_costs(self) -> dict[str, float]:
-        """Costs of the dense model: ``budget`` (in its unit), ``params`` and ``macs``."""
+        """Costs of the dense model, by ``budget`` (in its unit), ``params`` and ``macs``."""
         if not self._dense:  # nothing has been pruned yet
             self._dense = {name: cost.cost() for name, cost in self.costs().items()}
         return self._dense
@@ -190,7 +190,7 @@ class Pruner:
         """Check that the budget asks for pruning and can be reached.
 
         Raises:
-            ValueError: If not; see :func:`~adasap_det.pruning.budgets.base.check_reachable`.
+            ValueError: If not; see :func:`~adasap_det.pruning.budgets.budget.check_reachable`.
         """
         check_reachable(
             self.budget,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from adasap_det.optim.second_pass import ModelCall, capture_call, frozen_buffers, perturbed_weights
-from adasap_det.utils.random import RandomState, same_randomness
+from adasap_det.utils.random_state import RandomState, same_randomness
 
 
 class SecondPassError(Exception):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import BUDGETS
 
-from .base import Budget, Plan
+from .budget import Budget, Plan
 from .cost import macs_cost, params_cost
 
 

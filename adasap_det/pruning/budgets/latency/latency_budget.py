@@ -14,7 +14,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from adasap_det.pruning.budgets.base import Budget, Plan
+from adasap_det.pruning.budgets.budget import Budget, Plan
 from adasap_det.pruning.budgets.quantity import MILLISECONDS
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import BUDGETS

@@ -7,7 +7,7 @@ from adasap_det.pruning import (
     count_params,
     find_channel_groups,
 )
-from adasap_det.pruning.budgets.base import check_reachable
+from adasap_det.pruning.budgets.budget import check_reachable
 from adasap_det.pruning.graph.tracing import example_image
 
 from ...helpers.toy import ToyDetector
