@@ -1,6 +1,6 @@
-"""Which networks can be pruned: cut, train a step, reload and predict each, and print the table.
+"""Prune many networks, train a step, reload and predict with each, and print a table.
 
-python benchmarks/breadth.py                    # all, as Markdown: docs/supported.md
+python benchmarks/breadth.py                    # all, as in docs/supported.md
 python benchmarks/breadth.py --only RetinaNet
 """
 
@@ -64,37 +64,37 @@ CLASSIFIERS = {
     'ConvNeXt-T': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
     'Swin-T': 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
 }
-KEEP = 0.5
+KEEP_RATIO = 0.5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of pruning one network.
+    """Result of pruning one network.
 
     Attributes:
         seconds: Time of the analysis.
-        cut: Time of choosing and cutting.
-        groups: Number of channel groups that can be cut.
-        whole: Others, and why they stay whole.
-        params, macs: Before and after.
-        problem: Why it does not work, where it doesn't.
+        groups: Number of prunable channel groups.
+        unprunable: The other groups, each with the reason.
+        params, macs: Before and after pruning.
+        problem: Why pruning failed; None if it succeeded.
+        prune_seconds: Time of selecting and removing channels.
     """
 
     seconds: float = 0.0
     groups: int = 0
-    whole: tuple[str, ...] = ()
+    unprunable: tuple[str, ...] = ()
     params: tuple[int, int] = (0, 0)
     macs: tuple[int, int] = (0, 0)
     problem: str | None = None
-    cut: float = 0.0
+    prune_seconds: float = 0.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Try all and print a row each."""
+    """Prune all networks and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--only', help='networks whose name contains this')
+    parser.add_argument('--only', help='only networks whose name contains this')
     args = parser.parse_args(argv)
-    print('| network | pixels | channel groups | parameters | MACs | analysis | cut | notes |')
+    print('| network | pixels | channel groups | parameters | MACs | analysis | pruning | notes |')
     print('| --- | --- | --- | --- | --- | --- | --- | --- |', flush=True)
     for name, config in (DETECTORS | CLASSIFIERS).items():
         if args.only is None or args.only in name:
@@ -103,21 +103,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def row(name: str, config: str, found: Outcome) -> str:
-    """A line of the table."""
+    """Row of the table."""
     size = 'x'.join(map(str, size_of(config)))
     if found.problem:
-        return f'| {name} | {size} | | | | {found.seconds:.1f} s | | refused: {found.problem} |'
+        return (
+            f'| {name} | {size} | | | | {found.seconds:.1f} s | | not prunable: {found.problem} |'
+        )
     params = ' to '.join(f'{n / 1e6:.2f}' for n in found.params)
     macs = ' to '.join(f'{n / 1e9:.2f}' for n in found.macs)
-    notes = f'{len(found.whole)} groups stay whole: {found.whole[0][:90]}' if found.whole else ''
+    skipped = found.unprunable
+    notes = f'{len(skipped)} groups unprunable: {skipped[0][:90]}' if skipped else ''
     return (
         f'| {name} | {size} | {found.groups} | {params} M | {macs} G | {found.seconds:.1f} s | '
-        f'{found.cut:.1f} s | {notes} |'
+        f'{found.prune_seconds:.1f} s | {notes} |'
     )
 
 
 def try_out(config: str) -> Outcome:
-    """Prune to half of the parameters, train a step, reload and predict."""
+    """Prune half of the parameters, train a step, reload and compare predictions."""
     cfg = read(config)
     scope, size = cfg.default_scope, size_of(config)
     torch.manual_seed(0)
@@ -130,7 +133,7 @@ def try_out(config: str) -> Outcome:
                 model,
                 example_image(size),
                 importance=MagnitudeImportance(),
-                budget=ParamsBudget(keep_ratio=KEEP),
+                budget=ParamsBudget(keep_ratio=KEEP_RATIO),
                 round_to=8,
             )
         except (ValueError, NotImplementedError, RuntimeError, AttributeError) as error:
@@ -143,26 +146,26 @@ def try_out(config: str) -> Outcome:
             pruner.prune()
         except ValueError as error:
             return Outcome(seconds, len(pruner.groups), problem=str(error)[:160])
-        cut = time.perf_counter() - start
+        prune_seconds = time.perf_counter() - start
         train_a_step(model, scope, size)
-        again = MODELS.build(copy.deepcopy(cfg.model))
-        reload(model, again)
-        same_predictions(model, again, scope, size)
-        whole = tuple(
+        reloaded = MODELS.build(copy.deepcopy(cfg.model))
+        reload(model, reloaded)
+        check_predictions(model, reloaded, scope, size)
+        unprunable = tuple(
             f'{name}, {why}' for name, why in pruner.skipped.items() if 'is an output of' not in why
         )
         return Outcome(
             seconds,
             len(pruner.groups),
-            whole,
+            unprunable,
             (params, count_params(model)),
             (macs, count_macs(model, input_size=size)),
-            cut=cut,
+            prune_seconds=prune_seconds,
         )
 
 
 def read(config: str) -> Config:
-    """A config of ours or of an OpenMMLab package, without addresses of pretrained weights."""
+    """Read a config of this package or of an OpenMMLab one, without pretrained weights."""
     package, _, name = config.rpartition('::')
     path = Path(get_installed_path(package)) / '.mim' / 'configs' / name if package else ROOT / name
     cfg = Config.fromfile(path)
@@ -174,7 +177,7 @@ def read(config: str) -> Config:
 
 
 def size_of(config: str) -> tuple[int, int]:
-    """Pixels that a network is tried with: small, but its own where that is fixed."""
+    """Input size in pixels: small, or the network's own where that is fixed."""
     if 'mmpretrain' in config:
         return 224, 224
     for name, side in (('ssd512', 512), ('ssd300', 300)):
@@ -184,7 +187,7 @@ def size_of(config: str) -> tuple[int, int]:
 
 
 def train_a_step(model: Any, scope: str, size: tuple[int, int]) -> None:
-    """One step of SGD on images of noise."""
+    """Take one step of SGD on noise images."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     inputs, samples = images(scope, size)
@@ -196,20 +199,20 @@ def train_a_step(model: Any, scope: str, size: tuple[int, int]) -> None:
     optimizer.step()
 
 
-def reload(model: nn.Module, again: nn.Module) -> None:
-    """Save, and load into the network as the config builds it."""
+def reload(model: nn.Module, dense: nn.Module) -> None:
+    """Save the pruned model and load it into the dense one."""
     state = model.state_dict()
     mark_pruned(state, describe(model))
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)
-    load_state_dict(again, torch.load(buffer, weights_only=True), strict=True)
+    load_state_dict(dense, torch.load(buffer, weights_only=True), strict=True)
 
 
-def same_predictions(model: Any, again: Any, scope: str, size: tuple[int, int]) -> None:
-    """Both predict, and the same."""
+def check_predictions(model: Any, reloaded: Any, scope: str, size: tuple[int, int]) -> None:
+    """Raise AssertionError unless both models predict the same scores."""
     found = []
-    for network in (model, again):
+    for network in (model, reloaded):
         network.eval()
         inputs, samples = images(scope, size)
         with torch.no_grad():
@@ -219,7 +222,7 @@ def same_predictions(model: Any, again: Any, scope: str, size: tuple[int, int]) 
 
 
 def images(scope: str, size: tuple[int, int]) -> tuple[torch.Tensor, list[Any]]:
-    """Two images of noise with annotations."""
+    """Return two noise images with annotations."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 3, *size, generator=generator)
     samples = []

@@ -1,12 +1,12 @@
-"""Install stacks of packages, each into an environment of its own, and run the tests on them.
+"""Install stacks of packages, each in its own environment, and run the tests on them.
 
     python benchmarks/compatibility.py --out DIR
     python benchmarks/compatibility.py --out DIR --stacks upstream --select -m "not slow"
 
-A stack is a list of pip commands. What is done already is not repeated: commands of an environment
-that is still there, a wheel that was compiled, and tests, unless the code, the commands or
-``--select`` changed. Every command has a log, ``DIR/<stack>/<step>.log``. MMCV is compiled on as
-many cores as the environment variable ``MAX_JOBS`` says, for the CPU where there is no GPU.
+A stack is a list of pip commands. Finished steps are not repeated: commands in an existing
+environment, compiled wheels, and tests, unless the code, the commands or ``--select`` changed.
+Every command writes a log, ``DIR/<stack>/<step>.log``. MMCV is compiled on ``MAX_JOBS`` cores (an
+environment variable), for the CPU if there is no GPU.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = '<!-- measured -->', '<!-- end -->'
-LIMIT = 3 * 3600  # seconds a command
-# What the tests need besides the stack; LINT is not of a stack.
+LIMIT = 3 * 3600  # seconds per command
+# Extras that the tests need besides the stack.
 EXTRAS = 'test,export,cluster,docs'
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Packages that are installed together.
+    """Packages to install together.
 
     Attributes:
-        title: In the table.
-        wheels: Requirements that are compiled here, once, with torch installed before.
-        before: pip's arguments before that.
-        install: pip's arguments after it; ``{root}`` is the checkout, ``{pins}`` its constraints.
+        title: Title in the table.
+        wheels: Requirements to compile once, after ``before``.
+        before: Arguments of pip commands that install what compiling needs, such as torch.
+        install: Arguments of the other pip commands; ``{root}`` is the checkout, ``{pins}`` its
+            constraints.
     """
 
     title: str
@@ -74,18 +75,18 @@ ALIASES = {'onedl-mmdetection': 'mmdet', 'onedl-mmdet': 'mmdet'}
 
 @dataclass
 class Outcome:
-    """What came of a stack.
+    """Result of testing a stack.
 
     Attributes:
-        stack: Its name.
-        versions: By the module's name; those of the maintained line begin ``onedl``.
-        python: Version.
-        compiled: Whether MMCV has operators of its own.
-        counts: Tests by ``passed``, ``failed``, ``skipped``; None where none ran.
-        failures: First line of the message by the test's name.
-        seconds: That the tests took.
-        stopped: The step that failed and a line of its log.
-        key: Of everything that the tests depend on.
+        stack: Name of the stack.
+        versions: Versions by module; those of the maintained line begin with ``onedl``.
+        python: Version of Python.
+        compiled: Whether MMCV has compiled operators.
+        counts: Number of tests ``passed``, ``failed`` and ``skipped``; None if they did not run.
+        failures: First line of the message by name of the failed test.
+        seconds: Duration of the tests.
+        stopped: Step that failed, with a line of its log.
+        key: Hash of the code, the commands and the selection of tests.
     """
 
     stack: str
@@ -104,11 +105,11 @@ class StepError(Exception):
 
 
 class Folder:
-    """A stack's environment, logs and results.
+    """Folder with a stack's environment, logs and results.
 
     Args:
-        path: Folder.
-        python: Interpreter that makes the environment.
+        path: The folder.
+        python: Interpreter that creates the environment.
     """
 
     def __init__(self, path: Path, python: str) -> None:
@@ -122,7 +123,7 @@ class Folder:
         return str(self.path / 'venv' / 'bin' / 'python')
 
     def step(self, name: str, command: Sequence[str], *, ok: Sequence[int] = (0,)) -> None:
-        """Run a command with its log, unless the same was done before.
+        """Run a command with a log, unless it has succeeded before.
 
         Raises:
             StepError: If its exit status is none of ``ok``.
@@ -130,7 +131,7 @@ class Folder:
         mark = self.path / f'{name}.done'
         wanted = json.dumps(list(command))
         if mark.is_file() and mark.read_text() == wanted:
-            print(f'{self.path.name}: {name} is done already', flush=True)
+            print(f'{self.path.name}: {name} is up to date', flush=True)
             return
         mark.unlink(missing_ok=True)
         print(f'{self.path.name}: {name}', flush=True)
@@ -147,7 +148,7 @@ class Folder:
         if status not in ok:
             lines = [line.strip() for line in log.read_text(errors='replace').splitlines()[1:]]
             error = next((line for line in lines if re.search(r'\berror: ', line)), None)
-            raise StepError(f'{name}: {error or (lines or ["no word"])[-1]}')
+            raise StepError(f'{name}: {error or (lines or ["no output"])[-1]}')
         mark.write_text(wanted)
 
     def pip(self, name: str, *arguments: str) -> None:
@@ -156,7 +157,7 @@ class Folder:
 
 
 def prepare(folder: Folder, stack: Stack) -> None:
-    """Make the environment, compile what is to be compiled, install the rest.
+    """Create the environment, compile the wheels and install the packages.
 
     Raises:
         StepError: If a command fails.
@@ -189,13 +190,13 @@ def prepare(folder: Folder, stack: Stack) -> None:
 
 
 def recipe(stack: Stack, python: str) -> str:
-    """A hash of how an environment is made."""
+    """Hash of the commands and files that determine an environment."""
     files = [(ROOT / name).read_text('utf-8') for name in ('constraints.txt', 'setup.py')]
     return hashlib.sha256(repr((stack, python, files)).encode()).hexdigest()
 
 
 def describe(folder: Folder, outcome: Outcome) -> None:
-    """Note versions, and whether MMCV is compiled."""
+    """Record the versions, and whether MMCV is compiled."""
     facts = (
         'import json, platform\n'
         'from importlib.util import find_spec\n'
@@ -212,10 +213,10 @@ def describe(folder: Folder, outcome: Outcome) -> None:
 
 
 def module_versions(distributions: dict[str, str]) -> dict[str, str]:
-    """Versions of what the table shows, by module; the maintained line's are marked.
+    """Return the versions that the table shows, by module; 'onedl' marks the maintained line.
 
     Args:
-        distributions: Version by name.
+        distributions: Versions by name of the distribution.
     """
     found = {}
     for name, version in distributions.items():
@@ -230,10 +231,10 @@ def test(folder: Folder, select: Sequence[str]) -> Path:
     """Run the tests.
 
     Returns:
-        Their results, as pytest's JUnit XML.
+        Path of the results, pytest's JUnit XML.
 
     Raises:
-        StepError: If pytest did not get to run them.
+        StepError: If pytest could not run them.
     """
     results = folder.path / 'results.xml'
     results.unlink(missing_ok=True)
@@ -244,7 +245,7 @@ def test(folder: Folder, select: Sequence[str]) -> Path:
 
 
 def code() -> str:
-    """A hash of the code that is tested, whether it is committed or not."""
+    """Hash of the tested code, committed or not."""
     listed = subprocess.run(
         ['git', 'ls-files', '-co', '--exclude-standard', 'adasap_det', 'tests', 'configs', 'tools'],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -258,17 +259,17 @@ def code() -> str:
 
 
 def read_results(path: Path, outcome: Outcome) -> None:
-    """Count the tests of a JUnit file, and note what failed."""
+    """Count the tests of a JUnit file and record the failures."""
     counts = {'passed': 0, 'failed': 0, 'skipped': 0}
     for suite in ElementTree.parse(path).getroot().iter('testsuite'):
         outcome.seconds += float(suite.get('time', 0))
         for case in suite.iter('testcase'):
-            trouble = case.find('failure')
-            trouble = case.find('error') if trouble is None else trouble
-            if trouble is not None:
+            problem = case.find('failure')
+            problem = case.find('error') if problem is None else problem
+            if problem is not None:
                 counts['failed'] += 1
                 name = f'{case.get("classname", "").replace(".", "/")}.py::{case.get("name")}'
-                message = (trouble.get('message') or '').strip().splitlines()
+                message = (problem.get('message') or '').strip().splitlines()
                 outcome.failures[name] = message[0][:160] if message else ''
             else:
                 counts['skipped' if case.find('skipped') is not None else 'passed'] += 1
@@ -276,7 +277,7 @@ def read_results(path: Path, outcome: Outcome) -> None:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes in Markdown: a table, and below it what failed."""
+    """Format the outcomes in Markdown: a table, and the failures below it."""
     head = ['', 'Python', *SHOWN, 'passed', 'failed', 'skipped', 'time']
     lines = [f'| {" | ".join(head)} |', f'| {" | ".join(["---"] * len(head))} |']
     notes = []
@@ -300,10 +301,10 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def write_between_marks(path: Path, text: str) -> None:
-    """Put the measured part of a document in the place of the one before.
+    """Replace the measured part of a document.
 
     Raises:
-        ValueError: If the document has no marks for it.
+        ValueError: If the document does not have one pair of marks.
     """
     document = path.read_text('utf-8')
     if document.count(BEGIN) != 1 or document.count(END) != 1:
@@ -314,14 +315,14 @@ def write_between_marks(path: Path, text: str) -> None:
 
 
 def run(name: str, out: Path, *, python: str, select: Sequence[str], keep: bool) -> Outcome:
-    """One stack from the empty environment to the results."""
+    """Install and test one stack."""
     folder = Folder(out / name, python)
     key = ' '.join([code(), recipe(STACKS[name], python), *select])
-    told = folder.path / 'outcome.json'
-    if told.is_file():
-        earlier = Outcome(**json.loads(told.read_text()))
+    saved = folder.path / 'outcome.json'
+    if saved.is_file():
+        earlier = Outcome(**json.loads(saved.read_text()))
         if earlier.key == key and earlier.counts is not None:
-            print(f'{name}: tested already', flush=True)
+            print(f'{name}: already tested', flush=True)
             return earlier
     outcome = Outcome(name, key=key)
     try:
@@ -330,7 +331,7 @@ def run(name: str, out: Path, *, python: str, select: Sequence[str], keep: bool)
         read_results(test(folder, select), outcome)
     except StepError as error:
         outcome.stopped = str(error)
-    told.write_text(json.dumps(vars(outcome), indent=1))
+    saved.write_text(json.dumps(vars(outcome), indent=1))
     if not keep and outcome.counts is not None:
         (folder.path / 'recipe').unlink()
         shutil.rmtree(folder.path / 'venv')
@@ -338,37 +339,43 @@ def run(name: str, out: Path, *, python: str, select: Sequence[str], keep: bool)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; fails where a test failed or a stack could not be installed."""
+    """Return 1 if a test failed or a stack could not be installed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', type=Path, required=True, help='folder for everything')
     parser.add_argument(
-        '--stacks', nargs='+', choices=[*STACKS], default=[*STACKS], help='which (default: all)'
+        '--out', type=Path, required=True, help='folder of environments, logs and results'
+    )
+    parser.add_argument(
+        '--stacks',
+        nargs='+',
+        choices=[*STACKS],
+        default=[*STACKS],
+        help='stacks to test (default: all)',
     )
     parser.add_argument(
         '--select',
         nargs=argparse.REMAINDER,
         default=[],
-        help="the rest of the line: pytest's arguments (default: all tests)",
+        help='arguments of pytest, last on the line (default: all tests)',
     )
     parser.add_argument('--python', default=sys.executable, help='interpreter (default: this one)')
     parser.add_argument(
-        '--keep', action='store_true', help='keep the environments, some gigabytes each'
+        '--keep', action='store_true', help='keep the environments, several gigabytes each'
     )
     parser.add_argument(
-        '--told', action='store_true', help='run nothing; put together what earlier calls found'
+        '--report-only', action='store_true', help='run nothing; report earlier results'
     )
-    parser.add_argument('--write', type=Path, help='document whose measured part is replaced')
+    parser.add_argument('--write', type=Path, help='document whose measured part to replace')
     args = parser.parse_args(argv)
 
     out = args.out.absolute()
     outcomes: list[Outcome] = []
     for name in args.stacks:
-        told = out / name / 'outcome.json'
-        if not args.told:
+        saved = out / name / 'outcome.json'
+        if not args.report_only:
             options: dict[str, Any] = dict(python=args.python, select=args.select, keep=args.keep)
             outcomes.append(run(name, out, **options))
-        elif told.is_file():
-            outcomes.append(Outcome(**json.loads(told.read_text())))
+        elif saved.is_file():
+            outcomes.append(Outcome(**json.loads(saved.read_text())))
     text = table(outcomes)
     print(text)
     if args.write is not None:

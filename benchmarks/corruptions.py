@@ -1,8 +1,8 @@
-"""Time of the corruptions against imagecorruptions, on one core, in one process.
+"""Speed of the corruptions compared with imagecorruptions, on one core.
 
-Prints a row per corruption: the time of all five severities in the reference and here, how many
-times faster that is, and the largest difference of a value. Where a corruption draws random
-numbers, both are timed with their own, and compared by the tests, with the same ones.
+Prints a row per corruption: the time of all five severities in the reference and here, the
+speed-up, and the largest difference of a pixel value. Random corruptions are not compared here, as
+each side draws its own numbers; the tests compare them on the same ones.
 
     pip install imagecorruptions-imaug
     python benchmarks/corruptions.py --image photograph.jpg
@@ -28,7 +28,7 @@ from adasap_det.robustness.corruptions.api import FUNCTIONS
 
 
 def drawn_photograph(height: int, width: int) -> np.ndarray:
-    """An image as smooth, edged and grainy as photographs are, uint8 RGB."""
+    """Return an image with the gradients, edges and grain of a photograph, uint8 RGB."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (9, 12, 3)).astype(np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -40,7 +40,7 @@ def drawn_photograph(height: int, width: int) -> np.ndarray:
 
 
 def median_time(call: Callable[[], object], repeat: int) -> float:
-    """Median over ``repeat`` calls, in seconds, after one that is not counted."""
+    """Median seconds over ``repeat`` calls, after one warm-up call."""
     times = []
     for _ in range(repeat + 1):
         begin = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Kill -9 a training run at random moments of its three stages, resume it, and compare.
+"""Kill a training run with SIGKILL at random moments of its three stages, resume and compare.
 
 The runs are those of tests/helpers/cli_runs.py, with six epochs of four iterations: the adaptive
 stage up to the first of three prune steps, before iterations 8, 11 and 14, and the uniform stage
-after the last. Each run that was killed and resumed has to end in the bits of the run left alone:
+after the last. Each killed and resumed run must end bit for bit like the uninterrupted run:
 weights, batch norm's statistics, state of optimizer and schedulers, kept channels and importances.
 
     python benchmarks/kill.py --kills 20 --seed 0 --out DIR
@@ -23,37 +23,37 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.helpers.cli_runs import differences, load, prepare, train
 
-EPOCH = 4
+ITERATIONS = 4  # per epoch
 EPOCHS = 6
-CUTS = (8, 11, 14)
+PRUNED_AT = (8, 11, 14)  # iterations
 CHANGES = (
     f'train_cfg.update(max_epochs={EPOCHS})',
-    f'pruning.update(prune_steps={len(CUTS)}, prune_interval={CUTS[1] - CUTS[0]})',
+    f'pruning.update(prune_steps={len(PRUNED_AT)}, prune_interval={PRUNED_AT[1] - PRUNED_AT[0]})',
     "default_hooks['checkpoint'].update(save_best='auto')",
 )
-STAGES = {  # an iteration right after a cut belongs to the pruning
-    'adaptive': range(CUTS[0]),
-    'pruning': range(CUTS[0], CUTS[-1] + 1),
-    'uniform': range(CUTS[-1] + 1, EPOCHS * EPOCH),
+STAGES = {  # an iteration right after a prune step belongs to the pruning stage
+    'adaptive': range(PRUNED_AT[0]),
+    'pruning': range(PRUNED_AT[0], PRUNED_AT[-1] + 1),
+    'uniform': range(PRUNED_AT[-1] + 1, EPOCHS * ITERATIONS),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; fails if a resumed run is not like the one left alone."""
+    """Return 1 if a resumed run differs from the uninterrupted one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--kills', type=int, default=20, help='number of runs (default: 20)')
-    parser.add_argument('--seed', type=int, default=0, help='of the moments (default: 0)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the moments (default: 0)')
     parser.add_argument('--out', type=Path, required=True, help='folder for the runs')
     args = parser.parse_args(argv)
 
     prepare(args.out, *CHANGES)
-    alone = args.out / 'alone'
-    shutil.rmtree(alone, ignore_errors=True)
-    done = train(args.out, alone)
+    uninterrupted = args.out / 'uninterrupted'
+    shutil.rmtree(uninterrupted, ignore_errors=True)
+    done = train(args.out, uninterrupted)
     if done.returncode:
-        raise RuntimeError(f'the run left alone failed:\n{done.stderr[-3000:]}')
+        raise RuntimeError(f'the uninterrupted run failed:\n{done.stderr[-3000:]}')
     last = f'epoch_{EPOCHS}.pth'
-    expected = load(alone / last)
+    expected = load(uninterrupted / last)
 
     print('| iteration | killed | stage | resumed from | equal |')
     print('| --- | --- | --- | --- | --- |', flush=True)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         iteration, place, source = kill_and_resume(args.out, work_dir, moment)
         different = differences(load(work_dir / last), expected)
         failed = failed or bool(different)
-        if moment.startswith('prune'):
+        if moment.startswith('cut'):
             iteration += 1  # its hooks had begun
         killed = describe(moment, place)
         stage = next(name for name, span in STAGES.items() if iteration in span)
@@ -74,13 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def moments(kills: int, *, seed: int) -> list[str]:
-    """In the middle of each cut, while each kind of file is written, the rest within iterations.
+    """Draw moments: in each prune step, while each kind of file is written, and in iterations.
 
     Returns:
-        What ``tests/helpers/run_hooks.py`` is to be told.
+        Values of ``KILL`` for ``tests/helpers/run_hooks.py``.
     """
     draw = random.Random(seed)
-    chosen = [f'prune {cut} {draw.randrange(1, 350)}' for cut in range(len(CUTS))]
+    chosen = [f'cut {step} {draw.randrange(1, 350)}' for step in range(len(PRUNED_AT))]
     chosen += [f'half epoch_{epoch}.pth' for epoch in draw.sample(range(1, EPOCHS), 2)]
     chosen += [f'replace epoch_{draw.randrange(1, EPOCHS)}.pth', 'half last_checkpoint']
     chosen += ['half best_pascal_voc_mAP_epoch_2.pth']
@@ -91,26 +91,30 @@ def moments(kills: int, *, seed: int) -> list[str]:
 
 
 def describe(moment: str, place: str) -> str:
-    """A moment for a reader."""
+    """Describe a moment in words."""
     how, what, *tensors = moment.split()
     if how == 'iter':
         return f'in `{place}`'
-    if how == 'prune':
-        return f'prune step {int(what) + 1} of {len(CUTS)}, {tensors[0]} tensors pruned'
+    if how == 'cut':
+        return f'prune step {int(what) + 1} of {len(PRUNED_AT)}, {tensors[0]} tensors pruned'
     written = {'half': 'half-written', 'replace': 'written under its temporary name'}
     return f'`{what}` {written[how]}'
 
 
 def kill_and_resume(folder: Path, work_dir: Path, moment: str) -> tuple[int, str, str]:
-    """The iteration and the function that a run died in, and where it went on."""
+    """Kill and resume a run.
+
+    Returns:
+        Iteration and function in which it was killed, and where it resumed.
+    """
     note = folder / 'note.txt'
     note.unlink(missing_ok=True)
     done = train(folder, work_dir, KILL=moment, KILL_NOTE=str(note))
     if done.returncode != -signal.SIGKILL:
-        raise RuntimeError(f'{moment}: not killed\n{done.stderr[-3000:]}')
+        raise RuntimeError(f'{moment}: the run was not killed\n{done.stderr[-3000:]}')
     done = train(folder, work_dir, '--resume')
     if done.returncode:
-        raise RuntimeError(f'{moment}: not resumed\n{done.stderr[-3000:]}')
+        raise RuntimeError(f'{moment}: resuming failed\n{done.stderr[-3000:]}')
     resumed = re.search(r'resumed epoch: (\d+), iter: \d+', done.stdout + done.stderr)
     iteration, place = note.read_text().split()
     return int(iteration), place, f'epoch {resumed[1]}' if resumed else 'the start'

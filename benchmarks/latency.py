@@ -1,10 +1,9 @@
-"""Latency budgets: predicted against measured, and importance kept at equal measured latency.
+"""Latency budgets: predicted and measured latency, and importance kept at equal latency.
 
-Each detector is cut to the same budgets by the knapsack over measured latencies, by importance
-alone down to the same latency (MACs-greedy), and by Torch-Pruning's magnitude pruner, uniform and
-global. Each of these is timed beside the knapsack's choice, and its width searched until it takes
-as long. All networks of a detector are then timed in turns. Prints the tables of
-benchmarks/README.md.
+Each detector is pruned to the same latency by the knapsack over measured latencies, greedily by
+importance per MACs, and by Torch-Pruning's magnitude pruner, uniform and global. The width of the
+last three is searched until they take as long as the knapsack's network, timed in alternation. All
+networks of a detector are then timed in alternation. Prints the tables of benchmarks/README.md.
 
     python benchmarks/latency.py --threads 2
 """
@@ -54,7 +53,7 @@ DETECTORS = {
     'RetinaNet-R50-FPN': ('retinanet/retinanet_r50_fpn_1x_voc0712.py', (320, 512)),
 }
 CPU = torch.device('cpu')
-TRIES = 5
+MAX_TRIALS = 5
 Kept = Mapping[str, Tensor]
 
 
@@ -63,9 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--threads', type=int, default=torch.get_num_threads())
     parser.add_argument('--detectors', nargs='+', default=list(DETECTORS), choices=DETECTORS)
-    parser.add_argument('--keeps', nargs='+', type=float, default=[0.5])
+    parser.add_argument('--keep-ratios', nargs='+', type=float, default=[0.5])
     parser.add_argument('--round-to', type=int, default=8)
-    parser.add_argument('--seconds', type=float, default=30.0, help='of timing a detector')
+    parser.add_argument(
+        '--seconds', type=float, default=30.0, help='time limit of timing a detector'
+    )
     parser.add_argument('--table', help='latency table (default: in ~/.cache)')
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compare(name: str, args: argparse.Namespace) -> Table:
-    """All ways of pruning one detector."""
+    """Compare all methods of pruning one detector."""
     config, size = DETECTORS[name]
     model = build(config)
     groups = find_channel_groups(model, example_image(size)).groups
@@ -89,32 +90,34 @@ def compare(name: str, args: argparse.Namespace) -> Table:
     dense = cost.cost()
     forward = Forward(example_image(size), 1, torch.float32, CPU)
     rows: dict[str, Kept | None] = {'dense': None}
-    for keep in args.keeps:
-        limit = keep * dense
+    for keep_ratio in args.keep_ratios:
+        limit = keep_ratio * dense
 
-        def select(share: float) -> Kept:
+        def macs_greedy(ratio: float) -> Kept:
             return select_channels(
-                groups, scores, macs, limit=share * macs.cost(), round_to=args.round_to
+                groups, scores, macs, limit=ratio * macs.cost(), round_to=args.round_to
             )
 
-        def peer(share: float, *, everywhere: bool) -> Kept:
+        def peer(ratio: float, *, global_pruning: bool) -> Kept:
             return torch_pruning(
                 model, groups, scores,
-                size=size, share=share, round_to=args.round_to, everywhere=everywhere,
+                size=size, keep_ratio=ratio, round_to=args.round_to, global_pruning=global_pruning,
             )  # fmt: skip
 
-        ways: dict[str, Callable[[float], Kept]] = {
-            'MACs-greedy': select,
-            'Torch-Pruning, uniform': partial(peer, everywhere=False),
-            'Torch-Pruning, global': partial(peer, everywhere=True),
+        methods: dict[str, Callable[[float], Kept]] = {
+            'MACs-greedy': macs_greedy,
+            'Torch-Pruning, uniform': partial(peer, global_pruning=False),
+            'Torch-Pruning, global': partial(peer, global_pruning=True),
         }
         chosen = plan.select(scores, limit=limit, round_to=args.round_to)
-        rows[f'{keep:.0%} knapsack'] = chosen
+        rows[f'{keep_ratio:.0%} knapsack'] = chosen
         reference = pruned_copy(model, groups, chosen)
-        for way, at in ways.items():
-            found = hold(at, cost, limit, partial(beside, reference, model, groups, forward))
+        for method, select in methods.items():
+            found = match_latency(
+                select, cost, limit, partial(relative_time, reference, model, groups, forward)
+            )
             if found is not None:
-                rows[f'{keep:.0%} {way}'] = found
+                rows[f'{keep_ratio:.0%} {method}'] = found
     networks = {}
     for row, kept in rows.items():
         networks[row] = copy.deepcopy(model)
@@ -131,7 +134,7 @@ def compare(name: str, args: argparse.Namespace) -> Table:
         seconds=args.seconds,
         most=400,
     )
-    whole = sum(float(score.sum()) for score in scores)
+    total = sum(float(score.sum()) for score in scores)
     table = Table(title=f'{name}, {size[0]} x {size[1]}, medians')
     for head in (
         '',
@@ -146,7 +149,7 @@ def compare(name: str, args: argparse.Namespace) -> Table:
     for row, kept in rows.items():
         predicted = dense if kept is None else cost.cost(counts(kept))
         left = (
-            whole
+            total
             if kept is None
             else sum(float(s[kept[g.name]].sum()) for g, s in zip(groups, scores, strict=True))
         )
@@ -157,13 +160,13 @@ def compare(name: str, args: argparse.Namespace) -> Table:
             f'{times[row]:.1f}',
             f'{predicted / times[row] - 1:+.1%}',
             f'{times[row] / times["dense"]:.1%}',
-            f'{left / whole:.1%}',
+            f'{left / total:.1%}',
         )
     return table
 
 
 def build(config: str) -> nn.Module:
-    """A detector with random weights; norms of different scales, so that channels differ."""
+    """Build a detector with random weights whose channels differ in norm, as trained ones do."""
     cfg = Config.fromfile(ROOT / 'configs' / config)
     cfg.model.backbone.pop('init_cfg', None)
     init_default_scope('mmdet')
@@ -172,28 +175,38 @@ def build(config: str) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.Conv2d):  # channels of different weight, as trained ones are
+            if isinstance(module, nn.Conv2d):
                 spread = torch.rand(len(module.weight), 1, 1, 1, generator=generator)
                 module.weight *= 0.2 + 1.6 * spread
     return model
 
 
 def counts(kept: Kept) -> dict[str, int]:
-    """Channels left by group."""
+    """Number of channels left in each group."""
     return {name: len(channels) for name, channels in kept.items()}
 
 
-def hold(
-    at: Callable[[float], Kept], cost: LatencyCost, limit: float, beside: Callable[[Kept], float]
+def match_latency(
+    select: Callable[[float], Kept],
+    cost: LatencyCost,
+    limit: float,
+    relative_time: Callable[[Kept], float],
 ) -> Kept | None:
-    """The setting of a way that takes as long as the knapsack's choice, timed beside it."""
+    """Search the channels with which a method takes as long as the knapsack's network.
+
+    Args:
+        select: Channels that the method keeps at a keep ratio.
+        cost: Predicts the latency.
+        limit: Latency to start from.
+        relative_time: Measured time divided by that of the knapsack's network.
+    """
     target = limit
     tried: list[tuple[float, Kept]] = []
-    while len(tried) < TRIES:
-        found = search(at, lambda kept: cost.cost(counts(kept)), target)
+    while len(tried) < MAX_TRIALS:
+        found = search(select, lambda kept: cost.cost(counts(kept)), target)
         if found is None:
             break
-        ratio = beside(found)
+        ratio = relative_time(found)
         tried.append((abs(ratio - 1), found))
         if tried[-1][0] <= TOLERANCE:
             break
@@ -201,30 +214,30 @@ def hold(
     return min(tried, key=itemgetter(0))[1] if tried else None
 
 
-def beside(
+def relative_time(
     reference: nn.Module,
     model: nn.Module,
     groups: Sequence[ChannelGroup],
     forward: Forward,
     kept: Kept,
 ) -> float:
-    """Time of a cut through that of another network, timed in turns."""
+    """Measure a pruned network's time divided by that of a reference, timed in alternation."""
     one, other = forward.time([reference, pruned_copy(model, groups, kept)], seconds=3.0)
     return other / one
 
 
 def search(
-    at: Callable[[float], Kept], latency: Callable[[Kept], float], limit: float
+    select: Callable[[float], Kept], latency: Callable[[Kept], float], limit: float
 ) -> Kept | None:
-    """The least pruning of a way whose latency is within the limit, by bisection of its knob."""
+    """Bisect for the largest keep ratio of a method whose latency is within the limit."""
     low, high = 0.02, 1.0
     best: Kept | None = None
     fastest = float('inf')
     for _ in range(7):
         middle = (low + high) / 2
         try:
-            kept = at(middle)
-        except ValueError:  # cannot be reached
+            kept = select(middle)
+        except ValueError:  # not reachable by this method
             low = middle
             continue
         fastest = min(fastest, latency(kept))
@@ -233,7 +246,10 @@ def search(
         else:
             high = middle
     if best is None:
-        print(f'not fast enough at any setting: {fastest:.1f} of {limit:.1f} ms', file=sys.stderr)
+        print(
+            f'not fast enough at any keep ratio: {fastest:.1f} ms, limit {limit:.1f} ms',
+            file=sys.stderr,
+        )
     return best
 
 
@@ -243,29 +259,29 @@ def torch_pruning(
     scores: Sequence[Tensor],
     *,
     size: tuple[int, int],
-    share: float,
+    keep_ratio: float,
     round_to: int,
-    everywhere: bool,
+    global_pruning: bool,
 ) -> Kept:
-    """As many channels of each group as Torch-Pruning's magnitude pruner leaves.
+    """Keep as many channels of each group as Torch-Pruning's magnitude pruner does.
 
-    Which ones is for our own score to say: their strongest, so that the peer loses no importance
-    by ranking with another score.
+    The channels themselves are the strongest by our own score, so that Torch-Pruning loses no
+    importance by ranking with another score.
     """
-    shadow = copy.deepcopy(model)
-    names = dict(shadow.named_modules())
+    peer_model = copy.deepcopy(model)
+    names = dict(peer_model.named_modules())
     pruned = {names[layer] for group in groups for layer in group.layers}
     pruner = tp.pruner.MagnitudePruner(
-        shadow,
-        like_parameters(example_image(size), shadow),
+        peer_model,
+        like_parameters(example_image(size), peer_model),
         importance=tp.importance.GroupMagnitudeImportance(p=2, normalizer='mean'),
-        global_pruning=everywhere,
-        pruning_ratio=1 - share,
+        global_pruning=global_pruning,
+        pruning_ratio=1 - keep_ratio,
         max_pruning_ratio=0.9,
         round_to=round_to,
         ignored_layers=[
             module
-            for module in shadow.modules()
+            for module in peer_model.modules()
             if isinstance(module, (nn.Conv2d, nn.Linear)) and module not in pruned
         ],
         forward_fn=trace_forward,
@@ -275,8 +291,8 @@ def torch_pruning(
     kept = {}
     for group, score in zip(groups, scores, strict=True):
         layer = names[group.layers[0]]
-        gone = before[layer] - layer.weight.shape[0]
-        kept[group.name] = ascending_channels(group, score)[gone:].sort().values
+        removed = before[layer] - layer.weight.shape[0]
+        kept[group.name] = ascending_channels(group, score)[removed:].sort().values
     return kept
 
 

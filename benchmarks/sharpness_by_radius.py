@@ -1,4 +1,4 @@
-"""How much the loss rises at the perturbed weights, by stage and radius: a help to choose radii.
+"""Rise of the loss at the perturbed weights, by stage and radius, to help choose radii.
 
 Nothing is trained. A per-channel radius r moves a network of C channels about as far as a uniform
 radius of r * sqrt(C), which the last column shows.
@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from adasap_det.checkpoint.loading import build_model
-from adasap_det.hooks.pruning_hook import channel_rows
+from adasap_det.hooks.channel_rows import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import MagnitudeImportance, find_channel_groups
 from adasap_det.pruning.graph.channel_group import ChannelGroup

@@ -1,14 +1,13 @@
 """Time and memory of a training step: plain, pytorch-optimizer's SAM and LookSAM, and ours.
 
-All run on the same model and the same batch, one cycle of steps each in turn, so that whatever else
-the machine does falls on all alike: a cycle is one step, and ``--interval`` steps for what perturbs
-every so many. Prints the median time a step of each and the median of the ratios within a round.
-Peak memory is that of a process of its own for each way, over that of the plain step.
+All methods run on the same model and batch, in alternation, so that other load on the machine
+affects all alike. Each turn is one step, or ``--interval`` steps for methods that perturb only
+every so many. Prints the median time per step of each and the median of the ratios within a round.
+Peak memory is measured in one process per method and compared with the plain step.
 
     pip install pytorch-optimizer
     python benchmarks/step_time.py
-    python benchmarks/step_time.py --batch 4 --rounds 10 \\
-        --configs configs/ssd/ssd512_r50_8xb16-800e_voc0712.py
+    python benchmarks/step_time.py --configs configs/ssd_voc_dense.py --batch 4 --rounds 10
 """
 
 from __future__ import annotations
@@ -50,9 +49,9 @@ from adasap_det.utils.input_size import pipeline_input_size
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
-    'configs/ssdlite/ssdlite224_mobilenetv2_1xb16-90e_voc0712.py': 8,
-    'configs/ssd/ssd300_vgg16_8xb8-24e_voc0712.py': 4,
-    'configs/resnet/resnet50_8xb128-90e_in1k.py': 8,
+    'configs/ssdlite_mobilenetv2_voc_dense.py': 8,
+    'configs/ssd300_vgg16_voc_dense.py': 4,
+    'configs/imagenet/resnet50_imagenet_dense.py': 8,
 }
 SGD = {'lr': 1e-6, 'momentum': 0.9}
 PLAIN, PEER, PEER_LOOK = 'plain', 'pytorch-optimizer SAM', 'pytorch-optimizer LookSAM'
@@ -60,14 +59,14 @@ PLAIN, PEER, PEER_LOOK = 'plain', 'pytorch-optimizer SAM', 'pytorch-optimizer Lo
 
 @dataclass(frozen=True)
 class Setting:
-    """What all ways of stepping share."""
+    """Settings common to all methods."""
 
     config: str
     batch: int
     interval: int
 
     def build(self) -> tuple[nn.Module, dict[str, Any], tuple[int, int]]:
-        """Model, batch and pixels."""
+        """Return model, batch and input size in pixels."""
         torch.manual_seed(0)
         cfg = Config.fromfile(ROOT / self.config)
         cfg.model.get('backbone', {}).pop('init_cfg', None)
@@ -78,7 +77,7 @@ class Setting:
 
 
 def boxed(size: tuple[int, int], batch: int) -> dict[str, Any]:
-    """Noise with two boxes an image: time does not depend on what is shown."""
+    """Noise images with two boxes each: the time does not depend on their content."""
     from mmdet.structures import DetDataSample
 
     height, width = size
@@ -102,7 +101,7 @@ def boxed(size: tuple[int, int], batch: int) -> dict[str, Any]:
 
 
 def labelled(size: tuple[int, int], batch: int) -> dict[str, Any]:
-    """Noise with a label an image."""
+    """Noise images with one label each."""
     from mmpretrain.structures import DataSample
 
     samples = [DataSample().set_gt_label(index) for index in range(batch)]
@@ -118,13 +117,13 @@ Step = Callable[[], object]
 
 
 def plain_step(model: nn.Module, data: dict, size: tuple[int, int]) -> Step:
-    """MMEngine's own step."""
+    """Step of MMEngine's own optimizer wrapper."""
     wrapper = OptimWrapper(optimizer=torch.optim.SGD(model.parameters(), **SGD))
     return lambda: model.train_step(data, wrapper)
 
 
 def peer_step(model: nn.Module, data: dict, size: tuple[int, int], **options: Any) -> Step:
-    """Textbook SAM or LookSAM in its ASAM form by pytorch-optimizer, used as it documents."""
+    """SAM or LookSAM of pytorch-optimizer, in ASAM's form and used as documented."""
     from pytorch_optimizer import SAM, LookSAM
 
     kind = LookSAM if 'k' in options else SAM
@@ -150,13 +149,13 @@ def our_step(
     size: tuple[int, int],
     *,
     stage: str = 'uniform',
-    cut: bool = False,
+    prune: bool = False,
     **options: Any,
 ) -> Step:
-    """Ours, with the importance taken anew every step in the adaptive stage."""
+    """Our step; the adaptive stage computes the importance at every step."""
     importance = MagnitudeImportance()
     groups = []
-    if cut:
+    if prune:
         model = copy.deepcopy(model)
         pruner = Pruner(
             model,
@@ -181,8 +180,8 @@ def our_step(
     return step
 
 
-def ways(interval: int) -> dict[str, tuple[Callable[..., Step], int]]:
-    """How to make the step, and steps a cycle, by name."""
+def methods(interval: int) -> dict[str, tuple[Callable[..., Step], int]]:
+    """Return for each method the function that makes its step, and its steps per turn."""
     return {
         PLAIN: (plain_step, 1),
         PEER: (peer_step, 1),
@@ -195,15 +194,15 @@ def ways(interval: int) -> dict[str, tuple[Callable[..., Step], int]]:
             partial(our_step, stage='adaptive', perturb_ratio=0.5, ungrouped='none'),
             1,
         ),
-        'ours, uniform, cut to 40 %': (partial(our_step, cut=True), 1),
+        'ours, uniform, pruned to 40 %': (partial(our_step, prune=True), 1),
     }
 
 
 def times(setting: Setting, *, rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds a step of each way, round by round."""
+    """Measure the seconds per step of each method in each round."""
     model, data, size = setting.build()
     steps = {}
-    for name, (make, cycle) in ways(setting.interval).items():
+    for name, (make, cycle) in methods(setting.interval).items():
         if "layers='norm'" in name and not any(
             isinstance(m, nn.BatchNorm2d) for m in model.modules()
         ):
@@ -211,7 +210,7 @@ def times(setting: Setting, *, rounds: int, warm_up: int = 1) -> dict[str, list[
         steps[name] = (make(model, data, size), cycle)
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in range(warm_up + rounds):
-        # Each goes first, second, ... equally often: a step leaves caches and memory to the next.
+        # Rotate the order: a step affects the next one through caches and memory.
         names = list(steps)
         for name in names[round_ % len(names) :] + names[: round_ % len(names)]:
             step, cycle = steps[name]
@@ -225,15 +224,15 @@ def times(setting: Setting, *, rounds: int, warm_up: int = 1) -> dict[str, list[
 
 
 def memory(setting: Setting, name: str) -> float:
-    """Peak MiB of this process after two cycles of one way."""
+    """Peak MiB of this process after two turns of one method."""
     model, data, size = setting.build()
-    make, cycle = ways(setting.interval)[name]
+    make, cycle = methods(setting.interval)[name]
     step = make(model, data, size)
     for _ in range(2 * cycle):
         step()
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
-    # Not getrusage: its peak is that of the process that this one was forked from, too.
+    # Not getrusage, whose peak includes the process that this one was forked from.
     status = Path('/proc/self/status').read_text('utf-8')
     return int(re.search(r'VmHWM:\s*(\d+) kB', status).group(1)) / 1024
 
@@ -243,10 +242,10 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def memory_apart(setting: Setting, name: str) -> float:
-    """The same, in a process of its own."""
+def memory_in_subprocess(setting: Setting, name: str) -> float:
+    """Measure :func:`memory` in a new process."""
     options = {'config': setting.config, 'batch': setting.batch, 'interval': setting.interval}
-    request = json.dumps({**options, 'way': name})
+    request = json.dumps({**options, 'method': name})
     done = subprocess.run(
         [sys.executable, __file__, '--memory-of', request],
         capture_output=True, text=True, check=True,
@@ -255,7 +254,7 @@ def memory_apart(setting: Setting, name: str) -> float:
 
 
 def report(setting: Setting, taken: Mapping[str, list[float]], peaks: Mapping[str, float]) -> Table:
-    """A row a way."""
+    """Table with a row per method."""
     weights = 4 * count_params(setting.build()[0]) / 2**20
     table = Table(
         title=f'{setting.config}, batch {setting.batch}: one copy of the weights is '
@@ -293,14 +292,16 @@ def main() -> int:
     args = parser.parse_args()
     if args.memory_of:
         request = json.loads(args.memory_of)
-        way = request.pop('way')
-        print(memory(Setting(**request), way))
+        method = request.pop('method')
+        print(memory(Setting(**request), method))
         return 0
     console = Console(width=120)
     for config in args.configs:
         setting = Setting(config, args.batch or CONFIGS.get(config, 8), args.interval)
         taken = times(setting, rounds=args.rounds)
-        peaks = {} if args.no_memory else {name: memory_apart(setting, name) for name in taken}
+        peaks = (
+            {} if args.no_memory else {name: memory_in_subprocess(setting, name) for name in taken}
+        )
         console.print(report(setting, taken, peaks))
     console.print(f'torch {torch.__version__}, {torch.get_num_threads()} threads')
     return 0

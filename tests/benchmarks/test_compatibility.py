@@ -1,4 +1,4 @@
-"""The script that tests stacks of packages, without installing any."""
+"""The script that tests stacks of packages; nothing is installed here."""
 
 import importlib.util
 import sys
@@ -29,7 +29,7 @@ def outcome_of(stack, **changes):
     return compatibility.Outcome(**{**vars(outcome), **changes})
 
 
-def test_results_are_counted_and_failures_named(tmp_path):
+def test_results_are_counted_with_names_of_failures(tmp_path):
     (tmp_path / 'results.xml').write_text(JUNIT)
     outcome = outcome_of('onedl')
     compatibility.read_results(tmp_path / 'results.xml', outcome)
@@ -41,7 +41,7 @@ def test_results_are_counted_and_failures_named(tmp_path):
     }
 
 
-def test_table_has_a_row_a_stack_and_tells_what_failed():
+def test_table_has_a_row_per_stack_and_lists_failures():
     counts = {'passed': 8, 'failed': 1, 'skipped': 2}
     text = compatibility.table(
         [
@@ -60,7 +60,7 @@ def test_table_has_a_row_a_stack_and_tells_what_failed():
     ]
 
 
-def test_a_command_is_run_once_and_again_where_it_failed_or_changed(tmp_path):
+def test_command_runs_again_only_if_it_failed_or_changed(tmp_path):
     folder = compatibility.Folder(tmp_path / 'stack', sys.executable)
     count = f'open({str(tmp_path / "count")!r}, "a").write("x")'
     for _ in range(2):
@@ -73,7 +73,7 @@ def test_a_command_is_run_once_and_again_where_it_failed_or_changed(tmp_path):
     assert (tmp_path / 'count').read_text() == 'xxx'
 
 
-def test_the_measured_part_of_a_document_is_replaced(tmp_path):
+def test_measured_part_of_a_document_is_replaced(tmp_path):
     document = tmp_path / 'a.md'
     document.write_text('before\n<!-- measured -->\nold\n<!-- end -->\nafter\n')
     for text in ('new\n', 'newer\n'):
@@ -84,11 +84,11 @@ def test_the_measured_part_of_a_document_is_replaced(tmp_path):
         compatibility.write_between_marks(document, 'new')
 
 
-def test_tested_stacks_are_not_made_again(tmp_path, monkeypatch):
-    made = []
+def test_tested_stacks_are_not_installed_again(tmp_path, monkeypatch):
+    installed = []
 
     def prepare(folder, stack):
-        made.append(folder.path.name)
+        installed.append(folder.path.name)
         (folder.path / 'venv').mkdir()
         (folder.path / 'recipe').write_text('')
 
@@ -100,6 +100,6 @@ def test_tested_stacks_are_not_made_again(tmp_path, monkeypatch):
         monkeypatch.setattr(compatibility, name, value)
     once = ['--out', str(tmp_path), '--stacks', 'onedl', '--select', 'tests/a']
     assert compatibility.main(once) == compatibility.main(once) == 1  # tests failed
-    assert made == ['onedl'] and not (tmp_path / 'onedl' / 'venv').exists()
+    assert installed == ['onedl'] and not (tmp_path / 'onedl' / 'venv').exists()
     compatibility.main([*once[:-1], 'tests/b'])
-    assert made == ['onedl'] * 2
+    assert installed == ['onedl'] * 2

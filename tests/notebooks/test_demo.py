@@ -1,4 +1,4 @@
-"""The notebook runs from the first cell to the last and finds what it says."""
+"""The notebook runs from the first cell to the last, with the results that it describes."""
 
 import json
 import math
@@ -22,13 +22,13 @@ print(json.dumps({
     'same': same,
     'robustness': {name: [found.p, found.mpc, found.rpc] for name, found in results.items()},
     'ap50': test,
-    'painted': [str(path) for path in painted],
+    'detections': [str(path) for path in detections],
 }))
 """
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda path: path.name)
-def test_is_kept_without_what_it_printed(path):
+def test_notebook_is_stored_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:
@@ -38,16 +38,16 @@ def test_is_kept_without_what_it_printed(path):
 
 @pytest.fixture(scope='module')
 def executed(tmp_path_factory):
-    """The notebook with its outputs, what it found, and its folder."""
+    """Return the executed notebook, its results, and its folder."""
     folder = tmp_path_factory.mktemp('notebook')
     notebook = nbformat.read(ROOT / 'notebooks' / 'demo.ipynb', as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(REPORT))
     with pytest.MonkeyPatch.context() as patch:
-        # The kernel takes the checkout that is tested, and does not wait for packages.
+        # The kernel imports the tested checkout and installs no packages.
         patch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')]))
         client = nbclient.NotebookClient(
             notebook,
-            timeout=500,  # seconds a cell
+            timeout=500,  # seconds per cell
             kernel_name='python3',
             resources={'metadata': {'path': str(folder)}},
         )
@@ -57,24 +57,24 @@ def executed(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_half_of_the_parameters_are_left(executed):
+def test_half_of_the_parameters_remain(executed):
     _, found, _ = executed
     assert 0.45 < found['params']['AdaSAP'] / found['params']['dense'] <= 0.5
     assert 0.1 < found['macs']['AdaSAP'] / found['macs']['dense'] < 0.9
 
 
 @pytest.mark.slow
-def test_the_pruned_model_is_loaded_as_it_was_saved(executed):
+def test_pruned_model_loads_with_the_saved_weights(executed):
     assert executed[1]['same'] is True
 
 
 @pytest.mark.slow
-def test_both_are_evaluated_on_every_cell(executed):
+def test_both_models_are_evaluated_on_every_cell(executed):
     _, found, _ = executed
     for name in ('dense', 'AdaSAP'):
         p, mpc, rpc = found['robustness'][name]
         assert all(math.isfinite(value) and 0 <= value <= 1 for value in (p, mpc))
-        # Something is learnt even in so short a time: chance finds nothing.
+        # Even so short a training learns something: random detections score about 0.
         assert found['ap50'][name] > 0.02
         assert p > 0 and rpc == pytest.approx(mpc / p)
 
@@ -82,8 +82,8 @@ def test_both_are_evaluated_on_every_cell(executed):
 @pytest.mark.slow
 def test_images_are_shown(executed):
     notebook, found, folder = executed
-    assert len(found['painted']) == 3
-    assert all((folder / path).stat().st_size > 1000 for path in found['painted'])
+    assert len(found['detections']) == 3
+    assert all((folder / path).stat().st_size > 1000 for path in found['detections'])
     shown = [
         cell.id
         for cell in notebook.cells
