@@ -3,7 +3,7 @@
 import pytest
 
 from adasap_det.robustness.corruptions import BENCHMARK
-from adasap_det.robustness.metrics import FULL_GRID, summarise
+from adasap_det.robustness.metrics import FULL_GRID, percent, summarise
 from adasap_det.robustness.results import CLEAN, Cell
 
 
@@ -125,3 +125,10 @@ def test_the_published_table_of_pascal_c():
     assert found.rpc == pytest.approx(0.6042, abs=5e-4)
     for name, *_, mean in rows[:15]:
         assert found.per_corruption[name] == pytest.approx(float(mean), abs=1e-3)
+
+
+def test_percent_has_one_decimal_and_a_placeholder_for_none():
+    assert percent(0.41249) == '41.2'
+    assert percent(1) == '100.0'
+    assert percent(None) == '-'
+    assert percent(None, none='?') == '?'
