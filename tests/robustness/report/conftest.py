@@ -16,14 +16,14 @@ def folders(tmp_path_factory):
     """Three models on the whole benchmark: dense, pruned, and AdaSAP."""
     root = tmp_path_factory.mktemp('results')
     return [
-        make_results(root / 'dense', 'Dense SSD300', seed=1, images=EXAMPLE_KEYS),
+        make_results(root / 'dense', 'Dense SSD300', seed=1, examples=EXAMPLE_KEYS),
         make_results(
             root / 'pruned', 'Pruned 50 %', seed=2, clean=0.668, robustness=0.93, kept=0.5,
-            images=EXAMPLE_KEYS,
+            examples=EXAMPLE_KEYS,
         ),
         make_results(
             root / 'adasap', 'AdaSAP 50 %', seed=3, clean=0.681, robustness=1.22, kept=0.49,
-            images=EXAMPLE_KEYS,
+            examples=EXAMPLE_KEYS,
         ),
     ]  # fmt: skip
 
