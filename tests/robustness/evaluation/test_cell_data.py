@@ -90,7 +90,9 @@ def test_data_set_without_some_benchmark_images_is_rejected(pngs, tmp_path):
     path = pngs / 'annotations/val.json'
     data = json.loads(path.read_text())
     path.write_text(json.dumps({**data, 'images': data['images'][1:]}))
-    with pytest.raises(ValueError, match=r"1 of the 4 images .* missing .* such as '000000000000.png'"):
+    with pytest.raises(
+        ValueError, match=r"1 of the 4 images .* missing .* such as '000000000000.png'"
+    ):
         built.clean(coco(pngs))
 
 

@@ -40,7 +40,11 @@ def test_insert_after_a_pil_image_is_converted_to_an_array():
         'LoadImageFromFile', 'NumpyToPIL', 'torchvision/Resize', 'torchvision/CenterCrop',
         'PILToNumpy', 'PackInputs',
     )  # fmt: skip
-    assert names(insert_after_cropping(pipeline, NEW))[-3:] == ['PILToNumpy', 'CorruptImage', 'PackInputs']
+    assert names(insert_after_cropping(pipeline, NEW))[-3:] == [
+        'PILToNumpy',
+        'CorruptImage',
+        'PackInputs',
+    ]
 
 
 def test_insert_after_loading_without_a_crop():

@@ -21,7 +21,9 @@ def test_indices_follow_the_order_of_the_data_set(selected, own, expected):
 
 
 def test_images_missing_from_the_data_set_are_rejected():
-    with pytest.raises(ValueError, match=r"2 of the 3 .* missing .* such as 'x'; the test data have 4, such as"):
+    with pytest.raises(
+        ValueError, match=r"2 of the 3 .* missing .* such as 'x'; the test data have 4, such as"
+    ):
         benchmark_indices(NAMES, ('a', 'x', 'y'))
     with pytest.raises(ValueError, match=r'the test data have 0; use a config'):
         benchmark_indices((), ('a',))
