@@ -1,1 +1,1 @@
-"""Corrupted benchmarks and robustness: build them, measure P, mPC and rPC, show them."""
+"""Corrupted benchmarks: build them, measure P, mPC and rPC on them, and report the results."""

@@ -1,4 +1,4 @@
-"""mCE and relative mCE. Source: Hendrycks & Dietterich 2019 (arXiv 1903.12261), section 4.1."""
+"""mCE and relative mCE of ImageNet-C. Source: Hendrycks & Dietterich 2019 (arXiv 1903.12261), section 4.1."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from adasap_det.robustness.corruptions.names import BENCHMARK, SEVERITIES
 from adasap_det.robustness.results import CLEAN, Cell
 
-#: Top-1 error of AlexNet, mean over the severities, as published with ImageNet-C
+#: Top-1 error of AlexNet, averaged over the severities, as published with ImageNet-C
 #: (github.com/hendrycks/robustness).
 ALEXNET_ERROR: Mapping[str, float] = {
     'gaussian_noise': 0.886428,
@@ -28,22 +28,21 @@ ALEXNET_ERROR: Mapping[str, float] = {
     'jpeg_compression': 0.606500,
 }
 
-#: Top-1 error of the same AlexNet, torchvision's, on clean ImageNet, which is 1 - 0.56522.
+#: Top-1 error of the same torchvision AlexNet on clean ImageNet: 1 - 0.56522.
 ALEXNET_CLEAN_ERROR = 0.43478
-
 
 IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True)
 class CorruptionError:
-    """Errors relative to AlexNet's, 1 being as bad as AlexNet.
+    """Errors relative to AlexNet's; 1 means as many errors as AlexNet.
 
     Attributes:
         mce: Mean of ``ce``.
         relative_mce: Mean of ``relative_ce``; None without the clean error.
-        ce: ``CE_c``, sum of the errors over the severities through AlexNet's, by corruption.
-        relative_ce: The same of the rise over the clean error; empty without it.
+        ce: ``CE_c`` by corruption: the errors summed over the severities, divided by AlexNet's sum.
+        relative_ce: The same for the increase over the clean error; empty without the clean error.
     """
 
     mce: float
@@ -59,28 +58,29 @@ def corruption_error(
     baseline: Mapping[str, float] = ALEXNET_ERROR,
     baseline_clean_error: float = ALEXNET_CLEAN_ERROR,
 ) -> CorruptionError:
-    """mCE of a classifier of ImageNet.
+    """Compute mCE of an ImageNet classifier.
 
     Args:
-        error: Top-1 error, mean over the five severities, by corruption: all of ``baseline``.
+        error: Top-1 error by corruption, averaged over the five severities. Must contain every
+            corruption of ``baseline``.
         clean_error: Top-1 error on clean images.
-        baseline, baseline_clean_error: Of the network that errors are divided by.
+        baseline, baseline_clean_error: Errors of the reference network to divide by.
 
     Raises:
-        ValueError: If a corruption is missing, or an error is no fraction.
+        ValueError: If a corruption is missing or an error is not in [0, 1].
     """
     missing = [name for name in baseline if name not in error]
     if missing:
-        raise ValueError(f'mCE needs every corruption of the benchmark; {missing[0]!r} is missing')
+        raise ValueError(f'mCE requires every corruption of the benchmark; {missing[0]!r} is missing')
     for name, value in [*error.items(), ('clean', clean_error or 0.0)]:
         if not 0 <= value <= 1:
             raise ValueError(f'the error of {name} is {value!r}; give a fraction in [0, 1]')
-    ce = {name: error[name] / of_alexnet for name, of_alexnet in baseline.items()}
+    ce = {name: error[name] / baseline_error for name, baseline_error in baseline.items()}
     relative = {}
     if clean_error is not None:
         relative = {
-            name: (error[name] - clean_error) / (of_alexnet - baseline_clean_error)
-            for name, of_alexnet in baseline.items()
+            name: (error[name] - clean_error) / (baseline_error - baseline_clean_error)
+            for name, baseline_error in baseline.items()
         }
     return CorruptionError(
         mce=_mean(ce),
@@ -93,7 +93,7 @@ def corruption_error(
 def corruption_error_of(
     cells: Mapping[tuple[str | None, int], Cell], *, metric: str = 'top1'
 ) -> CorruptionError:
-    """mCE from the cells of a sweep, which must hold the whole benchmark.
+    """Compute mCE from the cells of a sweep over the full benchmark.
 
     Raises:
         ValueError: If a cell is missing or has no top-1 accuracy.
@@ -103,7 +103,7 @@ def corruption_error_of(
         value = cells[key].metrics.get(metric) if key in cells else None
         if value is None:
             raise ValueError(
-                f'mCE needs {metric} of every cell; {key[0] or "clean"} {key[1]} lacks it'
+                f'mCE requires {metric} of every cell; {key[0] or "clean"} {key[1]} has none'
             )
         return 1 - value
 
@@ -116,7 +116,7 @@ def corruption_error_of(
 def imagenet_corruption_error(
     cells: Mapping[tuple[str | None, int], Cell], *, num_classes: int
 ) -> CorruptionError | None:
-    """mCE where AlexNet's errors are a measure: a whole sweep over ImageNet's 1,000 classes."""
+    """Compute mCE for a complete sweep over ImageNet's 1,000 classes; otherwise return None."""
     if num_classes != IMAGENET_CLASSES:
         return None
     try:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from adasap_det.robustness.corruptions.names import BENCHMARK, SEVERITIES
 from adasap_det.robustness.results import CLEAN, Cell, CellKey
 
-#: The 15 corruptions at 5 severities over which mPC is a mean.
+#: The 15 corruptions at 5 severities that mPC averages over.
 FULL_GRID: tuple[CellKey, ...] = tuple((name, s) for name in BENCHMARK for s in SEVERITIES)
 
 
 @dataclass(frozen=True)
 class Performance:
-    """Clean and corrupted performance in one metric, fractions; None where undefined.
+    """Clean and corrupted performance in one metric, as fractions; None where undefined.
 
     Attributes:
-        p: P, on clean images.
-        mpc: mPC, the mean over corruptions of the mean over severities.
+        p: P, performance on clean images.
+        mpc: mPC, averaged over severities, then over corruptions.
         rpc: rPC = mPC / P.
     """
 
@@ -29,14 +29,14 @@ class Performance:
 
 @dataclass(frozen=True)
 class Robustness(Performance):
-    """The summary of a sweep.
+    """Summary of a sweep.
 
     Attributes:
-        metric: Which.
-        per_corruption: Mean over the severities of each corruption of the grid.
-        per_severity: Mean over the corruptions at each severity of the grid.
-        per_class: By class.
-        missing: Cells of the grid that were not evaluated; then means over them are None.
+        metric: Name of the metric.
+        per_corruption: Mean over the severities, for each corruption of the grid.
+        per_severity: Mean over the corruptions, for each severity of the grid.
+        per_class: P, mPC and rPC of each class.
+        missing: Cells of the grid that were not evaluated; means over them are None.
     """
 
     metric: str
@@ -47,7 +47,7 @@ class Robustness(Performance):
 
     @property
     def complete(self) -> bool:
-        """Whether the clean cell and every cell of the grid are there."""
+        """Whether the clean cell and every cell of the grid were evaluated."""
         return not self.missing
 
 
@@ -60,33 +60,34 @@ def summarise(
     """Summarise a sweep.
 
     Args:
-        cells: By corruption and severity; others than those of the grid do not count.
-        metric: Key of the cells' metrics.
-        grid: Cells over which means go, each corruption at the same severities; by default the
-            whole benchmark. A mean of which a cell is missing is None, never a partial one.
+        cells: Cells by corruption and severity; those outside the grid are ignored.
+        metric: Name of the metric.
+        grid: Cells to average over, each corruption at the same severities; by default the full
+            benchmark. A mean with a missing cell is None, never a partial mean.
 
     Raises:
-        ValueError: If a cell lacks the metric, or corruptions of the grid differ in severities.
+        ValueError: If a cell does not have the metric, or the corruptions of the grid differ in
+            their severities.
     """
     grid = tuple(dict.fromkeys(grid))
     corruptions = tuple(dict.fromkeys(name for name, _ in grid if name is not None))
     severities = tuple(sorted({s for _, s in grid}))
     if set(grid) != {(name, s) for name in corruptions for s in severities}:
         raise ValueError('the grid must have the same severities for every corruption')
-    wanted = (CLEAN, *grid)
-    for key in wanted:
+    required = (CLEAN, *grid)
+    for key in required:
         if key in cells and metric not in cells[key].metrics:
             raise ValueError(
-                f'the cell {key[0] or "clean"} {key[1]} lacks the metric {metric!r}; it has '
+                f'the cell {key[0] or "clean"} {key[1]} has no metric {metric!r}; it has '
                 f'{", ".join(cells[key].metrics)}'
             )
-    values = {key: cells[key].metrics[metric] for key in wanted if key in cells}
+    values = {key: cells[key].metrics[metric] for key in required if key in cells}
     classes = list(cells[CLEAN].per_class.get(metric, {})) if CLEAN in cells else []
     by_class = {
         label: _performance(
             {
                 key: cells[key].per_class.get(metric, {}).get(label)
-                for key in wanted
+                for key in required
                 if key in cells
             },
             corruptions,
@@ -107,7 +108,7 @@ def summarise(
             s: _mean([values.get((name, s)) for name in corruptions]) for s in severities
         },
         per_class=by_class,
-        missing=tuple(key for key in wanted if key not in cells),
+        missing=tuple(key for key in required if key not in cells),
     )
 
 
@@ -121,7 +122,7 @@ def _performance(
 
 
 def ratio(value: float | None, base: float | None) -> float | None:
-    """A quotient, None where it is undefined."""
+    """Return ``value / base``, or None where it is undefined."""
     return None if value is None or not base else value / base
 
 
@@ -131,5 +132,5 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def percent(fraction: float | None, *, none: str = '-') -> str:
-    """A fraction in percent, one decimal: 0.4123 -> '41.2'; ``none`` where there is no number."""
+    """Format a fraction in percent with one decimal: 0.4123 -> '41.2'; None becomes ``none``."""
     return none if fraction is None else f'{100 * fraction:.1f}'

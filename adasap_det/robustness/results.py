@@ -1,13 +1,13 @@
-"""Results of an evaluation on disk: one file for the model, one for each cell of the sweep.
+"""Evaluation results on disk: one file for the model, one for each cell of the sweep.
 
-A cell is one corruption at one severity; the clean images are a cell too, of corruption None and
-severity 0. All is plain JSON, so that other tools can read it::
+A cell is one corruption at one severity. The clean images are a cell too, with corruption None and
+severity 0. All files are plain JSON, so that other tools can read them::
 
-    RESULTS/model.json                 the model: ModelInfo
-    RESULTS/cells/clean.json           Cell
-    RESULTS/cells/fog-3.json           Cell
-    RESULTS/shifted.json               list of ShiftedSet: the model on other test sets
-    RESULTS/images/images.json     list of ExampleImage, files beside it
+    RESULTS/model.json             the model: ModelInfo
+    RESULTS/cells/clean.json       Cell
+    RESULTS/cells/fog-3.json       Cell
+    RESULTS/shifted.json           list of ShiftedSet: the model on other test sets
+    RESULTS/images/images.json     list of ExampleImage; the image files are in the same folder
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _SHIFTED = 'shifted.json'
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What was evaluated on.
+    """The data set of an evaluation.
 
     Attributes:
         type: Class of the data set.
         split: Its list or annotation file.
-        images: How many.
-        classes: Names, in the order of the labels.
+        images: Number of images.
+        classes: Class names, in the order of the labels.
     """
 
     type: str
@@ -61,16 +61,18 @@ class ModelInfo:
     """An evaluated model.
 
     Attributes:
-        name: As reports call it.
+        name: Name in reports.
         config, checkpoint: Paths as given.
-        checkpoint_sha256: Of the file.
-        params: Parameters; ``macs``: multiply-accumulate operations of one image of
-            ``input_size``, height and width. None where they could not be counted.
+        checkpoint_sha256: SHA-256 of the checkpoint file.
+        params: Number of parameters.
+        macs: Multiply-accumulate operations for one image of ``input_size``; None if not counted.
+        input_size: Height and width.
         latency_ms: Median time of one forward pass on ``device``, batch 1; None if not measured.
-        dataset: What it was evaluated on.
+        device: Where the latency was measured.
+        dataset: What the model was evaluated on.
         channels: Layers in the model's order.
-        conditions: Digest of all that every cell's values depend on: checkpoint, config, test data
-            and benchmark. Cells and images of other conditions are left-overs.
+        conditions: Digest of everything that all cells depend on: checkpoint, config, test data
+            and benchmark. Cells and images with other conditions are ignored as outdated.
     """
 
     name: str
@@ -95,13 +97,13 @@ class Cell:
         corruption: None for the clean images.
         severity: 1 to 5; 0 for the clean images.
         source: Where the images came from.
-        images: How many.
-        metrics: By name, fractions in [0, 1]; None where undefined.
-        per_class: By metric and class; None for a class without objects.
-        seconds: That the evaluation took.
-        fingerprint: Of everything that the result depends on; a resumed sweep takes a cell over
-            only where it fits.
-        conditions: As :class:`ModelInfo` has them.
+        images: Number of images.
+        metrics: Values by metric, in [0, 1]; None where undefined.
+        per_class: Values by metric and class; None for a class without objects.
+        seconds: Duration of the evaluation.
+        fingerprint: Digest of everything that the result depends on; a resumed sweep reuses a cell
+            only if it matches.
+        conditions: Same as in :class:`ModelInfo`.
     """
 
     corruption: str | None
@@ -124,12 +126,12 @@ class ShiftedSet:
     """Metrics on another test set of the same classes.
 
     Attributes:
-        name: As reports call it: 'V2' for ImageNet-V2, whose share of the clean value is R_V2.
-        config: Whose test set it is.
-        images: How many.
-        metrics: By name, fractions in [0, 1]; None where undefined.
-        checkpoint_sha256: Of the model's file.
-        fingerprint: Of everything that the result depends on.
+        name: Name in reports, such as 'V2' for ImageNet-V2; its ratio to the clean value is R_V2.
+        config: Config that defines the test set.
+        images: Number of images.
+        metrics: Values by metric, in [0, 1]; None where undefined.
+        checkpoint_sha256: SHA-256 of the model's checkpoint file.
+        fingerprint: Digest of everything that the result depends on.
     """
 
     name: str
@@ -142,8 +144,15 @@ class ShiftedSet:
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """An image with detections painted on; ``file`` lies in the folder ``images``.
-    ``conditions`` as :class:`ModelInfo` has them."""
+    """An image with predictions drawn on it.
+
+    Attributes:
+        file: File name in the folder ``images``.
+        corruption: None for a clean image.
+        severity: 1 to 5; 0 for a clean image.
+        image_id: Identifies the image across models.
+        conditions: Same as in :class:`ModelInfo`.
+    """
 
     file: str
     corruption: str | None
@@ -154,7 +163,7 @@ class ExampleImage:
 
 @dataclass(frozen=True)
 class ModelResults:
-    """All that a folder of results holds."""
+    """Contents of a results folder."""
 
     model: ModelInfo
     cells: dict[CellKey, Cell]
@@ -164,62 +173,64 @@ class ModelResults:
 
 
 def cell_file(key: CellKey) -> str:
-    """Name of a cell's file within the folder ``cells``."""
+    """Return the name of a cell's file in the folder ``cells``."""
     corruption, severity = key
     return 'clean.json' if corruption is None else f'{corruption}-{severity}.json'
 
 
 def save_model(folder: str | os.PathLike[str], model: ModelInfo) -> Path:
-    """Write ``model.json`` in one step."""
+    """Write ``model.json`` atomically."""
     return _save(Path(folder) / 'model.json', {'schema': SCHEMA, **dataclasses.asdict(model)})
 
 
 def save_cell(folder: str | os.PathLike[str], cell: Cell) -> Path:
-    """Write the file of a cell in one step."""
+    """Write the file of a cell atomically."""
     path = Path(folder) / 'cells' / cell_file(cell.key)
     return _save(path, {'schema': SCHEMA, **dataclasses.asdict(cell)})
 
 
-def save_images(folder: str | os.PathLike[str], images: typing.Sequence[ExampleImage]) -> Path:
-    """Write the list of example images in one step."""
+def save_example_images(
+    folder: str | os.PathLike[str], images: typing.Sequence[ExampleImage]
+) -> Path:
+    """Write the list of example images atomically."""
     path = Path(folder) / 'images' / 'images.json'
     return _save(path, [dataclasses.asdict(image) for image in images])
 
 
 def save_shifted(folder: str | os.PathLike[str], sets: typing.Sequence[ShiftedSet]) -> Path:
-    """Write the list of other test sets in one step."""
+    """Write the results on other test sets atomically."""
     return _save(Path(folder) / _SHIFTED, [dataclasses.asdict(one) for one in sets])
 
 
 def load_shifted(
     folder: str | os.PathLike[str], *, checkpoint_sha256: str
 ) -> tuple[ShiftedSet, ...]:
-    """The other test sets that this checkpoint was evaluated on; none where there is no list.
+    """Return the results of this checkpoint on other test sets; empty if there is no such file.
 
     Raises:
-        ValueError: If the file does not hold what it should.
+        ValueError: If the content of the file is invalid.
     """
     found = _load_list(Path(folder) / _SHIFTED, ShiftedSet)
     return tuple(one for one in found if one.checkpoint_sha256 == checkpoint_sha256)
 
 
 def load_results(folder: str | os.PathLike[str]) -> ModelResults:
-    """Read a folder of results.
+    """Read a results folder.
 
-    Cells and images that an earlier run has left there for another checkpoint, config, data set
-    or benchmark are none of them.
+    Cells and images that an earlier run wrote for another checkpoint, config, data set or
+    benchmark are ignored.
 
     Raises:
-        ValueError: If the folder or a file is missing, or a file does not hold what it should.
+        ValueError: If the folder or a file is missing, or the content of a file is invalid.
     """
     root = Path(folder)
     if not (root / 'model.json').is_file():
         raise ValueError(
-            f'{root} holds no results: there is no model.json; give the folder that '
-            f'tools/test_robustness.py wrote'
+            f'{root} contains no results: model.json is missing; pass the output folder of '
+            f'tools/test_robustness.py'
         )
     model = _build(ModelInfo, _load(root / 'model.json'), root / 'model.json', schema=True)
-    cells, images = load_cells(root), load_images(root)
+    cells, images = load_cells(root), load_example_images(root)
     return ModelResults(
         model=model,
         cells={key: cell for key, cell in cells.items() if cell.conditions == model.conditions},
@@ -230,10 +241,10 @@ def load_results(folder: str | os.PathLike[str]) -> ModelResults:
 
 
 def load_cells(folder: str | os.PathLike[str]) -> dict[CellKey, Cell]:
-    """The cells of a folder of results, which need not be complete.
+    """Read the cells of a results folder, which may be incomplete.
 
     Raises:
-        ValueError: If a file does not hold what it should.
+        ValueError: If the content of a file is invalid.
     """
     cells = {}
     for path in sorted((Path(folder) / 'cells').glob('*.json')):
@@ -241,16 +252,16 @@ def load_cells(folder: str | os.PathLike[str]) -> dict[CellKey, Cell]:
             continue
         cell = _build(Cell, _load(path), path, schema=True)
         if cell_file(cell.key) != path.name:
-            raise ValueError(f'{path} holds the cell {cell_file(cell.key)}; rename or delete it')
+            raise ValueError(f'{path} contains the cell {cell_file(cell.key)}; rename or delete it')
         cells[cell.key] = cell
     return dict(sorted(cells.items(), key=lambda item: (item[0][0] or '', item[0][1])))
 
 
-def load_images(folder: str | os.PathLike[str]) -> tuple[ExampleImage, ...]:
-    """The example images of a folder of results; none where there is no list.
+def load_example_images(folder: str | os.PathLike[str]) -> tuple[ExampleImage, ...]:
+    """Read the list of example images of a results folder; empty if there is no such file.
 
     Raises:
-        ValueError: If the file does not hold what it should.
+        ValueError: If the content of the file is invalid.
     """
     return _load_list(Path(folder) / 'images' / 'images.json', ExampleImage)
 
@@ -268,27 +279,27 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_text('utf-8'))
     except (OSError, ValueError) as error:
         raise ValueError(
-            f'{path} cannot be read: {error}; delete it and evaluate this part again'
+            f'cannot read {path}: {error}; delete it and run the evaluation again'
         ) from error
 
 
 def _load_list(path: Path, cls: type[Any]) -> tuple[Any, ...]:
-    """The instances that a file lists; none where there is no file."""
+    """Read a list of dataclass instances; empty if there is no such file."""
     if not path.is_file():
         return ()
     entries = _load(path)
     if not isinstance(entries, list):
-        raise ValueError(f'{path} should hold a list')
+        raise ValueError(f'{path} must contain a list')
     return tuple(_build(cls, entry, path) for entry in entries)
 
 
 def _build(cls: type[Any], data: Any, path: Path, *, schema: bool = False) -> Any:
-    """An instance of a dataclass from JSON, every field checked against its type."""
+    """Build a dataclass from JSON data and check the type of every field."""
     if not isinstance(data, Mapping):
-        raise ValueError(f'{path} should hold an object, got {type(data).__name__}')
+        raise ValueError(f'{path} must contain an object, got {type(data).__name__}')
     if schema and data.get('schema') != SCHEMA:
         raise ValueError(
-            f'{path} has schema {data.get("schema")!r}, this version reads {SCHEMA}; evaluate again'
+            f'{path} has schema {data.get("schema")!r}, this version reads {SCHEMA}; run the evaluation again'
         )
     hints = typing.get_type_hints(cls)
     values = {}
@@ -296,7 +307,7 @@ def _build(cls: type[Any], data: Any, path: Path, *, schema: bool = False) -> An
         if item.name in data:
             values[item.name] = _convert(hints[item.name], data[item.name], f'{path}: {item.name}')
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            raise ValueError(f'{path} lacks {item.name!r}; evaluate again')
+            raise ValueError(f'{path} has no {item.name!r}; run the evaluation again')
     return cls(**values)
 
 

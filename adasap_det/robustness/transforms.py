@@ -1,4 +1,4 @@
-"""Corruption inside a data pipeline."""
+"""Data pipeline transform that corrupts images."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ COLOR_ORDERS = ('bgr', 'rgb')
 
 @TRANSFORMS.register_module()
 class CorruptImage:
-    """Corrupts the image as ``tools/make_voc_c.py`` does, before encoding.
+    """Corrupt the image as ``tools/make_voc_c.py`` does before encoding.
 
-    Put it right behind the loading of the image, before anything resizes it::
+    Place it directly after image loading, before any resizing::
 
         dict(type='LoadImageFromFile'),
         dict(type='CorruptImage', corruption='fog', severity=3),
 
-    MMDetection's loader gives BGR; corruptions are defined on RGB. The image is turned round,
-    corrupted and turned back. (MMDetection's own ``Corrupt`` hands BGR to functions that expect
-    RGB, so that frost, snow, spatter and JPEG differ there.)
+    MMDetection's loader returns BGR, but corruptions are defined on RGB. The image is converted,
+    corrupted and converted back. (MMDetection's own ``Corrupt`` passes BGR to functions that expect
+    RGB, so its frost, snow, spatter and JPEG differ.)
 
     Args:
         corruption: One of the 19 names.
         severity: 1 to 5.
-        seed: Of the benchmark.
-        color_order: Of ``results['img']``: 'bgr', what MMDetection's loader gives, or 'rgb'.
-        image_id: What names the image, together with the options above the seed of its random
-            field: ``'stem'`` of ``img_path`` without folder and suffix, as VOC names images;
-            ``'img_id'``; or a folder, below which the path with '/' is the name, as for COCO's
+        seed: Seed of the benchmark.
+        color_order: Channel order of ``results['img']``: 'bgr', as in MMDetection, or 'rgb'.
+        image_id: Source of the image's name, which with the options above determines its random
+            field: ``'stem'`` for ``img_path`` without folder and suffix, as in VOC; ``'img_id'``;
+            or a folder that ``img_path`` is made relative to (with '/'), as for COCO's
             ``file_name`` and for image folders.
 
     Raises:
-        ValueError: If an option is none of these.
+        ValueError: If an option is invalid.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class CorruptImage:
         image_id: str = 'stem',
     ) -> None:
         if check_corruptions([corruption]) != (corruption,):
-            raise ValueError(f'CorruptImage.corruption {corruption!r} is a set; give one of them')
+            raise ValueError(f'CorruptImage.corruption {corruption!r} is a set; pass a single one')
         (self.severity,) = check_severities([severity])
         if color_order not in COLOR_ORDERS:
             raise ValueError(
@@ -66,7 +66,7 @@ class CorruptImage:
         """Corrupt ``results['img']``, uint8 ``(H, W, 3)``."""
         if not isinstance(results.get('img'), np.ndarray):
             raise ValueError(
-                "CorruptImage needs results['img']; put it behind LoadImageFromFile in the pipeline"
+                "CorruptImage requires results['img']; place it after LoadImageFromFile"
             )
         image = results['img']
         bgr = self.color_order == 'bgr' and image.ndim == 3 and image.shape[2] >= 3
@@ -94,20 +94,20 @@ class CorruptImage:
 
 
 def image_name(results: Mapping[str, Any], image_id: str) -> str:
-    """The name of a sample's image, which determines its noise.
+    """Return the name of a sample's image, which determines its noise.
 
     Args:
-        results: The sample, as data sets and transforms pass it on.
-        image_id: As :class:`CorruptImage` has it.
+        results: Sample of a data set or pipeline.
+        image_id: Same as in :class:`CorruptImage`.
 
     Raises:
-        ValueError: If the sample has not what names it.
+        ValueError: If the sample has no such key, or the path is outside the folder.
     """
     key = 'img_id' if image_id == 'img_id' else 'img_path'
     if results.get(key) is None:
         raise ValueError(
-            f'CorruptImage(image_id={image_id!r}) needs results[{key!r}], which names the '
-            f'image and so determines its noise; this sample has {sorted(results)}'
+            f'CorruptImage(image_id={image_id!r}) requires results[{key!r}], the image name that '
+            f'determines the noise; this sample has {sorted(results)}'
         )
     if key == 'img_id':
         return str(results[key])
@@ -117,4 +117,4 @@ def image_name(results: Mapping[str, Any], image_id: str) -> str:
     try:
         return path.relative_to(image_id).as_posix()
     except ValueError:
-        raise ValueError(f'{path} does not lie in image_id={image_id!r}') from None
+        raise ValueError(f'{path} is not inside the folder image_id={image_id!r}') from None

@@ -1,4 +1,4 @@
-"""Colours and marks that stay apart for the colour-blind, and in print."""
+"""Colours and markers that are distinguishable with colour blindness and in print."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mark:
-    """How one model looks in every figure.
+    """Style of one model in every figure.
 
     Attributes:
-        colour: Hexadecimal.
-        marker: In matplotlib's notation.
+        colour: Hexadecimal colour.
+        marker: Marker in matplotlib's notation.
         line: Line style in matplotlib's notation.
     """
 
@@ -25,13 +25,13 @@ _COLOURS = ('#5b6570', '#d55e00', '#0072b2', '#009e73', '#cc79a7', '#e69f00', '#
 _MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', 'h')
 _LINES = ('-', '--', '-.', ':')
 
-#: Of values, and of differences: perceptually even, and readable without red or green.
+#: Colour maps of values and of differences, readable with colour blindness.
 SEQUENTIAL = 'cividis'
 DIVERGING = 'RdBu'
 
 
 def mark(index: int) -> Mark:
-    """The look of a model by its place in the report; from the ninth on the line changes."""
+    """Return the style of a model by its index; from the ninth on, the line style changes."""
     return Mark(
         colour=_COLOURS[index % len(_COLOURS)],
         marker=_MARKERS[index % len(_MARKERS)],
@@ -40,7 +40,7 @@ def mark(index: int) -> Mark:
 
 
 def ink_on(red: float, green: float, blue: float) -> str:
-    """Black or white, whichever is easier to read on a colour (WCAG 2.1 contrast).
+    """Return black or white, whichever has more contrast on a colour (WCAG 2.1).
 
     Args:
         red, green, blue: sRGB in [0, 1].

@@ -1,4 +1,4 @@
-"""An image with all that photographs have: gradients, edges, texture, dark, white, grey."""
+"""A synthetic photograph with gradients, edges, texture, and dark, white and grey areas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def photograph(height: int = 93, width: int = 121, *, seed: int = 0) -> np.ndarray:
-    """uint8 RGB, the same for the same arguments."""
+    """Return a uint8 RGB image, the same for the same arguments."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (5, 7, 3)).astype(np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)

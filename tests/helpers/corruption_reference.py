@@ -1,4 +1,4 @@
-"""The reference's corruptions, given the same random field as ours.
+"""The reference's corruptions, with the same random field as ours.
 
 Each entry makes the reference draw from our field: it patches the function that the reference
 draws with, for one call.
@@ -27,7 +27,7 @@ IMAGE_ID = 'an image'
 
 
 def field_of(clean: CleanImage, corruption: str, severity: int) -> Any:
-    """The field that ``corrupt`` draws for this image."""
+    """Return the field that ``corrupt`` draws for this image."""
     draw, _ = FUNCTIONS[corruption]
     if draw is None:
         return None
@@ -38,7 +38,7 @@ def field_of(clean: CleanImage, corruption: str, severity: int) -> Any:
 def same_field(
     image: np.ndarray, corruption: str, severity: int, monkeypatch: pytest.MonkeyPatch
 ) -> np.ndarray:
-    """The reference's result with our random field, uint8 RGB."""
+    """Return the reference's result with our random field, uint8 RGB."""
     from imagecorruptions import corruptions as theirs
 
     clean = CleanImage(image)
@@ -60,7 +60,7 @@ def _normal(theirs, monkeypatch, clean, severity, field):
 
 
 def _words(theirs, monkeypatch, clean, severity, field):
-    # The uniform number that began with these bits; where more bits were needed, the same ones.
+    # Uniform numbers with the same leading bits and, where needed, the same further bits.
     from adasap_det.robustness.corruptions.noise import _UNDECIDED_GAUSSIAN, _gaussian_table
 
     uniform = (field.leading + 0.5) / (1 << 16)
@@ -84,9 +84,9 @@ def _snow(theirs, monkeypatch, clean, severity, field):
     left, columns = zoomed_part(clean.width, SNOW[severity - 1][2])
 
     def draw(size, loc, scale):
-        whole = np.zeros(size)
-        whole[top : top + rows, left : left + columns] = normal
-        return loc + scale * whole
+        padded = np.zeros(size)
+        padded[top : top + rows, left : left + columns] = normal
+        return loc + scale * padded
 
     monkeypatch.setattr(theirs.np.random, 'normal', draw)
     monkeypatch.setattr(theirs.np.random, 'uniform', lambda low, high: angle)
@@ -117,7 +117,7 @@ def _elastic(theirs, monkeypatch, clean, severity, field):
 
 
 def _glass(theirs, monkeypatch, clean, severity, field):
-    """The reference's own loop, interpreted, with our offsets in its order."""
+    """Run the reference's own loop, interpreted, with our offsets in its order."""
     numbers = iter(field.reshape(-1, 2))
     loop: Callable[..., np.ndarray] = theirs._shuffle_pixels_njit_glass_blur.py_func
     reach = GLASS[severity - 1][1]
@@ -143,5 +143,5 @@ _PATCHES: dict[str, Callable[..., None]] = {
     'glass_blur': _glass,
 }
 
-#: Drawn differently, so compared by their distribution.
+#: Drawn differently from the reference, so compared by distribution.
 BY_DISTRIBUTION = ('shot_noise', 'impulse_noise')

@@ -1,4 +1,4 @@
-"""Folders of results that look like those of an evaluation: seeded, and quick to make."""
+"""Seeded, synthetic results folders, as an evaluation writes them."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def make_results(
     source: str = 'on the fly, seed 0',
     **changes: object,
 ) -> Path:
-    """Write one model's folder.
+    """Write the results folder of one model.
 
     Args:
-        folder: To write to.
-        name: Of the model.
-        seed: Of all that is random.
+        folder: Output folder.
+        name: Name of the model.
+        seed: Random seed.
         clean: AP50 on clean images.
-        robustness: The larger, the less a corruption costs.
-        kept: Share of the channels and of the parameters.
-        cells: Corruptions and severities to write, besides the clean cell.
-        classes: Of the data set; the last but one has no objects if there are more than two.
-        examples: Corruptions and severities to write an example image of.
+        robustness: Larger values reduce the loss caused by corruptions.
+        kept: Ratio of channels and parameters kept.
+        cells: Corruptions and severities to write in addition to the clean cell.
+        classes: Class names; if more than two, the last but one has no objects.
+        examples: Corruptions and severities to write an example image for.
         layers: Names and dense channels; by default those of a ResNet-50 detector.
-        images: Of the data set.
-        source: Of the corrupted images.
+        images: Number of images in the data set.
+        source: Source of the corrupted images.
         changes: Other values for model.json.
     """
     random = Random(f'{seed} {name!r}')
@@ -104,7 +104,7 @@ def write_cell(
     images: int = 205,
     source: str = 'on the fly, seed 0',
 ) -> None:
-    """Write one cell, whose metrics are the means of the classes."""
+    """Write one cell; its metrics are the means over the classes."""
     known = [value for value in per_class.values() if value is not None]
     mean = sum(known) / len(known) if known else None
     halves = {label: None if v is None else v / 2 for label, v in per_class.items()}
@@ -124,7 +124,7 @@ def write_cell(
 
 
 def resnet_layers() -> list[tuple[str, int]]:
-    """Layers and channels of SSD with a ResNet-50: 66 of them."""
+    """Return the 66 layers of an SSD with a ResNet-50, with their channels."""
     layers = [('backbone.conv1', 64)]
     for stage, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), start=1):
         for block in range(blocks):

@@ -16,7 +16,7 @@ from adasap_det.robustness.metrics import FULL_GRID, summarise
 from adasap_det.robustness.results import CLEAN, Cell
 
 
-def test_alexnet_is_the_unit():
+def test_mce_of_alexnet_is_one():
     found = corruption_error(ALEXNET_ERROR, clean_error=ALEXNET_CLEAN_ERROR)
     assert found.mce == pytest.approx(1)
     assert found.relative_mce == pytest.approx(1)
@@ -46,7 +46,7 @@ def test_published_corruption_errors_of_resnet50():
     assert found.relative_mce is None
 
 
-def test_relative_by_hand():
+def test_relative_mce_by_hand():
     error = {'fog': 0.5, 'snow': 0.3}
     baseline = {'fog': 0.8, 'snow': 0.9}
     found = corruption_error(error, clean_error=0.1, baseline=baseline, baseline_clean_error=0.4)
@@ -74,7 +74,7 @@ def published(network):
         }
 
 
-def test_the_table_is_that_of_alexnets_published_cells():
+def test_alexnet_errors_match_its_published_cells():
     cells = published('alexnet')
     assert len(cells) == 75
     for name, error in ALEXNET_ERROR.items():
@@ -92,20 +92,20 @@ def test_the_table_is_that_of_alexnets_published_cells():
         ('noisymix', 0.7714, 52.2549, pytest.approx(60.70, abs=0.01)),
     ],
 )
-def test_published_networks_from_all_their_cells(network, clean, accuracy, mce):
+def test_mce_of_published_networks_from_their_75_cells(network, clean, accuracy, mce):
     cells = published(network)
     assert len(cells) == 75
     mean = sum(cell.metrics['top1'] for cell in cells.values()) / 75
     assert 100 * mean == pytest.approx(accuracy, abs=1e-3)
     cells[CLEAN] = Cell(*CLEAN, 'x', 5000, {'top1': clean}, {})
     assert 100 * corruption_error_of(cells).mce == mce
-    # The paper's R_C: what is left of the clean accuracy.
+    # R_C of the paper: the ratio of corrupted to clean accuracy.
     found = summarise(cells, metric='top1', grid=FULL_GRID)
     assert 100 * found.mpc == pytest.approx(accuracy, abs=1e-3)
     assert found.rpc == pytest.approx(accuracy / 100 / clean, abs=1e-5)
 
 
-def test_from_the_cells_of_a_sweep():
+def test_mce_from_the_cells_of_a_sweep():
     def cell(key, value):
         return Cell(*key, 'x', 10, {'top1': value}, {})
 
@@ -123,7 +123,7 @@ def test_from_the_cells_of_a_sweep():
         corruption_error_of(cells)
 
 
-def test_bad_input():
+def test_missing_corruption_and_error_out_of_range_are_rejected():
     with pytest.raises(ValueError, match="'gaussian_noise' is missing"):
         corruption_error({'fog': 0.5})
     with pytest.raises(ValueError, match='error of fog is 50'):

@@ -1,9 +1,9 @@
-"""P, mPC and rPC by hand."""
+"""P, mPC and rPC by hand, against a published table, and formatted."""
 
 import pytest
 
 from adasap_det.robustness.corruptions import BENCHMARK
-from adasap_det.robustness.metrics import FULL_GRID, summarise
+from adasap_det.robustness.metrics import FULL_GRID, percent, summarise
 from adasap_det.robustness.results import CLEAN, Cell
 
 
@@ -22,7 +22,7 @@ def cells_of(table, clean=0.8):
 TWO_BY_TWO = {('fog', 1): 0.6, ('fog', 5): 0.2, ('snow', 1): 0.5, ('snow', 5): 0.3}
 
 
-def test_by_hand():
+def test_summary_by_hand():
     found = summarise(cells_of(TWO_BY_TWO), grid=list(TWO_BY_TWO))
     assert found.p == 0.8
     assert found.per_corruption == {'fog': pytest.approx(0.4), 'snow': pytest.approx(0.4)}
@@ -32,7 +32,7 @@ def test_by_hand():
     assert found.complete
 
 
-def test_the_whole_benchmark_is_fifteen_times_five():
+def test_full_grid_has_15_corruptions_at_5_severities():
     assert len(FULL_GRID) == 75
     table = {key: 0.01 * key[1] * (1 + BENCHMARK.index(key[0])) for key in FULL_GRID}
     found = summarise(cells_of(table))
@@ -41,8 +41,7 @@ def test_the_whole_benchmark_is_fifteen_times_five():
     assert found.rpc == pytest.approx(0.24 / 0.8)
 
 
-def test_severities_average_to_the_same():
-    """Whatever the order of averaging."""
+def test_mpc_does_not_depend_on_the_order_of_averaging():
     found = summarise(cells_of(TWO_BY_TWO), grid=list(TWO_BY_TWO))
     assert found.mpc == pytest.approx(sum(found.per_severity.values()) / 2)
 
@@ -58,7 +57,7 @@ def test_an_incomplete_sweep_has_no_mpc():
     assert summarise(cells).mpc is None
 
 
-def test_held_out_corruptions_do_not_count():
+def test_validation_corruptions_are_not_part_of_mpc():
     table = dict.fromkeys(FULL_GRID, 0.4) | {('spatter', 1): 1.0}
     assert summarise(cells_of(table)).mpc == pytest.approx(0.4)
 
@@ -76,14 +75,14 @@ def test_per_class_and_classes_without_objects():
     assert (cow.p, cow.mpc, cow.rpc) == (None, None, None)
 
 
-def test_no_relative_performance_where_clean_is_zero():
+def test_rpc_is_undefined_where_clean_performance_is_zero():
     found = summarise(cells_of(TWO_BY_TWO, clean=0.0), grid=list(TWO_BY_TWO))
     assert found.mpc == pytest.approx(0.4)
     assert found.rpc is None
 
 
 def test_unknown_metric_and_ragged_grid():
-    with pytest.raises(ValueError, match=r"lacks the metric 'mAP'; it has AP50"):
+    with pytest.raises(ValueError, match=r"has no metric 'mAP'; it has AP50"):
         summarise(cells_of(TWO_BY_TWO), metric='mAP', grid=list(TWO_BY_TWO))
     with pytest.raises(ValueError, match='same severities'):
         summarise(cells_of(TWO_BY_TWO), grid=list(TWO_BY_TWO)[:3])
@@ -114,8 +113,8 @@ saturate           .780 .764 .789 .729 .655  .744
 """
 
 
-def test_the_published_table_of_pascal_c():
-    """Its leaderboard: P 80.5, mPC 48.6, rPC 60.4; the validation corruptions do not count."""
+def test_published_table_of_pascal_c():
+    """The leaderboard has P 80.5, mPC 48.6, rPC 60.4, without the validation corruptions."""
     rows = [line.split() for line in PUBLISHED.split('\n') if line]
     table = {(r[0], s): float(r[s]) for r in rows for s in range(1, 6)}
     assert len(table) == 95
@@ -125,3 +124,10 @@ def test_the_published_table_of_pascal_c():
     assert found.rpc == pytest.approx(0.6042, abs=5e-4)
     for name, *_, mean in rows[:15]:
         assert found.per_corruption[name] == pytest.approx(float(mean), abs=1e-3)
+
+
+def test_percent_has_one_decimal_and_a_placeholder_for_none():
+    assert percent(0.41249) == '41.2'
+    assert percent(1) == '100.0'
+    assert percent(None) == '-'
+    assert percent(None, none='?') == '?'

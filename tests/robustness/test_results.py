@@ -1,4 +1,4 @@
-"""Results on disk: there and back, and what is wrong with a file."""
+"""Results on disk: saved and loaded again, outdated entries ignored, invalid files reported."""
 
 import dataclasses
 import json
@@ -25,20 +25,20 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_there_and_back(folder):
+def test_saved_results_load_unchanged(folder):
     example = c.ExampleImage('fog-3.jpg', 'fog', 3, '000001')
-    c.save_images(folder, [example])
+    c.save_example_images(folder, [example])
     found = c.load_results(folder)
     assert found.model == MODEL
     assert found.cells == {(None, 0): CLEAN, ('fog', 3): FOG}
     assert found.images == (example,)
     assert found.folder == folder
     names = {path.name for path in (folder / 'cells').iterdir()}
-    assert names == {'clean.json', 'fog-3.json'}  # and nothing temporary
+    assert names == {'clean.json', 'fog-3.json'}  # no temporary file remains
 
 
-def test_what_an_earlier_run_left_under_other_conditions_does_not_count(folder):
-    """The checkpoint was trained again, and not every cell evaluated again."""
+def test_cells_and_images_with_other_conditions_are_ignored(folder):
+    """The checkpoint was trained again, but not every cell was evaluated again."""
     new, old = (
         c.ExampleImage('fog-3.jpg', 'fog', 3, 'a', 'new'),
         c.ExampleImage('x', 'x', 1, 'a'),
@@ -46,22 +46,22 @@ def test_what_an_earlier_run_left_under_other_conditions_does_not_count(folder):
     c.save_model(folder, dataclasses.replace(MODEL, conditions='new'))
     clean = dataclasses.replace(CLEAN, conditions='new')
     c.save_cell(folder, clean)
-    c.save_images(folder, [new, old])
+    c.save_example_images(folder, [new, old])
     found = c.load_results(folder)
     assert found.cells == {(None, 0): clean} and found.images == (new,)
-    # Interrupted before the model was described: its cells are not taken for those of the old one.
+    # Interrupted before model.json was rewritten: new cells do not count for the old model.
     c.save_model(folder, MODEL)
     assert set(c.load_results(folder).cells) == {('fog', 3)}
 
 
-def test_other_test_sets_are_those_of_this_checkpoint(folder):
+def test_shifted_sets_of_other_checkpoints_are_ignored(folder):
     assert c.load_results(folder).shifted == ()
     own = c.ShiftedSet('V2', 'v2.py', 3, {'top1': 0.5, 'top5': None}, '0' * 64, 'f')
     stale = c.ShiftedSet('Sketch', 'sketch.py', 3, {'top1': 0.25}, '1' * 64, 'f')
     c.save_shifted(folder, [stale, own])
     assert c.load_results(folder).shifted == (own,)
     (folder / 'shifted.json').write_text('{}')
-    with pytest.raises(ValueError, match=r'shifted\.json should hold a list'):
+    with pytest.raises(ValueError, match=r'shifted\.json must contain a list'):
         c.load_results(folder)
 
 
@@ -77,28 +77,28 @@ def change(path, **values):
         ('model.json', {'schema': 2}, r'model.json has schema 2, this version reads 1'),
         ('model.json', {'params': '5'}, r"model.json: params is '5', not int"),
         ('model.json', {'macs': True}, r'macs is True, not int'),
-        ('model.json', {'config': ...}, r"model.json lacks 'config'"),
-        ('model.json', {'dataset': []}, r'dataset should hold an object, got list'),
+        ('model.json', {'config': ...}, r"model.json has no 'config'"),
+        ('model.json', {'dataset': []}, r'dataset must contain an object, got list'),
         ('cells/fog-3.json', {'metrics': {'AP50': 'x'}}, r"metrics.AP50 is 'x', not float"),
-        ('cells/fog-3.json', {'severity': 4}, r'fog-3.json holds the cell fog-4.json'),
+        ('cells/fog-3.json', {'severity': 4}, r'fog-3.json contains the cell fog-4.json'),
     ],
 )
-def test_says_what_is_wrong(folder, name, values, message):
+def test_invalid_values_are_reported_with_file_and_field(folder, name, values, message):
     change(folder / name, **values)
     with pytest.raises(ValueError, match=message):
         c.load_results(folder)
 
 
-def test_torn_and_missing_files(folder):
+def test_truncated_and_missing_files(folder):
     (folder / 'cells' / 'fog-3.json').write_text('{"schema": 1, ')
-    with pytest.raises(ValueError, match=r'fog-3.json cannot be read.*delete it'):
+    with pytest.raises(ValueError, match=r'cannot read .*fog-3.json.*delete it'):
         c.load_cells(folder)
-    with pytest.raises(ValueError, match=r'holds no results: there is no model\.json'):
+    with pytest.raises(ValueError, match=r'contains no results: model\.json is missing'):
         c.load_results(folder / 'cells')
     assert c.load_cells(folder / 'nowhere') == {}
 
 
-def test_a_value_that_json_cannot_hold_leaves_the_old_file(folder):
+def test_a_value_that_json_cannot_represent_leaves_the_old_file(folder):
     bad = c.Cell('fog', 3, 'x', 3, {'AP50': float('nan')})
     with pytest.raises(ValueError, match='JSON'):
         c.save_cell(folder, bad)

@@ -1,4 +1,4 @@
-"""CorruptImage in a pipeline gives what corrupt gives."""
+"""CorruptImage in a pipeline gives the same result as corrupt."""
 
 import cv2
 import numpy as np
@@ -28,8 +28,8 @@ def build(**options):
 
 
 @pytest.mark.parametrize('corruption', ['frost', 'jpeg_compression', 'gaussian_noise'])
-def test_behind_mmdets_loader(tmp_path, corruption):
-    """BGR comes in and goes out; in between it is the RGB image of the benchmark."""
+def test_after_mmdets_loader(tmp_path, corruption):
+    """Input and output are BGR; the corruption is applied in RGB."""
     results = LoadImageFromFile()(sample(tmp_path))
     np.testing.assert_array_equal(results['img'], RGB[..., ::-1])
     results = build(corruption=corruption, severity=4, seed=3)(results)
@@ -49,20 +49,20 @@ def test_rgb_pipelines():
 @pytest.mark.parametrize(
     ('image_id', 'name'), [('stem', 'x'), ('img_id', '7'), ('root/images', 'sub/x.jpg')]
 )
-def test_how_images_are_named(image_id, name):
+def test_image_names(image_id, name):
     results = {'img': RGB, 'img_path': 'root/images/sub/x.jpg', 'img_id': 7}
     transform = CorruptImage('impulse_noise', 1, image_id=image_id)
     expected = corrupt(RGB[..., ::-1], corruption='impulse_noise', severity=1, image_id=name)
     np.testing.assert_array_equal(transform(results)['img'], expected[..., ::-1])
 
 
-def test_says_what_the_sample_lacks():
+def test_missing_keys_of_the_sample_are_named():
     transform = CorruptImage('fog', 1)
-    with pytest.raises(ValueError, match=r'behind LoadImageFromFile'):
+    with pytest.raises(ValueError, match=r'after LoadImageFromFile'):
         transform({})
-    with pytest.raises(ValueError, match=r"needs results\['img_path'\].*\['img'\]"):
+    with pytest.raises(ValueError, match=r"requires results\['img_path'\].*\['img'\]"):
         transform({'img': RGB})
-    with pytest.raises(ValueError, match="does not lie in image_id='other'"):
+    with pytest.raises(ValueError, match="is not inside the folder image_id='other'"):
         CorruptImage('fog', 1, image_id='other')({'img': RGB, 'img_path': 'root/x.jpg'})
     with pytest.raises(ValueError, match=r'root/x.jpg: .*float32'):
         transform({'img': RGB.astype(np.float32), 'img_path': 'root/x.jpg'})
@@ -77,6 +77,6 @@ def test_says_what_the_sample_lacks():
         (dict(corruption='fog', severity=1, color_order='gbr'), "got 'gbr'"),
     ],
 )
-def test_refuses_wrong_options(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         CorruptImage(**options)

@@ -1,4 +1,4 @@
-"""The 19 corruptions of Michaelis et al. 2019: seeded, in RGB, fast."""
+"""Fast, seeded implementations of the 19 corruptions of Michaelis et al. 2019, on RGB images."""
 
 from .api import CORRUPTIONS_VERSION, corrupt, corrupt_severities
 from .names import (

@@ -1,4 +1,4 @@
-"""Corrupting an image by name."""
+"""Corrupt an image by the name of the corruption."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .clean_image import CleanImage, as_rgb
 from .names import check_corruptions, check_severities
 from .seeds import corruption_seed, generator
 
-#: Goes up whenever a byte of any result would change.
+#: Increased whenever a byte of any result changes.
 CORRUPTIONS_VERSION = '1'
 
 Draw = Callable[[np.random.Generator, CleanImage, int], Any]
 
-#: Of each corruption: what draws its random field, if it has one, and what applies it.
+#: Per corruption: the function that draws its random field, if any, and the one that applies it.
 FUNCTIONS: dict[str, tuple[Draw | None, Callable[..., np.ndarray]]] = {
     'gaussian_noise': (noise.draw_words, noise.gaussian_noise),
     'shot_noise': (noise.draw_words, noise.shot_noise),
@@ -44,10 +44,10 @@ FUNCTIONS: dict[str, tuple[Draw | None, Callable[..., np.ndarray]]] = {
 def corrupt(
     image: np.ndarray, *, corruption: str, severity: int, image_id: str, seed: int = 0
 ) -> np.ndarray:
-    """One corruption of an image, the same bytes for the same arguments.
+    """Corrupt an image; the same arguments give the same bytes.
 
-    That holds for one kind of processor and the same versions of the libraries. On another kind
-    some values differ by one grey level: OpenCV and PyTorch choose code by the instructions there.
+    This holds for one CPU architecture and fixed library versions. On others some values differ by
+    one grey level, since OpenCV and PyTorch select code by the available instructions.
 
     Args:
         image: uint8, ``(H, W, 3)`` RGB, ``(H, W)`` grey or ``(H, W, 4)`` RGBA, whose alpha is
@@ -62,8 +62,8 @@ def corrupt(
         uint8 RGB ``(H, W, 3)``.
 
     Raises:
-        ValueError: If the corruption or severity is unknown, or the image is not as above.
-        FileNotFoundError: If the photographs of frost are missing.
+        ValueError: If the corruption or severity is unknown, or the image is invalid.
+        FileNotFoundError: If the frost photographs are missing.
 
     Source: Michaelis et al. 2019 (arXiv 1907.07484), as in the imagecorruptions package.
     """
@@ -81,14 +81,14 @@ def corrupt_severities(
     image_id: str,
     seed: int = 0,
 ) -> dict[int, np.ndarray]:
-    """As :func:`corrupt` for several severities, which share what work they can.
+    """Same as :func:`corrupt` for several severities, with common work done once.
 
     Returns:
         Corrupted image by severity.
     """
     if corruption not in FUNCTIONS:
-        check_corruptions([corruption])  # says which there are
-        raise ValueError(f'{corruption!r} is a set of corruptions; give one of them')
+        check_corruptions([corruption])  # its message lists the known names
+        raise ValueError(f'{corruption!r} is a set of corruptions; pass a single corruption')
     clean = CleanImage(as_rgb(image))
     draw, apply = FUNCTIONS[corruption]
     found = {}

@@ -17,17 +17,17 @@ MOTION = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))  # radius, sigma
 ZOOM = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))  # end, step
 
 
-# Values of an image whose magnified layers, 27 of them in float32, are kept: 0.4 GB.
+# Largest image, in values, whose 27 magnified float32 layers are cached: 0.4 GB.
 _SHARED_ZOOM_SIZE = 4_000_000
 
 
 def gaussian_blur(clean: CleanImage, severity: int) -> np.ndarray:
-    """An isotropic Gaussian, the border repeated outwards."""
+    """Isotropic Gaussian blur with replicated borders."""
     return to_uint8(gaussian_filter(clean.float32, GAUSSIAN_SIGMA[severity - 1]))
 
 
 def defocus_blur(clean: CleanImage, severity: int) -> np.ndarray:
-    """A disk with a softened edge, the border mirrored; by the Fourier transform."""
+    """Disk blur with a softened edge and reflected borders, by the Fourier transform."""
     spectra = clean.memo.get('defocus')
     reach = max(radius for radius, _ in DEFOCUS)
     if spectra is None:
@@ -38,25 +38,25 @@ def defocus_blur(clean: CleanImage, severity: int) -> np.ndarray:
         ).astype(np.float32)
         spectra = clean.memo['defocus'] = [_spectrum(plane, size) for plane in cv2.split(framed)]
     kernel = _spectrum(_disk(*DEFOCUS[severity - 1]), list(spectra[0].shape))
-    # The spectrum's product is a convolution; a disk is the same either way round.
+    # The product of spectra is a convolution; a disk is symmetric, so flipping does not matter.
     start = reach + len(_disk(*DEFOCUS[severity - 1])) // 2
     planes = []
     for spectrum in spectra:
         product = cv2.mulSpectrums(spectrum, kernel, 0)
-        whole = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
-        planes.append(whole[start : start + clean.height, start : start + clean.width])
+        blurred = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE | cv2.DFT_REAL_OUTPUT)
+        planes.append(blurred[start : start + clean.height, start : start + clean.width])
     return from_planes(planes)
 
 
 def _spectrum(plane: np.ndarray, size: list[int]) -> np.ndarray:
-    whole = np.zeros(size, np.float32)
-    whole[: plane.shape[0], : plane.shape[1]] = plane
-    return cv2.dft(whole, nonzeroRows=plane.shape[0])
+    padded = np.zeros(size, np.float32)
+    padded[: plane.shape[0], : plane.shape[1]] = plane
+    return cv2.dft(padded, nonzeroRows=plane.shape[0])
 
 
 @lru_cache(maxsize=len(DEFOCUS))
 def _disk(radius: int, sigma: float) -> np.ndarray:
-    """The reference's kernel; its edge is softened within a square that may be too tight."""
+    """Kernel of the reference; its softened edge may be truncated by the square around it."""
     reach = max(8, radius)
     offsets = np.arange(-reach, reach + 1)
     disk = (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.float32)
@@ -65,19 +65,19 @@ def _disk(radius: int, sigma: float) -> np.ndarray:
 
 
 def draw_angle(rng: np.random.Generator, clean: CleanImage, severity: int) -> float:
-    """Direction of a streak in degrees, -45 to 45."""
+    """Draw the direction of the motion in degrees, -45 to 45."""
     return rng.uniform(-45, 45)
 
 
 def motion_blur(clean: CleanImage, severity: int, field: float) -> np.ndarray:
-    """A streak in the direction ``field`` that fades as a one-sided Gaussian."""
+    """Motion blur in the direction ``field``, weighted by a one-sided Gaussian."""
     radius, sigma = MOTION[severity - 1]
     taps = motion_taps(radius=radius, sigma=sigma, angle=field, shape=clean.image.shape)
     return to_uint8(motion_filter(clean.float32, taps))
 
 
 def zoom_blur(clean: CleanImage, severity: int) -> np.ndarray:
-    """Mean of the image and of its magnified middles; severities share the latter."""
+    """Mean of the image and its magnified center crops, which are cached across severities."""
     total = clean.torch_planes.clone()
     factors = np.arange(1, *ZOOM[severity - 1])
     for factor in factors:
@@ -86,7 +86,7 @@ def zoom_blur(clean: CleanImage, severity: int) -> np.ndarray:
 
 
 def _zoomed(clean: CleanImage, factor: float) -> torch.Tensor:
-    # Steps of 0.01 and of 0.02 reach the same factor but for the last digit.
+    # Steps of 0.01 and 0.02 reach the same factor up to rounding.
     layers, key = clean.memo.setdefault('zoom', {}), round(factor, 9)
     if key in layers:
         return layers[key]

@@ -1,4 +1,4 @@
-"""The image that is corrupted, with what several severities share."""
+"""The image to corrupt, with intermediate results that several severities use."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 MIN_SIDE = 32
-"""As the reference; below it some of the corruptions have no room."""
+"""As in the reference; some corruptions do not work on smaller images."""
 
 
 class CleanImage:
-    """An image and what is computed of it once for all severities.
+    """An image, with intermediate results computed once for all severities.
 
     Args:
-        image: uint8 RGB, shape ``(H, W, 3)``. Use :func:`as_rgb` for others.
+        image: uint8 RGB, shape ``(H, W, 3)``. Use :func:`as_rgb` for other images.
     """
 
     def __init__(self, image: np.ndarray) -> None:
@@ -67,14 +67,14 @@ class CleanImage:
 
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
-    """Check an image and give it three channels.
+    """Check an image and convert it to three channels.
 
     Args:
         image: uint8, ``(H, W, 3)`` RGB, ``(H, W)`` or ``(H, W, 1)`` grey, or ``(H, W, 4)`` RGBA,
-            of which alpha is dropped.
+            whose alpha is dropped.
 
     Raises:
-        ValueError: If type or shape is another, or a side is below 32 pixels.
+        ValueError: If the type or shape is not supported, or a side is below 32 pixels.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
@@ -89,7 +89,7 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     if min(height, width) < MIN_SIDE:
         raise ValueError(
             f'the image is {width}x{height} pixels; corruptions need at least '
-            f'{MIN_SIDE}x{MIN_SIDE}: enlarge it or leave it out'
+            f'{MIN_SIDE}x{MIN_SIDE}: enlarge or skip it'
         )
     if channels == 1:
         return np.repeat(image, 3, axis=2)
@@ -97,13 +97,13 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def from_planes(planes: Iterable[np.ndarray]) -> np.ndarray:
-    """float32 planes of 0 to 255, each ``(H, W)``, as an image, uint8 ``(H, W, 3)``."""
+    """Convert float32 planes ``(H, W)`` of 0 to 255 to an image, uint8 ``(H, W, 3)``."""
     return cv2.merge([to_uint8(plane) for plane in planes])
 
 
 def to_uint8(values: np.ndarray) -> np.ndarray:
-    """Values of 0 to 255 as uint8: clipped and cut off, as the reference does, in one pass.
+    """Convert values of 0 to 255 to uint8: clipped and truncated, as in the reference, in one pass.
 
-    OpenCV rounds, so a half less a thousandth is taken off first; it saturates by itself.
+    OpenCV rounds and saturates, so 0.499 is subtracted to truncate instead.
     """
     return cv2.addWeighted(values, 1.0, values, 0.0, -0.499, dtype=cv2.CV_8U)

@@ -22,7 +22,7 @@ SATURATE = ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))  # factor, offset o
 
 
 def contrast(clean: CleanImage, severity: int) -> np.ndarray:
-    """Each channel drawn towards its mean."""
+    """Pull each channel towards its mean."""
     factor = CONTRAST[severity - 1]
     means = np.asarray(cv2.mean(clean.image))[:3]
     table = (np.arange(256)[:, None] - means) * factor + means
@@ -31,22 +31,22 @@ def contrast(clean: CleanImage, severity: int) -> np.ndarray:
 
 
 def draw_elastic(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
-    """Uniform numbers in [-1, 1), float32 ``(2, H, W)``: of columns, then of rows."""
+    """Draw uniform numbers in [-1, 1), float32 ``(2, H, W)``: column shifts, then row shifts."""
     return rng.random((2, clean.height, clean.width), dtype=np.float32) * 2 - 1
 
 
 def elastic_transform(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
-    """Pixels moved by a smooth random field, with bilinear interpolation."""
+    """Move pixels by a smooth random field, with bilinear interpolation."""
     height, width = clean.height, clean.width
     alpha = ELASTIC[severity - 1]
     sigma = (height * 0.01, width * 0.01)
-    # The reference takes the height for both axes.
+    # The reference uses the height for both axes.
     reach = np.float32(height * 0.005 * alpha)
     moved_x, moved_y = (
         gaussian_filter(part * reach, sigma, truncate=3, border=cv2.BORDER_REFLECT)
         for part in field
     )
-    # Coordinates of torch: -1 and 1 are the outer edges of the first and the last pixel.
+    # PyTorch coordinates: -1 and 1 are the outer edges of the first and last pixel.
     grid = np.empty((height, width, 2), np.float32)
     columns = (2 * np.arange(width, dtype=np.float32) + 1) / width - 1
     rows = (2 * np.arange(height, dtype=np.float32) + 1) / height - 1
@@ -63,7 +63,7 @@ def elastic_transform(clean: CleanImage, severity: int, field: np.ndarray) -> np
 
 
 def pixelate(clean: CleanImage, severity: int) -> np.ndarray:
-    """Averaged over boxes, and enlarged again without interpolation."""
+    """Downscale with a box filter, then upscale without interpolation."""
     factor = PIXELATE[severity - 1]
     height, width = clean.height, clean.width
     small = _pil(clean).resize((int(width * factor), int(height * factor)), Image.Resampling.BOX)
@@ -71,7 +71,7 @@ def pixelate(clean: CleanImage, severity: int) -> np.ndarray:
 
 
 def jpeg_compression(clean: CleanImage, severity: int) -> np.ndarray:
-    """Written and read as JPEG by Pillow, as the reference does."""
+    """Encode and decode as JPEG with Pillow, as in the reference."""
     stream = BytesIO()
     _pil(clean).save(stream, 'JPEG', quality=JPEG_QUALITY[severity - 1])
     return np.array(Image.open(stream))
@@ -84,11 +84,11 @@ def _pil(clean: CleanImage) -> Image.Image:
 
 
 def saturate(clean: CleanImage, severity: int) -> np.ndarray:
-    """HSV's saturation scaled and shifted.
+    """Scale and shift the HSV saturation.
 
-    Value and hue stay: a channel's distance from the largest scales as the saturation does, a
-    table over the largest and the smallest channel. Grey has hue 0, so it turns reddish where the
-    saturation is shifted.
+    Value and hue do not change, so a channel's distance from the largest one scales with the
+    saturation, by a table over the largest and smallest channel. Grey has hue 0, so it turns
+    reddish where the saturation is shifted.
     """
     _, offset = SATURATE[severity - 1]
     largest, smallest = clean.largest, clean.smallest
@@ -105,7 +105,7 @@ def saturate(clean: CleanImage, severity: int) -> np.ndarray:
 
 @lru_cache(maxsize=len(SATURATE))
 def _saturation_scale(severity: int) -> np.ndarray:
-    """New saturation over old, float32, by ``256 * largest + smallest``."""
+    """Ratio of new to old saturation, float32, indexed by ``256 * largest + smallest``."""
     factor, offset = SATURATE[severity - 1]
     largest, smallest = np.arange(256)[:, None] / 255, np.arange(256) / 255
     span = np.clip(largest - smallest, 0, None)

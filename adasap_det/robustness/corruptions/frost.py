@@ -1,8 +1,7 @@
-"""Frost: a photograph of ice over the image. Source: Hendrycks & Dietterich 2019.
+"""Frost: blend the image with a photograph of ice. Source: Hendrycks & Dietterich 2019.
 
-The photographs are those of the imagecorruptions package (module of that name, on PyPI as
-``imagecorruptions-imaug``). Its maintained release draws among all six, the original one among
-the first five; we draw among six.
+The photographs come from the ``imagecorruptions`` package (on PyPI: ``imagecorruptions-imaug``).
+Its maintained release draws among all six, as we do; the original one among the first five.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ FILES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg', '
 
 
 def draw_frost(rng: np.random.Generator, clean: CleanImage, severity: int) -> tuple[int, int, int]:
-    """Which photograph, and the top and left of the part of it."""
+    """Draw the index of a photograph, and the top and left of the crop."""
     index = int(rng.integers(len(FILES)))
     ice = _scaled_ice(index, clean.height, clean.width)
     top = int(rng.integers(0, ice.shape[0] - clean.height))
@@ -31,7 +30,7 @@ def draw_frost(rng: np.random.Generator, clean: CleanImage, severity: int) -> tu
 
 
 def frost(clean: CleanImage, severity: int, field: tuple[int, int, int]) -> np.ndarray:
-    """Weighted sum of the image and a part of a photograph of ice."""
+    """Weighted sum of the image and a crop of a photograph of ice."""
     index, top, left = field
     clear, icy = FROST[severity - 1]
     ice = _scaled_ice(index, clean.height, clean.width)
@@ -41,8 +40,8 @@ def frost(clean: CleanImage, severity: int, field: tuple[int, int, int]) -> np.n
 
 def _scaled_ice(index: int, height: int, width: int) -> np.ndarray:
     ice_height, ice_width = _ice(index).shape[:2]
-    # As the reference: where the ice is too small on one side or both, by the larger factor of
-    # those sides; and a tenth more in any case, so that there is a choice of parts.
+    # As in the reference: enlarged to cover the image if too small, and always by another tenth so
+    # that there are several crops to choose from.
     factors = [need / have for need, have in ((height, ice_height), (width, ice_width))]
     factor = max([f for f in factors if f > 1], default=1) * 1.1
     return _resized_ice(index, math.ceil(ice_width * factor), math.ceil(ice_height * factor))
@@ -55,7 +54,7 @@ def _resized_ice(index: int, width: int, height: int) -> np.ndarray:
 
 @lru_cache(maxsize=len(FILES))
 def _ice(index: int) -> np.ndarray:
-    spec = find_spec('imagecorruptions')  # does not import it, which takes a second
+    spec = find_spec('imagecorruptions')  # locates it without the import, which takes a second
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:
         path = Path(folder) / 'frost' / FILES[index]
@@ -66,5 +65,5 @@ def _ice(index: int) -> np.ndarray:
     raise FileNotFoundError(
         f'the frost corruption needs the image frost/{FILES[index]} of the imagecorruptions '
         f'package, not found in {folders or "this environment"}; run `pip install '
-        f'imagecorruptions-imaug`, or leave frost out'
+        f'imagecorruptions-imaug`, or omit frost'
     )

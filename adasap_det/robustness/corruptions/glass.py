@@ -1,8 +1,8 @@
-"""Glass blur: pixels change places with near ones. Source: Hendrycks & Dietterich 2019.
+"""Glass blur: pixels are shuffled with their neighbours. Source: Hendrycks & Dietterich 2019.
 
-The reference means to swap two pixels and assigns views of them to each other, so that the pixel
-takes its partner's value and the partner keeps it. That, in the reference's order, is the
-benchmark; it is kept.
+The reference intends to swap two pixels but assigns views, so that a pixel takes its partner's
+value and the partner keeps its own. Published results depend on this, so it is reproduced, in the
+same order.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # sigma
 
 
 def draw_offsets(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
-    """Column and row offset of each pixel's partner, int8 ``(rounds, rows, columns, 2)``.
+    """Draw column and row offset of each pixel's partner, int8 ``(rounds, rows, columns, 2)``.
 
-    In ``[-reach, reach)``, for the pixels that the reference visits, in its order: from the last
-    row and column backwards.
+    Offsets are in ``[-reach, reach)``, for the pixels that the reference visits, in its order:
+    backwards from the last row and column.
     """
     _, reach, rounds = GLASS[severity - 1]
     rows, columns = clean.height - 2 * reach, clean.width - 2 * reach
@@ -36,19 +36,19 @@ def glass_blur(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarra
 
 
 def shuffled_sources(height: int, width: int, offsets: np.ndarray, *, reach: int) -> np.ndarray:
-    """Where each pixel's value comes from after the shuffle.
+    """Return the source of each pixel's value after the shuffle.
 
-    A visited pixel takes its partner's value: the new one if the partner was visited before, the
-    old one otherwise. So values run along chains of visited partners, which are followed by
-    doubling, all pixels at once.
+    A visited pixel takes its partner's value: the new one if the partner was visited before,
+    otherwise the old one. Values therefore propagate along chains of visited partners, which are
+    followed by pointer doubling for all pixels at once.
 
     Args:
-        height, width: Of the image.
+        height, width: Size of the image.
         offsets: See :func:`draw_offsets`.
         reach: Largest offset.
 
     Returns:
-        Flat index of the pixel whose value arrives, int32 ``(H * W,)``.
+        Flat index of the source pixel, int32 ``(H * W,)``.
     """
     pixels = np.arange(height * width, dtype=np.int32)
     inside = (slice(reach + 1, height - reach + 1), slice(reach + 1, width - reach + 1))
@@ -56,16 +56,16 @@ def shuffled_sources(height: int, width: int, offsets: np.ndarray, *, reach: int
     visited.reshape(height, width)[inside] = True
     result: np.ndarray = pixels
     for offset in offsets:
-        # First drawn, first visited: the pixel of the last row and column.
+        # The first offset drawn belongs to the last row and column, which is visited first.
         step = offset[::-1, ::-1, 1].astype(np.int32) * width + offset[::-1, ::-1, 0]
         partner = pixels.copy()
         partner.reshape(height, width)[inside] += step
-        # Visited before whoever comes from there: later in the image.
+        # Pixels later in the image are visited earlier.
         follows = visited.take(partner) & (partner > pixels)
         source = partner
         active = np.flatnonzero(follows)
         while active.size:
-            # One that is followed no further has its final source; others are half-way there.
+            # Chains that have ended have their final source; the others double their step.
             reached = source[active]
             source[active] = source[reached]
             going = follows[active] & follows[reached]

@@ -1,4 +1,4 @@
-"""Linear filters and interpolation that several corruptions share."""
+"""Linear filters and interpolation used by several corruptions."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def gaussian_filter(
     truncate: float = 4.0,
     border: int = cv2.BORDER_REPLICATE,
 ) -> np.ndarray:
-    """SciPy's ``gaussian_filter`` of a float32 or float64 image, by OpenCV.
+    """Same as SciPy's ``gaussian_filter`` for a float32 or float64 image, with OpenCV.
 
     Args:
         image: ``(H, W)`` or ``(H, W, 3)``.
-        sigma: Of both axes, or of rows and columns, in pixels.
+        sigma: For both axes, or for rows and columns, in pixels.
         truncate: Radius of the kernel in sigmas.
-        border: OpenCV's name of SciPy's ``mode``: ``BORDER_REPLICATE`` is ``'nearest'``,
+        border: OpenCV equivalent of SciPy's ``mode``: ``BORDER_REPLICATE`` is ``'nearest'``,
             ``BORDER_REFLECT`` is ``'reflect'``.
     """
     rows, columns = (sigma, sigma) if isinstance(sigma, (int, float)) else sigma
@@ -44,23 +44,23 @@ def gaussian_filter(
 
 
 def zoomed_part(size: int, factor: float) -> tuple[int, int]:
-    """First index and number of the rows (or columns) that the reference's zoom magnifies."""
+    """Return start and length of the rows (or columns) that the reference's zoom magnifies."""
     part = math.ceil(size / float(factor))
     return (size - part) // 2, part
 
 
 def magnify(planes: torch.Tensor, factor: float) -> torch.Tensor:
-    """Bilinear magnification whose corners stay in the corners: ``scipy.ndimage.zoom(order=1)``.
+    """Bilinear magnification with aligned corners, as ``scipy.ndimage.zoom(order=1)``.
 
-    Like SciPy's, and so like the reference's, it leaves the last row (column) black where rounding
-    puts it just outside of the image, as for 128 columns magnified 2.5 times.
+    As in SciPy and the reference, the last row (column) stays black where rounding places it just
+    outside the image, for example for 128 columns magnified 2.5 times.
 
     Args:
         planes: Floating point ``(1, C, H, W)``.
         factor: At least 1.
 
     Returns:
-        ``(1, C, round(H * factor), round(W * factor))``, of the same type.
+        ``(1, C, round(H * factor), round(W * factor))``, of the same dtype.
     """
     rows, columns = (round(side * factor) for side in planes.shape[2:])
     result = functional.interpolate(
@@ -74,20 +74,20 @@ def magnify(planes: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def _ends_outside(size: int, magnified: int) -> bool:
-    """Whether SciPy's last sampling point, rounded, lies beyond the last pixel."""
+    """Whether SciPy's last sampling point lies beyond the last pixel due to rounding."""
     return (magnified - 1) * ((size - 1) / (magnified - 1)) > size - 1
 
 
 def motion_taps(
     *, radius: int, sigma: float, angle: float, shape: tuple[int, ...]
 ) -> list[tuple[int, int, float]]:
-    """Shifts and weights of the reference's motion blur, weights below 1e-6 left out.
+    """Return shifts and weights of the reference's motion blur; weights below 1e-6 are omitted.
 
     Args:
-        radius: In pixels; the streak is ``2 * radius + 1`` long and starts at the pixel itself.
-        sigma: Of the one-sided Gaussian along the streak, in pixels.
+        radius: In pixels; the kernel is ``2 * radius + 1`` long and starts at the pixel itself.
+        sigma: Sigma of the one-sided Gaussian along the kernel, in pixels.
         angle: In degrees.
-        shape: Of the image; a streak ends where it would leave the image altogether.
+        shape: Shape of the image; shifts of its full size or more end the kernel.
 
     Returns:
         ``(dx, dy, weight)`` of each tap.
@@ -109,7 +109,7 @@ def motion_taps(
 
 
 def motion_filter(image: np.ndarray, taps: list[tuple[int, int, float]]) -> np.ndarray:
-    """Weighted sum of shifted copies of a float32 image, its border repeated outwards."""
+    """Weighted sum of shifted copies of a float32 image with replicated borders."""
     height, width = image.shape[:2]
     reach_x = max(abs(dx) for dx, _, _ in taps)
     reach_y = max(abs(dy) for _, dy, _ in taps)

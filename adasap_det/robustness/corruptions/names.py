@@ -1,4 +1,4 @@
-"""Names of the corruptions and their severities, as Michaelis et al. 2019 use them."""
+"""Names of the corruptions and their severities, as in Michaelis et al. 2019."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     'digital': ('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'),
 }
 BENCHMARK: tuple[str, ...] = tuple(name for family in FAMILIES.values() for name in family)
-#: Held out: to tune against, never to report mPC with.
+#: Held out for tuning; never part of a reported mPC.
 VALIDATION: tuple[str, ...] = ('speckle_noise', 'gaussian_blur', 'spatter', 'saturate')
 CORRUPTIONS: tuple[str, ...] = BENCHMARK + VALIDATION
 SEVERITIES: tuple[int, ...] = (1, 2, 3, 4, 5)
 
 
 def check_corruptions(names: Iterable[str]) -> tuple[str, ...]:
-    """The names as a tuple, duplicates dropped; ``'benchmark'``, ``'validation'``, ``'all'`` and
+    """Expand names to a tuple without duplicates; ``'benchmark'``, ``'validation'``, ``'all'`` and
     families (``'noise'``, …) stand for their members.
 
     Raises:
@@ -38,7 +38,7 @@ def check_corruptions(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_severities(severities: Iterable[int]) -> tuple[int, ...]:
-    """The severities as a sorted tuple without duplicates.
+    """Return the severities as a sorted tuple without duplicates.
 
     Raises:
         ValueError: If one is not 1, 2, 3, 4 or 5.

@@ -15,21 +15,21 @@ SPECKLE_SCALE = (0.15, 0.2, 0.35, 0.45, 0.6)
 PHOTONS = (60, 25, 12, 5, 3)
 IMPULSE_AMOUNT = (0.03, 0.06, 0.09, 0.17, 0.27)
 
-_SHOT_BITS = 12  # a table of 256 grey levels by 12 bits fits into the processor's cache
+_SHOT_BITS = 12  # a table of 256 grey levels by 12 bits fits into the CPU cache
 _UNDECIDED_SHOT = 255
 _UNDECIDED_GAUSSIAN = np.iinfo(np.int16).min
 
 
 def draw_words(rng: np.random.Generator, clean: CleanImage, severity: int) -> Words:
-    """Uniform field of 16 bits and more, ``(H, W, 3)``."""
+    """Draw a uniform field with 16 leading bits, ``(H, W, 3)``."""
     return Words.draw(rng, clean.image.shape)
 
 
 def gaussian_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
     """``x + scale * n``, where n is the normal quantile of the field.
 
-    Since x is a whole number and the result is cut off to one, only ``floor(scale * n)`` counts,
-    a discrete variable.
+    Since x is an integer and the result is truncated, only the discrete ``floor(scale * n)``
+    matters.
     """
     scale = 255 * GAUSSIAN_SCALE[severity - 1]
     noise = _gaussian_table(severity).take(field.leading)
@@ -40,7 +40,7 @@ def gaussian_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray
 
 @lru_cache(maxsize=len(GAUSSIAN_SCALE))
 def _gaussian_table(severity: int) -> np.ndarray:
-    """Noise in grey levels by the leading bits, int16."""
+    """Noise in grey levels, int16, indexed by the leading bits."""
     scale = 255 * GAUSSIAN_SCALE[severity - 1]
     with np.errstate(divide='ignore'):
         steps = scale * _normal_quantile(np.arange((1 << BITS) + 1) / (1 << BITS))
@@ -56,7 +56,7 @@ def _normal_quantile(uniform: np.ndarray) -> np.ndarray:
 
 
 def draw_normal(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
-    """Standard normal field, float32 ``(H, W, 3)``."""
+    """Draw a standard normal field, float32 ``(H, W, 3)``."""
     return rng.standard_normal(clean.image.shape, dtype=np.float32)
 
 
@@ -68,7 +68,7 @@ def speckle_noise(clean: CleanImage, severity: int, field: np.ndarray) -> np.nda
 
 
 def impulse_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
-    """Each value turns to 255 or to 0, each with half of the probability ``amount``.
+    """Set each value to 255 or to 0, each with probability ``amount / 2``.
 
     The lowest numbers of the field become salt, the next pepper.
     """
@@ -79,7 +79,7 @@ def impulse_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
 
 
 def _below(field: Words, threshold: float) -> np.ndarray:
-    """255 where the field's number is below, else 0, uint8."""
+    """255 where the field is below the threshold, else 0, uint8."""
     cell, rest = divmod(threshold * (1 << BITS), 1)
     below = field.leading < np.uint16(cell)
     (undecided,) = np.nonzero(field.leading.reshape(-1) == np.uint16(cell))
@@ -88,7 +88,7 @@ def _below(field: Words, threshold: float) -> np.ndarray:
 
 
 def shot_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
-    """Poisson counts of ``photons * x``: quantiles of the field, by table."""
+    """Poisson counts with mean ``photons * x``: quantiles of the field, by table."""
     table, cumulative, grey = _poisson_table(PHOTONS[severity - 1])
     index = clean.memo.get('shot_index')
     if index is None:
@@ -97,7 +97,7 @@ def shot_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
     undecided = np.flatnonzero(counts == _UNDECIDED_SHOT)
     levels = clean.image.reshape(-1)[undecided].astype(np.int64)
     uniform = field.refine(undecided, bits=_SHOT_BITS)
-    # One search for all grey levels: each has its distribution function in a unit of its own.
+    # One search for all grey levels: the distribution function of each is offset by its level.
     steps = np.searchsorted(cumulative.reshape(-1), levels + uniform, side='right')
     counts.reshape(-1)[undecided] = steps - levels * cumulative.shape[1]
     return cv2.LUT(counts, grey)
@@ -105,7 +105,7 @@ def shot_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
 
 @lru_cache(maxsize=len(PHOTONS))
 def _poisson_table(photons: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts by grey level and leading bits, the distribution functions, and counts as grey."""
+    """Counts by grey level and leading bits, distribution functions, and grey value of a count."""
     from scipy.stats import poisson
 
     limit = int(poisson.ppf(1 - 1e-15, photons)) + 2  # fewer than 255 for 60 photons

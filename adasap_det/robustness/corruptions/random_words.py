@@ -1,9 +1,8 @@
-"""Random fields of 16 bits, refined where 16 bits do not settle the outcome.
+"""Random fields of 16 bits, refined where 16 bits do not determine the result.
 
 A discrete random variable drawn by inversion depends on few bits of its uniform number, except
-where a step of the distribution function falls among the numbers that begin with these bits.
-Only there are the other bits drawn, so the variable is exact to double precision at a quarter of
-the cost.
+where the distribution function has a step among the numbers that start with these bits. Further
+bits are drawn only there, so the variable is exact to double precision at a quarter of the cost.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ BITS = 16
 
 @dataclass(frozen=True)
 class Words:
-    """Leading bits of a uniform field, and where further bits come from.
+    """Leading bits of a uniform field, and the generator of further bits.
 
     Attributes:
-        leading: uint16, shape of the field.
-        rng: Its further numbers refine some of the field.
+        leading: uint16, same shape as the field.
+        rng: Generator of the further bits.
     """
 
     leading: np.ndarray
@@ -31,16 +30,16 @@ class Words:
     def draw(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> Words:
         size = int(np.prod(shape))
         words = rng.integers(0, 1 << 64, size=-(-size // 4), dtype=np.uint64)
-        # Little-endian on every machine, for the same bytes everywhere.
+        # Little-endian on every platform, so that results do not depend on it.
         leading = words.astype('<u8', copy=False).view('<u2')[:size]
         return cls(leading.reshape(shape), rng)
 
     def refine(self, where: np.ndarray, *, bits: int = BITS) -> np.ndarray:
-        """Uniform numbers in [0, 1) that begin with the first ``bits`` bits of the field.
+        """Return uniform numbers in [0, 1) that start with the first ``bits`` bits of the field.
 
         Args:
             where: Flat indices.
-            bits: How many of the leading bits are taken.
+            bits: Number of leading bits used.
 
         Returns:
             float64, shape of ``where``.

@@ -1,4 +1,4 @@
-"""Randomness of a corruption: a function of image, corruption and severity alone."""
+"""Seeds that depend only on image, corruption, severity and benchmark seed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import numpy as np
 
 
 def corruption_seed(*, image_id: str, corruption: str, severity: int, seed: int = 0) -> int:
-    """Seed of one corrupted image, the same on every machine, in any order of work.
+    """Seed of one corrupted image, independent of the machine and the order of processing.
 
     Args:
         image_id: Name of the image within its data set.
         corruption: Name of the corruption.
         severity: 1 to 5.
-        seed: Seed of the whole benchmark.
+        seed: Seed of the benchmark.
 
     Returns:
-        A number of 128 bits.
+        A 128-bit integer.
     """
     key = f'{seed}\n{corruption}\n{severity}\n{image_id}'.encode('utf-8', 'surrogateescape')
     return int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), 'little')
 
 
 def generator(seed: int) -> np.random.Generator:
-    """A generator for :func:`corruption_seed`'s seeds; SFC64 is the fastest of NumPy's."""
+    """Return a generator for a seed of :func:`corruption_seed`; SFC64 is NumPy's fastest."""
     return np.random.Generator(np.random.SFC64(seed))

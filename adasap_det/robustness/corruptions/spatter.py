@@ -1,4 +1,4 @@
-"""Spatter: drops of water or of mud on the lens. Source: Hendrycks & Dietterich 2019."""
+"""Spatter: drops of water or mud on the lens. Source: Hendrycks & Dietterich 2019."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _EDGES = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
 def draw_spatter(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
-    """Standard normal field, float32 ``(H, W)``."""
+    """Draw a standard normal field, float32 ``(H, W)``."""
     return rng.standard_normal(clean.image.shape[:2], dtype=np.float32)
 
 
 def spatter(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
-    """Smoothed noise above a threshold is liquid."""
+    """Cover the image with liquid where smoothed noise exceeds a threshold."""
     mean, scale, sigma, threshold, strength, mud = SPATTER[severity - 1]
-    # In float64 up to the thresholds, as the reference: a drop on their other side shows.
+    # float64 up to the thresholds, as in the reference, since crossing one is visible.
     liquid = gaussian_filter(field.astype(np.float64) * scale + mean, sigma)
     liquid = np.where(liquid < threshold, 0, liquid)
     if mud:
@@ -49,7 +49,7 @@ def spatter(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
 
 
 def _water(liquid: np.ndarray, strength: float) -> np.ndarray:
-    """Brightness of the drops, more at their edges, float32 ``(H, W)`` up to ``strength``."""
+    """Brightness of the drops, higher at their edges, float32 ``(H, W)`` up to ``strength``."""
     drops = (liquid * 255).astype(np.uint8)
     distance = cv2.distanceTransform(255 - cv2.Canny(drops, 50, 150), cv2.DIST_L2, 5)
     _, distance = cv2.threshold(distance, 20, 20, cv2.THRESH_TRUNC)
@@ -57,5 +57,5 @@ def _water(liquid: np.ndarray, strength: float) -> np.ndarray:
     distance = cv2.filter2D(distance, cv2.CV_8U, _EDGES)
     cover = drops * cv2.blur(distance, (3, 3)).astype(np.float32)
     largest = cover.max()
-    # Without a drop the reference divides zero by zero.
+    # Without drops the reference divides zero by zero.
     return cover * np.float32(strength / largest) if largest > 0 else cover

@@ -11,8 +11,8 @@ import torch
 from .clean_image import CleanImage
 from .linear import magnify, motion_filter, motion_taps, zoomed_part
 
-# mean and scale of the flakes, their zoom, threshold, radius and sigma of their streak, and how
-# much of the image's colour is left
+# mean and scale of the flakes, their zoom, threshold, radius and sigma of their motion blur, and
+# the weight of the image's colour
 SNOW = (
     (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
     (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
@@ -27,22 +27,22 @@ BRIGHTNESS = (0.1, 0.2, 0.3, 0.4, 0.5)
 def draw_snow(
     rng: np.random.Generator, clean: CleanImage, severity: int
 ) -> tuple[np.ndarray, float]:
-    """Standard normal field of the middle that is magnified, and the wind in degrees."""
+    """Draw a standard normal field for the magnified center, and the wind angle in degrees."""
     zoom = SNOW[severity - 1][2]
     shape = tuple(zoomed_part(side, zoom)[1] for side in clean.image.shape[:2])
     return rng.standard_normal(shape, dtype=np.float32), rng.uniform(-135, -45)
 
 
 def snow(clean: CleanImage, severity: int, field: tuple[np.ndarray, float]) -> np.ndarray:
-    """Streaks of magnified noise, falling and turned round, over a bleached image."""
+    """Add motion-blurred magnified noise, and its copy rotated by 180°, to a whitened image."""
     mean, scale, zoom, threshold, radius, sigma, colour = SNOW[severity - 1]
     normal, angle = field
-    # In float64 up to the threshold, as the reference: a flake that falls on its other side shows.
+    # float64 up to the threshold, as in the reference, since crossing it is visible.
     small = torch.from_numpy(normal.astype(np.float64) * scale + mean)
     magnified = magnify(small[None, None], zoom)[0, 0].numpy()
     flakes = np.where(magnified < threshold, 0, np.clip(magnified, 0, 1)).astype(np.float32)
     taps = motion_taps(radius=radius, sigma=sigma, angle=angle, shape=flakes.shape)
-    # The reference rounds the layer to whole grey levels.
+    # The reference rounds the layer to integer grey levels.
     layer = np.rint(motion_filter(flakes, taps) * 255)[: clean.height, : clean.width]
     layer = np.ascontiguousarray(layer + layer[::-1, ::-1])
     bleached = clean.memo.get('bleached')
@@ -55,7 +55,7 @@ def snow(clean: CleanImage, severity: int, field: tuple[np.ndarray, float]) -> n
 
 
 def draw_fog(rng: np.random.Generator, clean: CleanImage, severity: int) -> np.ndarray:
-    """Uniform numbers in [-1, 1), one for each point of the fractal but the first, float32."""
+    """Draw uniform numbers in [-1, 1), one per point of the fractal except the first, float32."""
     points = _map_size(clean) ** 2 - 1
     return rng.random(points, dtype=np.float32) * 2 - 1
 
@@ -65,24 +65,24 @@ def _map_size(clean: CleanImage) -> int:
 
 
 def fog(clean: CleanImage, severity: int, field: np.ndarray) -> np.ndarray:
-    """A plasma fractal of haze, the brightest value kept."""
+    """Add a plasma fractal of haze and rescale to the original maximum."""
     density, decay = FOG[severity - 1]
     haze = plasma_fractal(field, size=_map_size(clean), decay=decay)
     haze = haze[: clean.height, : clean.width]
     brightest = float(clean.largest.max())
-    share = brightest / (brightest + 255 * density)
-    haze = np.ascontiguousarray(haze) * np.float32(255 * density * share)
-    return cv2.addWeighted(clean.float32, share, cv2.merge([haze] * 3), 1, -0.499, dtype=cv2.CV_8U)
+    weight = brightest / (brightest + 255 * density)
+    haze = np.ascontiguousarray(haze) * np.float32(255 * density * weight)
+    return cv2.addWeighted(clean.float32, weight, cv2.merge([haze] * 3), 1, -0.499, dtype=cv2.CV_8U)
 
 
 def plasma_fractal(uniform: np.ndarray, *, size: int, decay: float) -> np.ndarray:
     """Height map by the diamond-square algorithm on a torus.
 
     Args:
-        uniform: Numbers in [-1, 1], float32, ``size ** 2 - 1`` of them, used from coarse to fine:
-            the middles of squares, then the two kinds of middles of edges, of each level.
+        uniform: ``size ** 2 - 1`` float32 numbers in [-1, 1], used from coarse to fine: at each
+            level the centers of squares, then the two kinds of edge midpoints.
         size: Side of the map, a power of two.
-        decay: By which the amplitude falls at each level.
+        decay: Divisor of the amplitude at each level.
 
     Returns:
         float32 ``(size, size)`` in [0, 1].
@@ -121,9 +121,9 @@ def _previous(array: np.ndarray, *, axis: int) -> np.ndarray:
 
 
 def brightness(clean: CleanImage, severity: int) -> np.ndarray:
-    """HSV's value plus a constant.
+    """Add a constant to the HSV value.
 
-    Hue and saturation stay, so each of red, green and blue grows as the value does: a table over
+    Hue and saturation do not change, so red, green and blue scale with the value, by a table over
     value and channel.
     """
     index = clean.memo.get('value_index')

@@ -1,1 +1,1 @@
-"""The sweep over corruptions and severities. Source: Michaelis et al. 2019 (arXiv 1907.07484)."""
+"""Evaluation over corruptions and severities. Source: Michaelis et al. 2019 (arXiv 1907.07484)."""

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 accuracy, unrounded and by class, of a classifier."""
+"""Top-1 and top-5 accuracy of a classifier, overall and by class, not rounded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLASSWISE = 'per_class'
 
 @METRICS.register_module()
 class ClassificationAccuracy(BaseMetric):
-    """Accuracy as mmpretrain's ``Accuracy`` has it, but as fractions, and by class.
+    """Same as mmpretrain's ``Accuracy``, but as fractions and also by class.
 
     An image with several true classes, as ObjectNet's, is right if any of them is found, and
     counts for the first one.
@@ -25,8 +25,8 @@ class ClassificationAccuracy(BaseMetric):
     Args:
         collect_device, prefix: As in MMEngine.
 
-    Returns metrics ``top1``, ``top5`` where there are more than five classes, and ``per_class``, a
-    dictionary of both by class name; fractions, None for a class without images.
+    The metrics are ``top1``, ``top5`` if there are more than five classes, and ``per_class``, a
+    dictionary of both by class name. Values are fractions, None for a class without images.
     """
 
     default_prefix = 'robustness'
@@ -35,7 +35,7 @@ class ClassificationAccuracy(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep the true class of each image and its place among the scores.
+        """Store the true class of each image and its rank among the scores.
 
         Raises:
             ValueError: If an image has no true class.
@@ -44,31 +44,31 @@ class ClassificationAccuracy(BaseMetric):
             truth = torch.as_tensor(sample.get('gt_label', [])).flatten().tolist()
             if not truth:
                 raise ValueError(
-                    'the data samples have no gt_label; the data set has to know the classes'
+                    'the data samples have no gt_label; the data set must provide the classes'
                 )
             scores = torch.as_tensor(sample['pred_score']).flatten().cpu()
-            best = min(place(scores, label) for label in truth)
+            best = min(rank_of(scores, label) for label in truth)
             self.results.append((truth[0], best, scores.numel()))
 
     def compute_metrics(self, results: list[tuple[int, int, int]]) -> dict[str, Any]:
-        """Metrics over all images."""
+        """Compute the metrics over all images."""
         classes = distinct(self.dataset_meta['classes'])
         depths = {'top1': 1} | ({'top5': 5} if results and results[0][2] > 5 else {})
         total: dict[str, Any] = {}
         by_class: dict[str, dict[str, float | None]] = {}
         for name, depth in depths.items():
-            total[name] = _share([p < depth for _, p, _ in results])
+            total[name] = _mean_hits([rank < depth for _, rank, _ in results])
             by_class[name] = {
-                title: _share([p < depth for truth, p, _ in results if truth == label])
+                title: _mean_hits([rank < depth for truth, rank, _ in results if truth == label])
                 for label, title in enumerate(classes)
             }
         return {**total, _CLASSWISE: by_class}
 
 
-def place(scores: Tensor, label: int) -> int:
-    """How many classes come before ``label``: 0 if it is the first choice.
+def rank_of(scores: Tensor, label: int) -> int:
+    """Return how many classes rank above ``label``: 0 if it has the highest score.
 
-    Equal scores go to the class of the lower number; a score that is not finite comes last.
+    Ties are broken in favour of the lower label; a score that is not finite ranks last.
 
     Args:
         scores: Shape ``(C,)``.
@@ -81,5 +81,5 @@ def place(scores: Tensor, label: int) -> int:
     return int(before.sum())
 
 
-def _share(hits: Sequence[bool]) -> float | None:
+def _mean_hits(hits: Sequence[bool]) -> float | None:
     return sum(hits) / len(hits) if hits else None

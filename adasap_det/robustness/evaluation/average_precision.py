@@ -1,4 +1,4 @@
-"""AP50 in VOC's way and AP in COCO's, unrounded and by class, from the same detections."""
+"""VOC's AP50 and COCO's AP from the same detections, overall and by class, not rounded."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _CLASSWISE = 'per_class'
 
 @METRICS.register_module()
 class DetectionAP(BaseMetric):
-    """AP50 as MMDetection's ``VOCMetric`` has it, but unrounded, and AP as ``CocoMetric`` has it.
+    """AP50 as in MMDetection's ``VOCMetric`` and AP as in ``CocoMetric``, but not rounded.
 
-    Ground truth comes from the data samples, so the test pipeline needs ``LoadAnnotations``, as
-    MMDetection's have it. Boxes that VOC calls difficult and COCO crowds are neither found nor
-    missed.
+    Ground truth is read from the data samples, so the test pipeline needs ``LoadAnnotations``, as
+    in MMDetection's configs. VOC's difficult boxes and COCO's crowd boxes are ignored: they count
+    neither as detected nor as missed.
 
     Args:
-        eval_mode: ``'area'`` under the curve, or VOC2007's ``'11points'``; concerns AP50 only.
+        eval_mode: ``'area'`` under the curve, or VOC2007's ``'11points'``; for AP50 only.
         collect_device, prefix: As in MMEngine.
 
-    Returns metrics ``AP50``, ``AP`` (over IoU 0.50 to 0.95) and ``per_class``, a dictionary of
-    both by class name; fractions, None for a class without objects.
+    The metrics are ``AP50``, ``AP`` (over IoU 0.50 to 0.95) and ``per_class``, a dictionary of both
+    by class name. Values are fractions, None for a class without objects.
     """
 
     default_prefix = 'robustness'
@@ -41,7 +41,7 @@ class DetectionAP(BaseMetric):
         self.eval_mode = eval_mode
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Keep what the metrics need of each image, on the CPU."""
+        """Store ground truth and detections of each image on the CPU."""
         for sample in data_samples:
             if 'gt_instances' not in sample:
                 raise ValueError(
@@ -62,7 +62,7 @@ class DetectionAP(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict[str, np.ndarray]]) -> dict[str, Any]:
-        """Metrics over all images."""
+        """Compute the metrics over all images."""
         classes = self.dataset_meta['classes']
         by_metric = {
             'AP50': [
@@ -85,16 +85,16 @@ def voc_ap(
     eval_mode: str,
     iou_thr: float = 0.5,
 ) -> float | None:
-    """Average precision of one class in VOC's way: greedy matches, widths of ``x2 - x1 + 1``.
+    """Average precision of one class as in VOC: greedy matching, widths of ``x2 - x1 + 1``.
 
-    MMDetection's ``eval_map``, without its pool of processes and its table.
+    Same as MMDetection's ``eval_map``, without its process pool and its printed table.
 
     Args:
         results: One entry an image: ``bboxes`` and ``labels`` of the objects, ``bboxes_ignore``
             and ``labels_ignore``, and ``found``, ``scores`` and ``found_labels``.
         label: The class.
         eval_mode: ``'area'`` or ``'11points'``.
-        iou_thr: Overlap from which on an object counts as found.
+        iou_thr: Minimum IoU for a match.
 
     Returns:
         A fraction, or None if there are no objects of the class.
@@ -178,7 +178,7 @@ def coco_ap(results: Sequence[dict[str, np.ndarray]], classes: int) -> list[floa
     )
     if not found:
         return [0.0 if count else None for count in counts]
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what it does
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(found), 'bbox')
         evaluation.evaluate()
@@ -201,5 +201,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _numpy(values: Any) -> np.ndarray:
     if hasattr(values, 'numpy') and not hasattr(values, 'detach'):
-        values = values.numpy()  # boxes of mmdet.structures
+        values = values.numpy()  # BaseBoxes of mmdet.structures
     return values.detach().cpu().numpy() if hasattr(values, 'detach') else np.asarray(values)

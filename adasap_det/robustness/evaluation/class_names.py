@@ -1,4 +1,4 @@
-"""Names of classes that tell them apart."""
+"""Unique class names."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 def distinct(classes: Sequence[str]) -> tuple[str, ...]:
-    """The names, with the label behind those that several classes have.
+    """Return the names, with the label appended to those that several classes share.
 
-    ImageNet has two that mmpretrain calls 'crane', the bird (134) and the machine (517).
+    mmpretrain calls two ImageNet classes 'crane': the bird (134) and the machine (517).
     """
     count = Counter(classes)
     return tuple(

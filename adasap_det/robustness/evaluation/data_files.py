@@ -1,4 +1,4 @@
-"""What a data set's lists and annotations hold, as far as results depend on it."""
+"""Digest of the lists and annotations of a data set that results depend on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from adasap_det.utils.config_tree import iter_datasets, type_name
 
 
 def data_digest(dataset: Mapping[str, Any]) -> str:
-    """SHA-256, in hexadecimal, of the lists and annotations of a config's data set.
+    """Return the SHA-256 of the lists and annotations of a data set, in hexadecimal.
 
-    Of image folders without a list it is that of the names of the files. Images are not read,
-    and what does not lie on a local disk does not count.
+    For image folders without a list, the file names are hashed. Images are not read, and files
+    that are not on a local disk are skipped.
 
     Args:
-        dataset: Config, be it of a wrapper.
+        dataset: Config of a data set or of a wrapper around data sets.
     """
     digest = hashlib.sha256()
     for leaf in iter_datasets(dict(dataset)):
@@ -48,7 +48,7 @@ def _list_file(leaf: Mapping[str, Any], root: Path) -> Path | None:
     ann_file = leaf.get('ann_file')
     if isinstance(ann_file, str) and ann_file:
         return root / ann_file
-    # Where mmpretrain looks for the labels of a flat folder.
+    # mmpretrain reads the labels of a flat folder from here.
     split = root / 'meta' / f'{leaf.get("split")}.txt'
     return split if type_name(leaf) == 'ImageNet' and split.is_file() else None
 

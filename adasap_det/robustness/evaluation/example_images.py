@@ -1,4 +1,4 @@
-"""Example images with what a model predicts for them, for the report."""
+"""Example images for the report, with the model's predictions drawn on them."""
 
 from __future__ import annotations
 
@@ -12,35 +12,40 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from torch import nn
 
-from adasap_det.robustness.results import CellKey, ExampleImage, load_images, save_images
+from adasap_det.robustness.results import (
+    CellKey,
+    ExampleImage,
+    load_example_images,
+    save_example_images,
+)
 from adasap_det.utils.modules import unwrap
 
-_SCORE = 0.3
-_READABLE = 224
+_MIN_SCORE = 0.3
+_MIN_SIDE = 224
 
 
-def paint_examples(
+def draw_examples(
     model: nn.Module,
     datasets: Mapping[CellKey, dict[str, Any]],
     *,
     folder: Path,
     number: int = 1,
-    score: float = _SCORE,
+    score: float = _MIN_SCORE,
     conditions: str = '',
 ) -> list[ExampleImage]:
-    """Write images of each cell with the model's detections, or its class and score, on them.
+    """Write images of each cell with the model's detections, or its class and score, drawn on them.
 
     Args:
-        model: A detector or classifier, in whatever wrapper.
+        model: A detector or classifier; may be wrapped.
         datasets: Config of each cell's data set.
-        folder: Of the results; images go to ``images`` in it.
-        number: Of images a cell, the first of the data set.
-        score: Detections below it are not painted.
-        conditions: Of the results. Images that an earlier run painted under the same ones, of
-            other corruptions, stay in the list.
+        folder: Results folder; images are written to its subfolder ``images``.
+        number: Number of images per cell, from the start of the data set.
+        score: Minimum score of the detections that are drawn.
+        conditions: Conditions of the results. Images of other corruptions that an earlier run drew
+            under the same conditions stay in the list.
 
     Returns:
-        What ``images.json`` lists.
+        The entries of ``images.json``.
     """
     bare = unwrap(model).eval()
     target = folder / 'images'
@@ -55,22 +60,22 @@ def paint_examples(
             name = 'clean' if corruption is None else f'{corruption}-{severity}'
             suffix = f'-{index}' if index else ''
             file = target / f'{name}{suffix}.jpg'
-            paint = _paint_boxes if 'pred_instances' in found else _paint_class
-            paint(_loaded(dataset, index), found.cpu(), dataset.metainfo, file, score)
+            draw = _draw_boxes if 'pred_instances' in found else _draw_class
+            draw(_loaded(dataset, index), found.cpu(), dataset.metainfo, file, score)
             examples.append(
                 ExampleImage(file.name, corruption, severity, Path(found.img_path).stem, conditions)
             )
-    painted = {corruption for corruption, _ in datasets}
+    drawn = {corruption for corruption, _ in datasets}
     examples += [
         one
-        for one in load_images(folder)
-        if one.corruption not in painted and one.conditions == conditions
+        for one in load_example_images(folder)
+        if one.corruption not in drawn and one.conditions == conditions
     ]
-    save_images(folder, examples)
+    save_example_images(folder, examples)
     return examples
 
 
-def _paint_boxes(image: Any, found: Any, meta: dict, file: Path, score: float) -> None:
+def _draw_boxes(image: Any, found: Any, meta: dict, file: Path, score: float) -> None:
     from mmdet.visualization import DetLocalVisualizer
 
     visualizer = DetLocalVisualizer()
@@ -80,18 +85,18 @@ def _paint_boxes(image: Any, found: Any, meta: dict, file: Path, score: float) -
     )
 
 
-def _paint_class(image: Any, found: Any, meta: dict, file: Path, score: float) -> None:
+def _draw_class(image: Any, found: Any, meta: dict, file: Path, score: float) -> None:
     from mmpretrain.visualization import UniversalVisualizer
 
     visualizer = UniversalVisualizer()
     visualizer.dataset_meta = meta
-    # Small images, such as CIFAR's, have no room for a word.
-    resize = _READABLE if min(image.shape[:2]) < _READABLE else None
+    # The label does not fit on small images, such as CIFAR's.
+    resize = _MIN_SIDE if min(image.shape[:2]) < _MIN_SIDE else None
     visualizer.visualize_cls(image, found, resize=resize, out_file=str(file))
 
 
 def _loaded(dataset: Any, index: int) -> Any:
-    """The image as it is before anything is resized, RGB."""
+    """Load an image, corrupted but not resized, as RGB."""
     while hasattr(dataset, 'datasets') or hasattr(dataset, 'dataset'):
         if hasattr(dataset, 'datasets'):
             which, index = dataset._get_ori_dataset_idx(index)

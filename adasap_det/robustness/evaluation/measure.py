@@ -1,4 +1,4 @@
-"""Runs one data set through a loaded model."""
+"""Evaluate a loaded model on one data set."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Values = dict[str, float | None]
 
 
 def build_loader(dataloader: Mapping[str, Any], dataset: Mapping[str, Any]) -> Any:
-    """A loader of another data set, otherwise as the config's."""
+    """Build a loader with the config's options for another data set."""
     loader = copy.deepcopy(dict(dataloader))
     loader['dataset'] = dataset
-    # Each has a loader of its own, so workers that outlive it would pile up.
+    # Every cell gets a new loader; persistent workers would accumulate.
     loader['persistent_workers'] = False
     return Runner.build_dataloader(loader, seed=0)
 
 
 def measure(runner: Runner, loader: Any, task: Task) -> tuple[Values, dict[str, Values]]:
-    """Metrics of the runner's model on the loader's images, by name, and by name and class.
+    """Evaluate the runner's model on the loader's images.
 
     Returns:
-        Fractions in [0, 1]; None where undefined.
+        Values by metric, and values by metric and class: in [0, 1], None where undefined.
     """
     metric = METRICS.build({**task.evaluator, 'prefix': _PREFIX, '_scope_': 'mmengine'})
     loop = TestLoop(runner, loader, Evaluator([metric]))

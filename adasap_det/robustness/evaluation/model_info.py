@@ -1,4 +1,4 @@
-"""What results say of the evaluated model."""
+"""Size, latency and channels of the evaluated model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 
 
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         for block in iter(lambda: file.read(1 << 20), b''):
@@ -30,11 +30,11 @@ def sha256_of(path: str | Path) -> str:
 
 
 def layer_channels(model: nn.Module, dense: nn.Module) -> tuple[LayerChannels, ...]:
-    """Output channels of convolutions and linear layers, now and in the dense model.
+    """Output channels of convolutions and linear layers, in the model and in the dense model.
 
     Args:
-        model: Evaluated.
-        dense: Built from the same config, not pruned.
+        model: The evaluated model.
+        dense: The unpruned model, built from the same config.
     """
     before = {
         name: _channels(layer)
@@ -69,13 +69,12 @@ def describe_model(
     """Count and time a model.
 
     Args:
-        cfg: Whole config; its ``model`` is the dense one.
-        model: The loaded model, in whatever wrapper.
-        name, config, checkpoint, checkpoint_sha256, dataset, conditions: As they are to be
-            recorded.
-        input_size: Height and width for MACs and latency; None leaves both out.
-        latency_ms: If it was measured elsewhere, on this machine.
-        latency_rounds: Timed forward passes, on a CPU only; 0 leaves the latency out.
+        cfg: Full config; its ``model`` is the dense one.
+        model: The loaded model; may be wrapped.
+        name, config, checkpoint, checkpoint_sha256, dataset, conditions: Recorded as given.
+        input_size: Height and width for MACs and latency; None omits both.
+        latency_ms: Latency that was already measured on this machine.
+        latency_rounds: Number of timed forward passes, on a CPU only; 0 omits the latency.
     """
     bare = unwrap(model)
     device = next(bare.parameters()).device

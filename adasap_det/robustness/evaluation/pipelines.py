@@ -1,4 +1,4 @@
-"""Where in a test pipeline images are corrupted, and what of it crops have behind them."""
+"""Insert the corruption into a test pipeline, and remove cropping from it."""
 
 from __future__ import annotations
 
@@ -13,46 +13,46 @@ _GEOMETRY = (
 )  # fmt: skip
 
 
-def after_loading(pipeline: Sequence[Any], transform: dict[str, Any]) -> list[Any]:
-    """The pipeline with a transform right behind the loading of the image.
+def insert_after_loading(pipeline: Sequence[Any], transform: dict[str, Any]) -> list[Any]:
+    """Insert a transform directly after the image is loaded.
 
     Raises:
-        ValueError: If the pipeline loads no image.
+        ValueError: If the pipeline does not load an image.
     """
     for index, step in enumerate(pipeline):
         if type_name(step).startswith('LoadImage'):
             return _inserted(pipeline, index, transform)
     raise ValueError(
-        'the test pipeline has no LoadImageFromFile, behind which images could be corrupted; '
-        'evaluate from a built benchmark instead'
+        'the test pipeline has no LoadImageFromFile to insert the corruption after; '
+        'evaluate on a built benchmark instead'
     )
 
 
-def after_cropping(pipeline: Sequence[Any], transform: dict[str, Any]) -> list[Any]:
-    """The pipeline with a transform behind the last resizing or cropping, or behind the loading.
+def insert_after_cropping(pipeline: Sequence[Any], transform: dict[str, Any]) -> list[Any]:
+    """Insert a transform after the last resize or crop, or after loading if there is none.
 
     Raises:
-        ValueError: If the pipeline loads no image, or crops in a way that is not known.
+        ValueError: If the pipeline does not load an image or uses an unknown crop.
     """
-    _refuse_unknown_crops(pipeline)
+    _check_crops(pipeline)
     found = [index for index, step in enumerate(pipeline) if type_name(step) in _GEOMETRY]
     if not found:
-        return after_loading(pipeline, transform)
+        return insert_after_loading(pipeline, transform)
     last = found[-1]
-    # torchvision's transforms work on a PIL image, corruptions on an array.
+    # torchvision's transforms take a PIL image, corruptions an array.
     for index in range(last + 1, len(pipeline)):
         if type_name(pipeline[index]) == 'PILToNumpy':
             last = index
     return _inserted(pipeline, last, transform)
 
 
-def without_cropping(pipeline: Sequence[Any]) -> list[Any]:
-    """The pipeline of images that are crops already.
+def remove_cropping(pipeline: Sequence[Any]) -> list[Any]:
+    """Remove resizing and cropping, for images that are already cropped.
 
     Raises:
-        ValueError: If the pipeline crops in a way that is not known.
+        ValueError: If the pipeline uses an unknown crop.
     """
-    _refuse_unknown_crops(pipeline)
+    _check_crops(pipeline)
     return [step for step in pipeline if type_name(step) not in _GEOMETRY]
 
 
@@ -60,12 +60,12 @@ def _inserted(pipeline: Sequence[Any], index: int, transform: dict[str, Any]) ->
     return [*pipeline[: index + 1], transform, *pipeline[index + 1 :]]
 
 
-def _refuse_unknown_crops(pipeline: Sequence[Any]) -> None:
+def _check_crops(pipeline: Sequence[Any]) -> None:
     for step in pipeline:
         name = type_name(step)
         if name.endswith('Crop') and name not in _GEOMETRY:
             known = ', '.join(crop for crop in _GEOMETRY if crop.endswith('Crop'))
             raise ValueError(
-                f'the test pipeline crops with {name}, and ImageNet-C corrupts the crop: where '
-                f'that is cannot be told; use one of {known}'
+                f'the test pipeline crops with {name}, which is not supported: ImageNet-C corrupts '
+                f'the cropped image; use one of {known}'
             )

@@ -1,7 +1,7 @@
-"""Other test sets of the same classes: ImageNet-V2, ObjectNet, images of another country.
+"""Evaluation on shifted test sets of the same classes, such as ImageNet-V2 and ObjectNet.
 
-What is kept of the clean performance there is the paper's R_V2 = acc_V2 / acc_val (AdaSAP, arXiv
-2306.14306), as rPC, its R_C, is of what is kept under corruption.
+The ratio to the clean accuracy is the paper's R_V2 = acc_V2 / acc_val (AdaSAP, arXiv 2306.14306),
+just as rPC, its R_C, is the ratio of corrupted to clean accuracy.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from adasap_det.utils.dist import broadcast_from_rank0
 def evaluate_shifted(
     sweep: Sweep, configs: Mapping[str, tuple[str, Config]], *, num_classes: int
 ) -> tuple[ShiftedSet, ...]:
-    """Evaluate the sweep's model on the test sets of other configs, each once.
-
-    Returns them, and those of earlier runs.
+    """Evaluate the sweep's model on the test sets of other configs.
 
     Args:
-        sweep: Loaded.
-        configs: By name: path, as it is to be recorded, and whole config, of which only
-            ``test_dataloader`` and the task count.
-        num_classes: Of the model's own test set.
+        sweep: With the checkpoint loaded.
+        configs: Path to record and full config, by name. Only ``test_dataloader`` and the task of
+            the config are used.
+        num_classes: Number of classes of the model's own test set.
+
+    Returns:
+        The results, including those of earlier runs, which are not evaluated again.
 
     Raises:
-        ValueError: If a config is of another task, or its test set has other classes in number
-            than the model's own.
+        ValueError: If a config has another task, or its test set another number of classes.
     """
-    found = _there(sweep)
+    found = _load_existing(sweep)
     for name, (path, cfg) in configs.items():
         task = task_of(cfg)
         if task.name != sweep.task.name:
             raise ValueError(
-                f'{path} is a config of {task.name}, the model one of {sweep.task.name}'
+                f'{path} is a {task.name} config, but the model is for {sweep.task.name}'
             )
         fingerprint = sweep.fingerprint_on(cfg.test_dataloader.dataset, task)
         if name in found and found[name].fingerprint == fingerprint:
-            sweep.say(f'{name} is there already')
+            sweep.say(f'{name} is already evaluated')
             continue
         loader = build_loader(cfg.test_dataloader, cfg.test_dataloader.dataset)
         own = len(loader.dataset.metainfo.get('classes') or ())
         if own != num_classes:
             raise ValueError(
-                f'the test set of {path} has {own} classes and that of the model {num_classes}; '
+                f'the test set of {path} has {own} classes, that of the model has {num_classes}; '
                 f'map them, as configs/resnet/resnet50_test_objectnet.py does'
             )
         metrics, _ = measure(sweep.runner, loader, task)
@@ -64,7 +64,7 @@ def evaluate_shifted(
     return tuple(found.values())
 
 
-def _there(sweep: Sweep) -> dict[str, ShiftedSet]:
-    """What earlier runs found of this checkpoint; the main process looks."""
-    known = broadcast_from_rank0(lambda: load_shifted(sweep.out, checkpoint_sha256=sweep.sha256))
-    return {one.name: one for one in known}
+def _load_existing(sweep: Sweep) -> dict[str, ShiftedSet]:
+    """Read the results of earlier runs of this checkpoint, in the main process."""
+    existing = broadcast_from_rank0(lambda: load_shifted(sweep.out, checkpoint_sha256=sweep.sha256))
+    return {one.name: one for one in existing}

@@ -1,4 +1,4 @@
-"""Which images of a data set a benchmark was made of."""
+"""Select the images of a data set that a benchmark was built from."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from adasap_det.robustness.transforms import image_name
 
 
 @dataclass(frozen=True)
-class Listing:
-    """The images of a data set, in its order.
+class ImageList:
+    """Images of a data set, in its order.
 
     Attributes:
-        names: As ``tools/make_voc_c.py`` names them.
+        names: Image names as in ``tools/make_voc_c.py``.
         labels: Of the classes; None where an image has not just one.
-        classes: Names, if the data set knows them.
+        classes: Class names, if the data set has any.
     """
 
     names: tuple[str, ...]
@@ -26,52 +26,51 @@ class Listing:
     classes: tuple[str, ...] | None
 
 
-def listing(dataset: Mapping[str, Any], *, naming: str) -> Listing:
-    """List a data set.
+def list_images(dataset: Mapping[str, Any], *, naming: str) -> ImageList:
+    """List the images of a data set.
 
     Args:
-        dataset: Config, without wrappers; its own ``indices`` do not count.
+        dataset: Config, without wrappers; its own ``indices`` are ignored.
         naming: ``image_id`` of :class:`~adasap_det.robustness.transforms.CorruptImage`.
     """
-    # No image is loaded.
-    whole = {key: value for key, value in dataset.items() if key != 'indices'}
-    built = DATASETS.build({**whole, 'pipeline': []})
+    unrestricted = {key: value for key, value in dataset.items() if key != 'indices'}
+    built = DATASETS.build({**unrestricted, 'pipeline': []})  # loads no image
     entries = [built.get_data_info(index) for index in range(len(built))]
     classes = built.metainfo.get('classes')
-    return Listing(
+    return ImageList(
         names=tuple(image_name(entry, naming) for entry in entries),
         labels=tuple(entry.get('gt_label') for entry in entries),
         classes=None if classes is None else tuple(classes),
     )
 
 
-def kept_indices(
-    names: Sequence[str], kept: Collection[str], *, own: int | Sequence[int] | None = None
+def benchmark_indices(
+    names: Sequence[str], selected: Collection[str], *, own: int | Sequence[int] | None = None
 ) -> list[int] | None:
-    """What ``indices`` of the data set has to be for only the benchmark's images to be left.
+    """Return the ``indices`` that restrict a data set to the images of a benchmark.
 
     Args:
-        names: Of the data set's images.
-        kept: Of the benchmark's.
-        own: ``indices`` of the data set as it is, which count among the benchmark's images, as
-            they do in its cells.
+        names: Names of the data set's images.
+        selected: Names of the benchmark's images.
+        own: ``indices`` in the data set's config. They index the benchmark's images, as they do in
+            its cells.
 
     Returns:
-        None where they are all.
+        The indices, or None if no restriction is needed.
 
     Raises:
-        ValueError: If the data set lacks some of the benchmark's.
+        ValueError: If images of the benchmark are missing from the data set.
     """
-    there = set(names)
-    lost = [name for name in kept if name not in there]
-    if lost:
+    known = set(names)
+    missing = [name for name in selected if name not in known]
+    if missing:
         raise ValueError(
-            f'the test data lack {len(lost)} of the {len(kept)} images that the benchmark was '
-            f'made of, such as {lost[0]!r}; they have {len(names)}'
+            f'{len(missing)} of the {len(selected)} images that the benchmark was built from are '
+            f'missing from the test data, such as {missing[0]!r}; the test data have {len(names)}'
             + (f', such as {names[0]!r}' if names else '')
-            + '; take a config of the data that it was built from'
+            + '; use a config of the data that the benchmark was built from'
         )
-    found = [index for index, name in enumerate(names) if name in kept]
+    found = [index for index, name in enumerate(names) if name in selected]
     if len(found) == len(names):
         return None
     if own is None:

@@ -1,4 +1,4 @@
-"""Evaluates one model on every cell, one file each, and goes on where it was interrupted."""
+"""Evaluate one model on every cell; an interrupted sweep resumes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from adasap_det.robustness.evaluation.cell_data import CellSource, split_name
 from adasap_det.robustness.evaluation.class_names import distinct
 from adasap_det.robustness.evaluation.data_files import data_digest
-from adasap_det.robustness.evaluation.example_images import paint_examples
+from adasap_det.robustness.evaluation.example_images import draw_examples
 from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
 from adasap_det.robustness.evaluation.task import Task, task_of
@@ -38,22 +38,23 @@ from adasap_det.utils.input_size import pipeline_input_size
 
 
 class Sweep:
-    """Runs a grid of cells through a loaded model.
+    """Evaluates a model on a grid of cells and writes one file per cell.
 
     The model is built and loaded once, by MMEngine's runner with the config's hooks, so that
-    pruned checkpoints and averaged weights are what ``tools/test.py`` would evaluate.
+    pruned checkpoints and averaged weights are handled as in ``tools/test.py``.
 
     Args:
-        runner: Built from ``cfg``, which names the checkpoint in ``load_from``.
-        cfg: Whole config.
-        out: Folder of the results.
-        source: Of the corrupted images.
-        grid: Cells to evaluate besides the clean one.
-        name: Of the model, for reports.
-        say: Told what happens, in the main process.
+        runner: Built from ``cfg``; the checkpoint is given in ``load_from``.
+        cfg: Full config.
+        out: Results folder.
+        source: Source of the corrupted images.
+        grid: Cells to evaluate in addition to the clean one.
+        name: Name of the model in reports.
+        say: Called with progress messages in the main process.
 
     Raises:
-        ValueError: If the source lacks a cell, or has other images than the config's test set.
+        ValueError: If the source does not contain a cell, or its images do not match the config's
+            test set.
     """
 
     def __init__(
@@ -81,44 +82,43 @@ class Sweep:
             names = ', '.join(f'{c} {s}' for c, s in missing[:5])
             more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
             raise ValueError(
-                f'{source.title} lacks {names}{more}; build them, or choose others with '
+                f'{source.title} does not contain {names}{more}; build them, or choose others with '
                 f'--corruptions and --severities'
             )
-        # Before any time is spent: whether every cell has its list of images, and the clean
-        # one all of them.
+        # Fail early if a cell has no list of images or the clean data set is incomplete.
         for key in self.grid:
             source.cell(cfg.test_dataloader.dataset, key)
         source.clean(cfg.test_dataloader.dataset)
-        #: Digest of all that every cell's values depend on.
+        #: Digest of everything that all cells depend on.
         self.conditions = self.fingerprint_on(
             cfg.test_dataloader.dataset, self.task, source=source.fingerprint
         )
 
     def run(self) -> dict[CellKey, Cell]:
-        """Evaluate what is not there yet; all cells of the grid, and the clean one."""
-        there, stale = self._reusable()
+        """Evaluate the cells that are not yet evaluated; return the clean cell and the grid."""
+        done, stale = self._reusable()
         keys = [CLEAN, *self.grid]
-        todo = [key for key in keys if key not in there]
-        if there:
-            self.say(f'{len(there)} of {len(keys)} cells are there already')
+        todo = [key for key in keys if key not in done]
+        if done:
+            self.say(f'{len(done)} of {len(keys)} cells are already evaluated')
         if stale:
             self.say(
                 f'{len(stale)} cells are evaluated again: checkpoint, config, test data, '
                 f'benchmark or version have changed since'
             )
         began = time.perf_counter()
-        images = next((cell.images for cell in there.values()), None)
+        images = next((cell.images for cell in done.values()), None)
         for number, key in enumerate(todo, 1):
             cell = self._evaluate(key)
             images = cell.images if images is None else images
             if cell.images != images:
                 raise ValueError(
-                    f'{_title(key)} has {cell.images} images and other cells have {images}; '
+                    f'{_title(key)} has {cell.images} images, other cells have {images}; '
                     f'build the benchmark from the same test data'
                 )
             if is_main_process():
                 save_cell(self.out, cell)
-            there[key] = cell
+            done[key] = cell
             left = (time.perf_counter() - began) / number * (len(todo) - number)
             values = '  '.join(f'{m} {percent(v):>4}' for m, v in cell.metrics.items())
             self.say(
@@ -126,19 +126,20 @@ class Sweep:
                 f'{cell.seconds:.1f} s, {_duration(left)} left'
             )
         barrier()
-        return {key: there[key] for key in keys}
+        return {key: done[key] for key in keys}
 
     def describe(
         self, *, config: str, checkpoint: str, latency_ms: float | None = None
     ) -> ModelInfo:
-        """Count and time the model; it may be done before :meth:`run`, whose hours it can save.
+        """Count parameters and MACs and measure the latency.
 
-        MACs and latency are those of the size that the training pipeline resizes to, or, where it
-        does not, of the first test image.
+        Call it before :meth:`run`, so that an error here does not cost the time of the sweep. The
+        input has the size that the training pipeline resizes to or, if it does not resize, the
+        size of the first test image.
 
         Args:
-            config, checkpoint: As they are to be recorded.
-            latency_ms: Measured elsewhere; by default it is measured here, on a CPU.
+            config, checkpoint: Recorded as given.
+            latency_ms: Latency measured elsewhere; by default it is measured here, on a CPU.
         """
         dataset = self._loader(CLEAN).dataset
         try:
@@ -166,17 +167,17 @@ class Sweep:
         )
 
     def record(self, model: ModelInfo) -> None:
-        """Write ``model.json``, in the main process, after :meth:`run`: it marks results that are
-        whole."""
+        """Write ``model.json`` in the main process. It marks complete results, so call it after
+        :meth:`run`."""
         if is_main_process():
             save_model(self.out, model)
 
     def paint(self, number: int, *, severity: int = 3) -> None:
-        """Paint what is predicted on the first images of the clean cell and of each corruption.
+        """Draw the predictions on the first images of the clean cell and of each corruption.
 
         Args:
-            number: Of images a cell; 0 paints none.
-            severity: Of the corrupted ones; the nearest of the grid.
+            number: Number of images per cell; 0 draws none.
+            severity: Severity of the corrupted images; the nearest one in the grid is used.
         """
         if not (number and is_main_process()):
             return
@@ -186,7 +187,7 @@ class Sweep:
             for name in corruptions
         }
         datasets = {key: self._dataset(key) for key in (CLEAN, *nearest.items())}
-        paint_examples(
+        draw_examples(
             self.runner.model, datasets, folder=self.out, number=number, conditions=self.conditions
         )
 
@@ -220,24 +221,24 @@ class Sweep:
     def _loader(self, key: CellKey) -> Any:
         return build_loader(self.cfg.test_dataloader, self._dataset(key))
 
-    # ------------------------------------------------------------------ what is there
+    # ------------------------------------------------------------------ resuming
 
     def fingerprint(self, key: CellKey) -> str:
-        """Of all that a cell's values depend on."""
+        """Return the digest of everything that a cell depends on."""
         return hashlib.sha256(f'{self.conditions} {key[0]} {key[1]}'.encode()).hexdigest()
 
     def fingerprint_on(self, dataset: Any, task: Task, **more: Any) -> str:
-        """Of all that the model's values on a data set depend on: SHA-256, in hexadecimal.
+        """Return the digest of everything that results on a data set depend on (SHA-256, hex).
 
-        Every rank has to ask; the first one reads the lists and annotations.
+        Must be called on all ranks; rank 0 reads the lists and annotations.
         """
         files = broadcast_from_rank0(lambda: data_digest(dataset))
         parts = {
             'checkpoint': self.sha256,
-            'model': _plain(self.cfg.model),
-            # Of its own at the top level, as mmpretrain's configs have it.
-            'data_preprocessor': _plain(self.cfg.get('data_preprocessor')),
-            'dataset': _plain(dataset),
+            'model': _to_dict(self.cfg.model),
+            # mmpretrain's configs have it at the top level.
+            'data_preprocessor': _to_dict(self.cfg.get('data_preprocessor')),
+            'dataset': _to_dict(dataset),
             'files': files,
             'evaluator': task.evaluator,
             **more,
@@ -246,14 +247,14 @@ class Sweep:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _reusable(self) -> tuple[dict[CellKey, Cell], list[CellKey]]:
-        """Cells on disk that fit, and those that do not; the main process looks."""
-        there = broadcast_from_rank0(lambda: load_cells(self.out))
-        wanted = {key: there[key] for key in (CLEAN, *self.grid) if key in there}
-        fits = {k: c for k, c in wanted.items() if c.fingerprint == self.fingerprint(k)}
-        return fits, [key for key in wanted if key not in fits]
+        """Read the cells on disk, in the main process: those that match, and outdated ones."""
+        cells = broadcast_from_rank0(lambda: load_cells(self.out))
+        existing = {key: cells[key] for key in (CLEAN, *self.grid) if key in cells}
+        valid = {k: c for k, c in existing.items() if c.fingerprint == self.fingerprint(k)}
+        return valid, [key for key in existing if key not in valid]
 
 
-def _plain(value: Any) -> Any:
+def _to_dict(value: Any) -> Any:
     return value.to_dict() if hasattr(value, 'to_dict') else value
 
 

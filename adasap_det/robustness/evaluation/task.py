@@ -1,6 +1,6 @@
-"""What differs between detection and classification when robustness is evaluated.
+"""Metrics of detection and classification.
 
-The config's ``default_scope`` says which it is, as it does for everything else in OpenMMLab.
+The task is read from the config's ``default_scope``, as everywhere in OpenMMLab.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from adasap_det.utils.config_tree import type_name
 
 @dataclass(frozen=True)
 class Task:
-    """One of the tasks.
+    """Detection or classification.
 
     Attributes:
-        name: For people.
-        metrics: That a cell has, the first being the one in tables unless told otherwise.
-        evaluator: Config of MMEngine's metric that computes them.
+        name: Name in messages.
+        metrics: Metrics of a cell; the first one is the default in tables.
+        evaluator: Config of the MMEngine metric that computes them.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Task:
     evaluator: dict[str, Any]
 
     def check_metric(self, metric: str | None) -> str:
-        """The metric, or the task's first one for None.
+        """Return the metric, or the default one for None.
 
         Raises:
             ValueError: If the task has no such metric.
@@ -36,14 +36,14 @@ class Task:
             return self.metrics[0]
         if metric not in self.metrics:
             raise ValueError(
-                f'--metric {metric!r} is not one of {", ".join(self.metrics)}, which '
-                f'{self.name} has'
+                f'--metric {metric!r} is not one of {", ".join(self.metrics)}, the metrics of '
+                f'{self.name}'
             )
         return metric
 
 
 def task_of(cfg: Mapping[str, Any]) -> Task:
-    """The task of a whole config."""
+    """Return the task of a full config."""
     if cfg.get('default_scope') == 'mmpretrain':
         return Task('classification', ('top1', 'top5'), dict(type='ClassificationAccuracy'))
     return Task(
@@ -52,7 +52,7 @@ def task_of(cfg: Mapping[str, Any]) -> Task:
 
 
 def _voc_eval_mode(cfg: Mapping[str, Any]) -> str:
-    """How the config's own ``VOCMetric`` integrates; the area where it has none."""
+    """Return ``eval_mode`` of the config's own ``VOCMetric``; 'area' if it has none."""
     evaluators = cfg.get('test_evaluator') or {}
     for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
         if type_name(evaluator) == 'VOCMetric':

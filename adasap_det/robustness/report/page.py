@@ -71,7 +71,7 @@ def render_page(comparison: Comparison, *, title: str) -> str:
         title=title,
         comparison=comparison,
         several=len(comparison.names) > 1,
-        images=comparison.results[0].cells[None, 0].images,
+        num_images=comparison.results[0].cells[None, 0].images,
         sections=[(key, label) for key, label, there in sections if there],
         marks=[mark(index) for index in range(len(comparison.names))],
         keys=line_keys(comparison) if content['curves'] else [],

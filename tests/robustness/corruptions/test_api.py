@@ -1,4 +1,4 @@
-"""Against the reference, with the same random field; and what every caller relies on."""
+"""Corruptions equal the reference for the same random field; properties of the API."""
 
 import hashlib
 import os
@@ -57,8 +57,8 @@ def test_equals_the_reference_on_a_photograph(corruption, monkeypatch):
 
 
 @pytest.mark.parametrize('corruption', CORRUPTIONS)
-def test_a_flat_grey_clean_equals_the_reference(corruption, monkeypatch):
-    """Hue is undefined, and every rounding falls on the same side."""
+def test_flat_grey_image_equals_the_reference(corruption, monkeypatch):
+    """Hue is undefined, and all pixels round in the same direction."""
     if corruption in BY_DISTRIBUTION:
         pytest.skip('compared by distribution in test_noise.py')
     image = np.full((40, 52, 3), 100, np.uint8)
@@ -66,7 +66,7 @@ def test_a_flat_grey_clean_equals_the_reference(corruption, monkeypatch):
 
 
 @pytest.mark.parametrize('corruption', CORRUPTIONS)
-def test_severities_together_equal_severities_alone(corruption):
+def test_several_severities_at_once_equal_single_ones(corruption):
     image = photograph()
     together = corrupt_severities(image, corruption=corruption, severities=SEVERITIES, image_id='x')
     assert list(together) == [1, 2, 3, 4, 5]
@@ -76,7 +76,7 @@ def test_severities_together_equal_severities_alone(corruption):
 
 
 @pytest.mark.parametrize('corruption', CORRUPTIONS)
-def test_random_fields_depend_on_image_id_and_seed_alone(corruption):
+def test_random_fields_depend_only_on_image_id_and_seed(corruption):
     image = photograph()
 
     def digest(**options):
@@ -100,7 +100,7 @@ def digests(names):
 
 
 @pytest.mark.slow
-def test_the_same_bytes_in_another_process_and_order():
+def test_bytes_do_not_depend_on_process_and_order():
     code = (
         'from tests.robustness.corruptions.test_api import digests, CORRUPTIONS; '
         'print(sorted(digests(reversed(CORRUPTIONS)).items()))'
@@ -118,7 +118,7 @@ def test_the_same_bytes_in_another_process_and_order():
 
 
 @pytest.mark.parametrize('corruption', BENCHMARK)
-def test_the_image_is_left_alone(corruption):
+def test_input_image_is_not_modified(corruption):
     image = photograph()
     before = image.copy()
     corrupt(image, corruption=corruption, severity=2, image_id='x')
@@ -126,7 +126,7 @@ def test_the_image_is_left_alone(corruption):
 
 
 @pytest.mark.parametrize('corruption', CORRUPTIONS)
-def test_grey_and_rgba(corruption):
+def test_grey_and_rgba_images(corruption):
     grey = photograph()[..., 1]
     stacked = np.repeat(grey[..., None], 3, axis=2)
     options = dict(corruption=corruption, severity=4, image_id='x')
@@ -137,7 +137,7 @@ def test_grey_and_rgba(corruption):
     np.testing.assert_array_equal(corrupt(rgba, **options), expected)
 
 
-def test_views_are_taken_as_they_are():
+def test_non_contiguous_views():
     image = photograph()
     options = dict(corruption='glass_blur', severity=2, image_id='x')
     flipped = corrupt(image[:, ::-1], **options)
@@ -153,12 +153,12 @@ def test_views_are_taken_as_they_are():
         (np.zeros((31, 40, 3), np.uint8), '40x31 pixels.*at least 32x32'),
     ],
 )
-def test_refuses_other_images(image, message):
+def test_invalid_images_are_rejected(image, message):
     with pytest.raises(ValueError, match=message):
         corrupt(image, corruption='fog', severity=1, image_id='x')
 
 
-def test_refuses_unknown_corruptions_and_severities():
+def test_unknown_corruptions_and_severities_are_rejected():
     image = photograph()
     with pytest.raises(ValueError, match=r"unknown corruption 'haze'; choose from gaussian_noise"):
         corrupt(image, corruption='haze', severity=1, image_id='x')

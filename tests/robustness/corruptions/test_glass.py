@@ -1,4 +1,4 @@
-"""The shuffle of glass blur against the reference's compiled loop and against a plain one."""
+"""The shuffle of glass blur equals the reference's compiled loop and a plain loop."""
 
 import numba
 import numpy as np
@@ -10,7 +10,7 @@ from adasap_det.robustness.corruptions.glass import GLASS, shuffled_sources
 
 @numba.njit
 def offsets_of(seed, rounds, rows, columns, reach):
-    """What the reference draws after this seed, in its order."""
+    """Offsets that the reference draws with this seed, in its order."""
     np.random.seed(seed)
     found = np.empty((rounds, rows, columns, 2), np.int64)
     for i in range(rounds):
@@ -32,16 +32,16 @@ def test_equals_the_references_compiled_shuffle(constants, size):
     np.testing.assert_array_equal(image.reshape(-1, 3)[source].reshape(image.shape), expected)
 
 
-def test_values_are_copied_not_swapped():
-    """The reference's quirk: of distinct pixels many are lost and others doubled."""
+def test_values_are_copied_instead_of_swapped():
+    """As in the reference, many distinct values are lost and others are duplicated."""
     rng = np.random.default_rng(1)
     offsets = rng.integers(-2, 2, (1, 36, 36, 2))
     source = shuffled_sources(40, 40, offsets, reach=2)
     assert 0.5 < len(np.unique(source)) / source.size < 0.75
 
 
-def test_a_chain_through_the_whole_row_is_followed():
-    """Every pixel takes its right neighbour's new value, so the last one's fills the row."""
+def test_chain_across_a_full_row_is_followed():
+    """Every pixel takes its right neighbour's new value, so the last value fills the row."""
     height, width, reach = 9, 500, 2
     offsets = np.zeros((1, height - 2 * reach, width - 2 * reach, 2), int)
     offsets[..., 0] = 1

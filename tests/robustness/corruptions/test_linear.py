@@ -15,7 +15,7 @@ from adasap_det.robustness.corruptions.linear import magnify
         ((50, 61), 1.17, ''),
     ],
 )
-def test_magnify_equals_scipy_where_it_blackens_the_end_and_where_not(size, factor, black):
+def test_magnify_equals_scipy_with_and_without_a_black_last_row(size, factor, black):
     image = np.random.default_rng(0).random(size, dtype=np.float32) + 0.5
     expected = zoom(image.astype(np.float64), factor, order=1)
     found = magnify(torch.from_numpy(image)[None, None], factor)[0, 0].numpy()

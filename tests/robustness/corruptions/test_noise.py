@@ -1,4 +1,4 @@
-"""The noises that are not drawn as the reference draws them have its distribution."""
+"""Noise that is drawn differently from the reference has the same distribution."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from adasap_det.robustness.corruptions.random_words import Words
 from adasap_det.robustness.corruptions.seeds import generator
 
 SEVERITIES = (1, 2, 3, 4, 5)
-# With fixed seeds a test either always passes or always fails; a right sampler fails one seed in
-# ten thousand.
+# With fixed seeds, a test either always passes or always fails; a correct sampler fails for one
+# seed in ten thousand.
 P_VALUE = 1e-4
 
 
@@ -30,7 +30,7 @@ def words(seed, side=200):
 
 
 def grouped(observed, expected):
-    """Rare outcomes together, since the chi-square test needs five of each."""
+    """Merge rare outcomes, since the chi-square test needs at least five of each."""
     keep = expected >= 5
     return (
         np.append(observed[keep], observed[~keep].sum() + 1e-9),
@@ -58,7 +58,7 @@ def test_shot_noise_is_poisson(severity, level):
 
 @pytest.mark.parametrize('severity', SEVERITIES)
 def test_shot_noise_is_the_quantile_of_its_field(severity):
-    """Exact for every pixel, those that the table leaves undecided included."""
+    """Exact for every pixel, including those that the table leaves undecided."""
     image = np.arange(256, dtype=np.uint8).repeat(3 * 64).reshape(128, 128, 3)
     clean = CleanImage(image)
     noisy = shot_noise(clean, severity, Words.draw(generator(5), image.shape))
@@ -75,8 +75,8 @@ def test_shot_noise_is_the_quantile_of_its_field(severity):
     np.testing.assert_array_equal(noisy.reshape(-1), np.where(rates == 0, 0, expected))
 
 
-def test_shot_noise_has_the_references_mean_and_spread():
-    """Two samples, ours and the reference's, of one ramp: five standard errors."""
+def test_shot_noise_has_mean_and_deviation_of_the_reference():
+    """Our sample and the reference's of the same ramp agree within five standard errors."""
     from imagecorruptions import corruptions as theirs
 
     ramp = np.tile(np.arange(0, 256, 2, dtype=np.uint8)[None, :, None], (600, 1, 3))
@@ -92,8 +92,8 @@ def test_shot_noise_has_the_references_mean_and_spread():
 
 
 @pytest.mark.parametrize('severity', SEVERITIES)
-def test_impulse_noise_hits_as_many_values_as_it_says(severity):
-    """Salt, pepper and both on 120,000 values lie within binomial bounds of 1e-4."""
+def test_impulse_noise_replaces_the_expected_number_of_values(severity):
+    """Salt, pepper and their sum over 120,000 values are within binomial bounds of 1e-4."""
     noisy = impulse_noise(flat(100), severity, words(severity))
     amount = IMPULSE_AMOUNT[severity - 1]
     assert set(np.unique(noisy)) == {0, 100, 255}
@@ -102,14 +102,14 @@ def test_impulse_noise_hits_as_many_values_as_it_says(severity):
         assert low <= (noisy == value).sum() <= high
 
 
-def test_impulse_noise_hits_each_channel_by_itself():
+def test_impulse_noise_is_independent_per_channel():
     noisy = impulse_noise(flat(100), 5, words(3)) != 100
     amount = IMPULSE_AMOUNT[4]
     both = (noisy[..., 0] & noisy[..., 1]).mean()
     assert both == pytest.approx(amount**2, rel=0.05)
 
 
-def test_impulse_noise_has_the_references_rates():
+def test_impulse_noise_has_the_rates_of_the_reference():
     from imagecorruptions import corruptions as theirs
 
     image = flat(100).image
@@ -121,8 +121,8 @@ def test_impulse_noise_has_the_references_rates():
             assert abs((ours == value).mean() - (reference == value).mean()) < 5 * error
 
 
-def test_impulses_of_a_fraction_of_a_cell():
-    """The 16 leading bits end between two thresholds: the further bits decide."""
+def test_impulse_threshold_between_two_leading_values():
+    """The threshold falls between two values of the 16 leading bits; further bits decide."""
     amount = IMPULSE_AMOUNT[0]
     cell, rest = divmod(amount / 2 * (1 << 16), 1)
     leading = np.full((400, 400, 3), int(cell), np.uint16)

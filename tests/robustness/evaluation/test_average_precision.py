@@ -1,4 +1,4 @@
-"""Equal to MMDetection's own metrics, but for their rounding; and by hand."""
+"""AP50 and AP against MMDetection's own metrics, up to their rounding, and by hand."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def boxes(rng, number):
 
 
 def samples(seed=0, images=20):
-    """Detections near the objects, some doubled, some wrong; class c has no objects."""
+    """Detections near the objects, some duplicated, some wrong; class c has no objects."""
     rng = np.random.default_rng(seed)
     found = []
     for index in range(images):
@@ -54,7 +54,7 @@ def evaluate(metric, data):
 
 
 @pytest.mark.parametrize('eval_mode', ['area', '11points'])
-def test_ap50_is_vocmetrics_unrounded(eval_mode):
+def test_ap50_equals_vocmetric_before_rounding(eval_mode):
     data = samples()
     ours = evaluate(DetectionAP(eval_mode=eval_mode), data)
     theirs = evaluate(VOCMetric(eval_mode=eval_mode), data)
@@ -65,7 +65,7 @@ def test_ap50_is_vocmetrics_unrounded(eval_mode):
     assert (per_class['a'] + per_class['b']) / 2 == pytest.approx(ours['robustness/AP50'])
 
 
-def test_ap_is_cocometrics(tmp_path):
+def test_ap_equals_cocometric(tmp_path):
     data = samples(1)
     ours = evaluate(DetectionAP(), data)
     for sample in data:  # CocoMetric takes plain instances in this form
@@ -118,24 +118,24 @@ def result(truth, found, scores):
 BOX, FAR = [10, 10, 30, 30], [60, 60, 80, 80]
 
 
-def test_by_hand():
-    """Of two objects the first is found, a wrong detection comes before it: AP is 1/2 * 1/2."""
+def test_ap_by_hand():
+    """One of two objects is found, after a false positive: AP is 1/2 * 1/2."""
     results = [result([BOX], [FAR], [0.9]), result([BOX], [BOX], [0.5])]
     assert voc_ap(results, 0, eval_mode='area') == pytest.approx(0.25)
-    # Precision 1/2 at the recalls 0, 0.1, ..., 0.5 of eleven.
+    # Precision 1/2 at 6 of 11 recalls: 0, 0.1, ..., 0.5.
     assert voc_ap(results, 0, eval_mode='11points') == pytest.approx(0.5 * 6 / 11)
-    # COCO's 101 points of recall: 51 of them up to 0.5, at each of ten thresholds.
+    # COCO has 101 recall points, 51 of them up to 0.5, at each of ten thresholds.
     assert coco_ap(results, 1) == [pytest.approx(0.5 * 51 / 101)]
 
 
-def test_nothing_found_and_nothing_there():
+def test_no_detections_give_zero_and_no_objects_give_none():
     assert voc_ap([result([BOX], [], [])], 0, eval_mode='area') == 0
     assert coco_ap([result([BOX], [], [])], 2) == [0.0, None]
     assert voc_ap([result([], [BOX], [0.5])], 0, eval_mode='area') is None
     assert coco_ap([result([], [BOX], [0.5])], 1) == [None]
 
 
-def test_refuses_what_it_cannot_do():
+def test_unknown_eval_mode_and_missing_annotations_are_rejected():
     with pytest.raises(ValueError, match="eval_mode must be 'area' or '11points', got 'x'"):
         DetectionAP(eval_mode='x')
     sample = samples(images=1)[0]

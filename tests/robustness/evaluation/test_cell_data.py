@@ -1,4 +1,4 @@
-"""Data sets of a benchmark's cells: the same images in each, and no clean one among them."""
+"""Data sets of a benchmark's cells have the same images as the clean one, corrupted."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def coco_options(root):
 
 
 @pytest.mark.parametrize('subset', [None, 3])
-def test_clean_and_corrupted_images_of_coco_are_there_whatever_their_suffix(pngs, tmp_path, subset):
+def test_coco_cells_match_the_clean_images_despite_another_suffix(pngs, tmp_path, subset):
     options = () if subset is None else ('--subset', subset)
     built = build(tmp_path / 'c', *coco_options(pngs), *options)
     clean, cell = entries(built.clean(coco(pngs))), entries(built.cell(coco(pngs), KEY))
@@ -69,7 +69,7 @@ def test_clean_and_corrupted_images_of_coco_are_there_whatever_their_suffix(pngs
     assert all(str(tmp_path / 'c') in info['img_path'] for info in cell)
 
 
-def test_indices_of_the_config_are_those_of_the_benchmarks_images(pngs, tmp_path):
+def test_indices_of_the_config_select_from_the_benchmark_images(pngs, tmp_path):
     built = build(tmp_path / 'c', *coco_options(pngs), '--subset', 3)
     config = coco(pngs, indices=2)
     clean, cell = entries(built.clean(config)), entries(built.cell(config, KEY))
@@ -77,7 +77,7 @@ def test_indices_of_the_config_are_those_of_the_benchmarks_images(pngs, tmp_path
     assert [info['img_id'] for info in clean] == [info['img_id'] for info in cell]
 
 
-def test_an_absolute_prefix_would_read_the_clean_images_and_is_refused(pngs, tmp_path):
+def test_data_prefix_outside_the_cell_is_rejected(pngs, tmp_path):
     built = build(tmp_path / 'c', *coco_options(pngs))
     for folder in (f'{pngs}/val/', 'train/'):
         config = {**coco(pngs), 'data_prefix': dict(img=folder)}
@@ -85,16 +85,18 @@ def test_an_absolute_prefix_would_read_the_clean_images_and_is_refused(pngs, tmp
             built.cell(config, KEY)
 
 
-def test_a_data_set_that_lacks_images_of_the_benchmark(pngs, tmp_path):
+def test_data_set_without_some_benchmark_images_is_rejected(pngs, tmp_path):
     built = build(tmp_path / 'c', *coco_options(pngs))
     path = pngs / 'annotations/val.json'
     data = json.loads(path.read_text())
     path.write_text(json.dumps({**data, 'images': data['images'][1:]}))
-    with pytest.raises(ValueError, match=r"lack 1 of the 4 images .* such as '000000000000.png'"):
+    with pytest.raises(
+        ValueError, match=r"1 of the 4 images .* missing .* such as '000000000000.png'"
+    ):
         built.clean(coco(pngs))
 
 
-def test_file_names_that_start_at_the_root(pngs, tmp_path):
+def test_file_names_relative_to_the_data_root(pngs, tmp_path):
     path = pngs / 'annotations/val.json'
     path.write_text(path.read_text().replace('"file_name": "', '"file_name": "val/'))
     options = (*coco_options(pngs)[:-1], '.')
@@ -118,7 +120,7 @@ def folders(tmp_path):
         (root / name).mkdir(parents=True)
         for index in range(2):
             Image.fromarray(image(index)).save(root / name / f'{index}.png')
-            # Not in the folders' order: the list counts.
+            # Labels differ from the order of the folders, to see that the list is used.
             lines.append(f'{name}/{index}.png {2 - label}\n')
     (tmp_path / 'list.txt').write_text(''.join(lines))
     return root
@@ -140,17 +142,17 @@ def labels(config):
 
 
 @pytest.mark.parametrize('listed', [False, True])
-def test_labels_of_a_part_of_image_folders_are_those_of_the_whole(folders, tmp_path, listed):
+def test_labels_of_a_subset_are_those_of_the_full_data_set(folders, tmp_path, listed):
     (tmp_path / 'part.txt').write_text('ring/1.png\nbar/0.png\n')
     source = ('--layout', 'folder', '--source', folders, '--subset', tmp_path / 'part.txt')
     built = build(tmp_path / 'c', *source)
     config = custom(folders, **(dict(ann_file=str(tmp_path / 'list.txt')) if listed else {}))
     clean, cell = labels(built.clean(config)), labels(built.cell(config, KEY))
-    # 'dot' has no image there, and no other class takes its place.
+    # 'dot' has no image in the subset; the other classes keep their labels.
     assert clean == cell == ({'bar/0': 2, 'ring/1': 0} if listed else {'bar/0': 0, 'ring/1': 2})
 
 
-def test_classes_of_a_part_are_those_of_the_whole(folders, tmp_path):
+def test_classes_of_a_subset_are_those_of_the_full_data_set(folders, tmp_path):
     (tmp_path / 'part.txt').write_text('ring/1.png\n')
     source = ('--layout', 'folder', '--source', folders, '--subset', tmp_path / 'part.txt')
     built = build(tmp_path / 'c', *source)

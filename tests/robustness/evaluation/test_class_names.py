@@ -3,11 +3,11 @@ import pytest
 from adasap_det.robustness.evaluation.class_names import distinct
 
 
-def test_only_what_is_not_distinct_gets_its_label():
+def test_label_is_appended_only_to_repeated_names():
     assert distinct(['a', 'b', 'a']) == ('a (0)', 'b', 'a (2)')
 
 
-def test_imagenets_thousand_are_a_thousand():
+def test_imagenet_has_1000_distinct_names():
     categories = pytest.importorskip('mmpretrain.datasets.categories').IMAGENET_CATEGORIES
     found = distinct(categories)
     assert len(set(found)) == 1000

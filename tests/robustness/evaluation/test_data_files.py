@@ -1,4 +1,4 @@
-"""Results depend on what lists and annotations hold, not on what they are called."""
+"""The digest depends on the content of lists and annotations, not on their paths."""
 
 import shutil
 
@@ -22,7 +22,7 @@ def voc_config(root):
     )  # fmt: skip
 
 
-def test_of_voc_the_list_and_its_annotations(voc, tmp_path):
+def test_voc_digest_covers_the_list_and_its_annotations(voc, tmp_path):
     before = data_digest(voc_config(voc))
     shutil.copytree(voc, tmp_path / 'copy')
     assert data_digest(voc_config(tmp_path / 'copy')) == before
@@ -39,7 +39,7 @@ def test_of_voc_the_list_and_its_annotations(voc, tmp_path):
     assert data_digest(voc_config(voc)) != before
 
 
-def test_of_coco_the_annotation_file(tmp_path):
+def test_coco_digest_covers_the_annotation_file(tmp_path):
     root = make_coco(tmp_path / 'coco', 2)
     config = dict(type='CocoDataset', data_root=str(root), ann_file='annotations/val.json')
     before = data_digest(config)
@@ -48,7 +48,7 @@ def test_of_coco_the_annotation_file(tmp_path):
     assert data_digest(config) != before
 
 
-def test_of_image_folders_the_names_of_their_own_files(tmp_path):
+def test_image_folder_digest_covers_the_file_names(tmp_path):
     for name in ('val/b/1.png', 'val/a/2.png', 'train/a/3.png'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b'')
@@ -60,7 +60,7 @@ def test_of_image_folders_the_names_of_their_own_files(tmp_path):
     assert data_digest(config) != before
 
 
-def test_of_a_flat_imagenet_the_list_with_its_labels(tmp_path):
+def test_flat_imagenet_digest_covers_the_labels(tmp_path):
     for name in ('val', 'meta'):
         (tmp_path / name).mkdir()
     (tmp_path / 'val/a.JPEG').write_bytes(b'')
@@ -71,6 +71,6 @@ def test_of_a_flat_imagenet_the_list_with_its_labels(tmp_path):
     assert data_digest(config) != before
 
 
-def test_what_is_not_on_a_local_disk_does_not_count():
+def test_remote_files_are_skipped():
     config = dict(type='CocoDataset', data_root='s3://b/', ann_file='a.json')
     assert data_digest(config) == data_digest({**config, 'ann_file': 'b.json'})

@@ -8,7 +8,7 @@ from adasap_det.robustness.results import load_results
 
 from ...helpers.result_folders import make_results
 
-PICTURES = ((None, 0), *((corruption, 3) for corruption in BENCHMARK))
+EXAMPLE_KEYS = ((None, 0), *((corruption, 3) for corruption in BENCHMARK))
 
 
 @pytest.fixture(scope='session')
@@ -16,14 +16,14 @@ def folders(tmp_path_factory):
     """Three models on the whole benchmark: dense, pruned, and AdaSAP."""
     root = tmp_path_factory.mktemp('results')
     return [
-        make_results(root / 'dense', 'Dense SSD300', seed=1, images=PICTURES),
+        make_results(root / 'dense', 'Dense SSD300', seed=1, examples=EXAMPLE_KEYS),
         make_results(
             root / 'pruned', 'Pruned 50 %', seed=2, clean=0.668, robustness=0.93, kept=0.5,
-            images=PICTURES,
+            examples=EXAMPLE_KEYS,
         ),
         make_results(
             root / 'adasap', 'AdaSAP 50 %', seed=3, clean=0.681, robustness=1.22, kept=0.49,
-            images=PICTURES,
+            examples=EXAMPLE_KEYS,
         ),
     ]  # fmt: skip
 

@@ -11,7 +11,7 @@ from adasap_det.robustness.report import write_report
 from adasap_det.robustness.results import load_results
 
 from ...helpers.result_folders import CLASSES, make_results
-from .conftest import PICTURES
+from .conftest import EXAMPLE_KEYS
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def page(tmp_path_factory, folders):
         ('adasap', 'AdaSAP 50 %', {'clean': 0.681, 'robustness': 1.22, 'kept': 0.49}),
     ]
     made = [
-        make_results(root / folder, name, seed=i, classes=classes, images=PICTURES, **values)
+        make_results(root / folder, name, seed=i, classes=classes, examples=EXAMPLE_KEYS, **values)
         for i, (folder, name, values) in enumerate(options)
     ]
     results = [load_results(folder) for folder in made]
