@@ -71,7 +71,9 @@ def corruption_error(
     """
     missing = [name for name in baseline if name not in error]
     if missing:
-        raise ValueError(f'mCE requires every corruption of the benchmark; {missing[0]!r} is missing')
+        raise ValueError(
+            f'mCE requires every corruption of the benchmark; {missing[0]!r} is missing'
+        )
     for name, value in [*error.items(), ('clean', clean_error or 0.0)]:
         if not 0 <= value <= 1:
             raise ValueError(f'the error of {name} is {value!r}; give a fraction in [0, 1]')
