@@ -1,4 +1,7 @@
-"""mCE and relative mCE of ImageNet-C. Source: Hendrycks & Dietterich 2019 (arXiv 1903.12261), section 4.1."""
+"""mCE and relative mCE of ImageNet-C.
+
+Source: Hendrycks & Dietterich 2019 (arXiv 1903.12261), section 4.1.
+"""
 
 from __future__ import annotations
 

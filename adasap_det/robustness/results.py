@@ -299,7 +299,8 @@ def _build(cls: type[Any], data: Any, path: Path, *, schema: bool = False) -> An
         raise ValueError(f'{path} must contain an object, got {type(data).__name__}')
     if schema and data.get('schema') != SCHEMA:
         raise ValueError(
-            f'{path} has schema {data.get("schema")!r}, this version reads {SCHEMA}; run the evaluation again'
+            f'{path} has schema {data.get("schema")!r}, this version reads {SCHEMA}; run the '
+            f'evaluation again'
         )
     hints = typing.get_type_hints(cls)
     values = {}
