@@ -63,7 +63,7 @@ def mark_pruned(state_dict: dict[str, Tensor], structure: Mapping[str, Any]) -> 
 
     Args:
         state_dict: Of the pruned model.
-        structure: What :func:`~adasap_det.pruning.describe` returned; ``shapes`` are left out, as the
+        structure: Of :func:`~adasap_det.pruning.describe`; ``shapes`` are left out, as the
             tensors have them.
     """
     metadata = getattr(state_dict, '_metadata', None)
