@@ -7,7 +7,7 @@ Peak memory is measured in one process per method and compared with the plain st
 
     pip install pytorch-optimizer
     python benchmarks/step_time.py
-    python benchmarks/step_time.py --configs configs/ssd_voc_dense.py --batch 4 --rounds 10
+    python benchmarks/step_time.py --configs configs/ssd/ssd512_r50_8xb16-800e_voc0712.py --batch 4 --rounds 10
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from adasap_det.utils.input_size import pipeline_input_size
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
-    'configs/ssdlite_mobilenetv2_voc_dense.py': 8,
-    'configs/ssd300_vgg16_voc_dense.py': 4,
-    'configs/imagenet/resnet50_imagenet_dense.py': 8,
+    'configs/ssdlite/ssdlite224_mobilenetv2_1xb16-90e_voc0712.py': 8,
+    'configs/ssd/ssd300_vgg16_8xb8-24e_voc0712.py': 4,
+    'configs/resnet/resnet50_8xb128-90e_in1k.py': 8,
 }
 SGD = {'lr': 1e-6, 'momentum': 0.9}
 PLAIN, PEER, PEER_LOOK = 'plain', 'pytorch-optimizer SAM', 'pytorch-optimizer LookSAM'
