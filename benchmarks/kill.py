@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         iteration, place, source = kill_and_resume(args.out, work_dir, moment)
         different = differences(load(work_dir / last), expected)
         failed = failed or bool(different)
-        if moment.startswith('cut'):
+        if moment.startswith('prune'):
             iteration += 1  # its hooks had begun
         killed = describe(moment, place)
         stage = next(name for name, span in STAGES.items() if iteration in span)
@@ -80,7 +80,7 @@ def moments(kills: int, *, seed: int) -> list[str]:
         Values of ``KILL`` for ``tests/helpers/run_hooks.py``.
     """
     draw = random.Random(seed)
-    chosen = [f'cut {step} {draw.randrange(1, 350)}' for step in range(len(PRUNED_AT))]
+    chosen = [f'prune {step} {draw.randrange(1, 350)}' for step in range(len(PRUNED_AT))]
     chosen += [f'half epoch_{epoch}.pth' for epoch in draw.sample(range(1, EPOCHS), 2)]
     chosen += [f'replace epoch_{draw.randrange(1, EPOCHS)}.pth', 'half last_checkpoint']
     chosen += ['half best_pascal_voc_mAP_epoch_2.pth']
@@ -95,7 +95,7 @@ def describe(moment: str, place: str) -> str:
     how, what, *tensors = moment.split()
     if how == 'iter':
         return f'in `{place}`'
-    if how == 'cut':
+    if how == 'prune':
         return f'prune step {int(what) + 1} of {len(PRUNED_AT)}, {tensors[0]} tensors pruned'
     written = {'half': 'half-written', 'replace': 'written under its temporary name'}
     return f'`{what}` {written[how]}'
