@@ -64,7 +64,7 @@ PARAMWISE = dict(
 
 @pytest.mark.parametrize('optimizer', OPTIMIZER_CFGS, ids=lambda cfg: cfg['type'])
 @pytest.mark.parametrize('clip', [None, 0.1], ids=['unclipped', 'clipped'])
-def test_every_optimizer_with_parameter_wise_options(optimizer, clip):
+def test_optimizers_with_parameter_wise_options(optimizer, clip):
     """Its groups are those of the config; each step is the textbook's with the same groups."""
     actual, expected = toy(), toy()
     cfg = dict(optimizer=optimizer, paramwise_cfg=PARAMWISE)
@@ -120,7 +120,7 @@ class Rates(Hook):
 
 
 @pytest.mark.parametrize('scheduler', SCHEDULERS, ids=lambda cfg: cfg['type'])
-def test_every_scheduler_gives_the_rates_that_it_gives_plain_training(tmp_path, scheduler):
+def test_schedulers_give_the_same_rates_as_plain_training(tmp_path, scheduler):
     """Through all three stages and the cuts: two passes are one step to a scheduler."""
     histories = []
     for kind in ('AdaSAPOptimWrapper', 'OptimWrapper'):
@@ -138,7 +138,7 @@ def test_every_scheduler_gives_the_rates_that_it_gives_plain_training(tmp_path, 
     assert len(set(histories[0])) > 1
 
 
-def test_the_averaged_model_is_the_average_of_the_steps(tmp_path):
+def test_ema_averages_unperturbed_steps(tmp_path):
     """EMAHook sees one model a step, never the perturbed one; no cut falls into this run."""
     hook = dict(type='EMAHook', momentum=0.25)
     cfg = tiny_config(
@@ -180,7 +180,7 @@ class TwoParts(BaseModel):
         return log
 
 
-def test_children_of_an_optim_wrapper_dict_each_perturb_their_own_part():
+def test_optim_wrapper_dict_children_perturb_their_own_parameters():
     model = TwoParts()
     wrappers = OptimWrapperDict(
         first=AdaSAPOptimWrapper(optimizer=sgd(model.first), rho=0.75),

@@ -113,7 +113,7 @@ def check(ranks, expected, *, sync_perturbation):
         (True, 2, [1, 3, 4, 6]),  # each micro-batch has its own ascent
     ],
 )
-def test_ranks_equal_a_loop_in_one_process(
+def test_ranks_match_single_process_loop(
     tmp_path, sync_perturbation, accumulative_counts, passes
 ):
     options = dict(sync_perturbation=sync_perturbation, accumulative_counts=accumulative_counts)
@@ -125,7 +125,7 @@ def test_ranks_equal_a_loop_in_one_process(
         assert saved['elements'] == passes[-1] * sum(p.numel() for p in build().parameters())
 
 
-def test_three_ranks_and_a_parameter_that_is_not_used(tmp_path):
+def test_three_ranks_with_an_unused_parameter(tmp_path):
     ranks = run_ranks(str(tmp_path), 3, sync_perturbation=True, unused=True)
     for saved in ranks:
         assert torch.equal(saved['model'].pop('unused'), torch.ones(3, dtype=torch.float64))
