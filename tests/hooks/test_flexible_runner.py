@@ -44,7 +44,7 @@ def test_trains_and_resumes_as_runner_does(tmp_path):
     assert same(resumed.model, plain.model)
 
 
-def test_the_budget_of_a_resumed_run_is_a_share_of_the_dense_model(tmp_path):
+def test_resumed_keep_ratio_refers_to_the_dense_model(tmp_path):
     # One channel of a group's sixteen may go, and one has gone in the checkpoint.
     budget = {'budget': {'type': 'ParamsBudget', 'keep_ratio': 0.9}, 'min_keep_ratio': 15 / 16}
     whole = flexible(tmp_path / 'whole', **budget)
@@ -73,7 +73,7 @@ def ranks(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ranks_are_cut_alike(tmp_path):
+def test_ranks_prune_alike(tmp_path):
     root = Path(__file__).parents[2]
     program = (
         'import pathlib, sys, adasap_det\n'

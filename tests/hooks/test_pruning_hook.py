@@ -66,7 +66,7 @@ def assert_same_state(actual, expected):
         assert torch.equal(actual[name], tensor), name
 
 
-def test_stages_and_cuts_follow_the_schedule(tmp_path):
+def test_stages_and_prune_steps_follow_the_schedule(tmp_path):
     recorder = Recorder()
     hook = {**HOOK, 'adaptive_begin': 1}
     cfg = tiny_config(tmp_path, custom_hooks=[hook])
@@ -86,7 +86,7 @@ def test_stages_and_cuts_follow_the_schedule(tmp_path):
     ('before', 'after'),
     [('uniform', 'uniform'), ('plain', 'uniform'), ('inverse', 'plain'), ('adaptive', 'plain')],
 )
-def test_ablations_change_the_perturbation_and_not_the_cuts(tmp_path, before, after):
+def test_ablations_change_perturbation_but_not_prune_steps(tmp_path, before, after):
     recorder = Recorder()
     hook = {
         **HOOK,
@@ -131,7 +131,7 @@ def taylor_run(tmp_path, *, skipped):
     return recorder.params
 
 
-def test_a_cut_without_gradients_is_left_to_the_next(tmp_path):
+def test_prune_step_without_gradients_is_deferred_to_the_next(tmp_path):
     dense = count_params(TinyNet())
     sizes = taylor_run(tmp_path / 'all', skipped=[])
     assert sizes[1] == dense
@@ -142,14 +142,14 @@ def test_a_cut_without_gradients_is_left_to_the_next(tmp_path):
     assert sizes[3] <= 0.5 * dense
 
 
-def test_the_last_cut_without_gradients_is_an_error(tmp_path):
+def test_last_prune_step_without_gradients_is_an_error(tmp_path):
     with pytest.raises(
         ValueError, match=r'Prune step 2/2: TaylorImportance has seen no gradient.*prune'
     ):
         taylor_run(tmp_path, skipped=[2])
 
 
-def test_a_pruned_network_that_is_pruned_again_keeps_the_dense_numbers(tmp_path):
+def test_repeated_pruning_keeps_dense_channel_numbers(tmp_path):
     first = train(tiny_config(tmp_path / 'first'))
     cfg = tiny_config(tmp_path / 'second')
     cfg.load_from = str(tmp_path / 'first/epoch_6.pth')
@@ -195,7 +195,7 @@ def test_schedule_by_iteration(tmp_path):
     assert recorder.stages == ['plain'] * 3 + ['adaptive'] * 6 + ['uniform'] * 27
 
 
-def test_cuts_wait_for_the_end_of_an_accumulated_step(tmp_path):
+def test_prune_steps_wait_for_accumulated_step(tmp_path):
     recorder = Recorder()
     cfg = tiny_config(
         tmp_path,
@@ -216,7 +216,7 @@ def test_plain_optimizer_is_pruned_on_the_same_schedule(tmp_path):
     assert count_params(runner.model) == recorder.params[-1]
 
 
-def test_training_goes_on_after_the_cut(tmp_path):
+def test_training_continues_after_pruning(tmp_path):
     """The optimizer must hold the live parameters, with momentum of their shape."""
     runner = train(tiny_config(tmp_path))
     held = {id(p) for g in runner.optim_wrapper.optimizer.param_groups for p in g['params']}
@@ -231,7 +231,7 @@ def test_training_goes_on_after_the_cut(tmp_path):
 
 
 @pytest.mark.parametrize('kill_at', [7, 15, 13, 27])  # adaptive, between cuts (two), uniform
-def test_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
+def test_resumed_run_ends_in_the_same_weights(tmp_path, kill_at):
     whole = train(tiny_config(tmp_path / 'whole'))
     with pytest.raises(Killed):
         run_with(tiny_config(tmp_path / 'killed'), KillAt(kill_at))
@@ -242,7 +242,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
 
 
 @pytest.mark.parametrize('kill_at', [7, 15, 27])
-def test_with_reused_directions_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
+def test_resumed_run_with_interval_ends_in_the_same_weights(tmp_path, kill_at):
     """They are cut with the channels, saved and resumed: checkpoints fall between two passes."""
     wrapper = {**WRAPPER, 'interval': 4}
     whole = train(tiny_config(tmp_path / 'whole', optim_wrapper=wrapper))
@@ -259,7 +259,7 @@ def test_with_reused_directions_a_killed_run_ends_in_the_same_weights(tmp_path, 
 
 @pytest.mark.parametrize('kill_at', [5, 13, 15, 25])
 @pytest.mark.parametrize('importance', ['MagnitudeImportance', 'TaylorImportance'])
-def test_a_killed_run_by_iteration_ends_in_the_same_weights(tmp_path, kill_at, importance):
+def test_resumed_iteration_based_run_ends_in_the_same_weights(tmp_path, kill_at, importance):
     changes = {
         'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': 30, 'val_interval': 10},
         'default_hooks': {
@@ -290,7 +290,7 @@ def test_a_killed_run_by_iteration_ends_in_the_same_weights(tmp_path, kill_at, i
     assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
 
 
-def test_ema_copy_is_cut_along(tmp_path):
+def test_ema_copy_is_pruned(tmp_path):
     changes = {'custom_hooks': [{'type': 'EMAHook'}, {'type': 'RandomStateHook'}, HOOK]}
     whole = train(tiny_config(tmp_path / 'whole', **changes))
     averaged = next(h for h in whole.hooks if type(h).__name__ == 'EMAHook').ema_model.module
@@ -318,7 +318,7 @@ def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):
     assert torch.equal(model.eval()(image), runner.model(image))
 
 
-def test_evaluates_around_the_cut(tmp_path, monkeypatch):
+def test_evaluates_before_and_after_pruning(tmp_path, monkeypatch):
     told = []
     for module in ('pruning_hook', 'size_report'):
         monkeypatch.setattr(
@@ -392,7 +392,7 @@ def test_channels_are_rounded(tmp_path):
     assert count_macs(runner.model, input_size=(6, 6)) <= 0.5 * dense
 
 
-def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_path):
+def test_max_cost_prunes_like_equal_keep_ratio_and_logs_result(tmp_path):
     dense = count_params(TinyNet())
     models = []
     for name, budget in (('ratio', {'keep_ratio': 0.5}), ('amount', {'max_cost': dense / 2})):
@@ -407,7 +407,7 @@ def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_pat
     assert line in log.read_text()
 
 
-def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
+def test_latency_budget_is_met_and_logged(tmp_path, monkeypatch):
     install(monkeypatch.setattr)
     table = tmp_path / 'table.json'
     hook = {**HOOK, 'budget': {'type': 'LatencyBudget', 'keep_ratio': 0.7, 'table': str(table)}}
@@ -447,7 +447,7 @@ def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
         ({'min_keep_ratio': 0.8}, ['keep_ratio=0.5', 'cannot be reached', 'min_keep_ratio=0.8']),
     ],
 )
-def test_bad_options_are_told_before_training(tmp_path, change, words):
+def test_invalid_options_are_an_error_before_training(tmp_path, change, words):
     recorder = Recorder()
     with pytest.raises(ValueError) as error:
         run_with(tiny_config(tmp_path, custom_hooks=[{**HOOK, **change}]), recorder)

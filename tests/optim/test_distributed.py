@@ -113,9 +113,7 @@ def check(ranks, expected, *, sync_perturbation):
         (True, 2, [1, 3, 4, 6]),  # each micro-batch has its own ascent
     ],
 )
-def test_ranks_match_single_process_loop(
-    tmp_path, sync_perturbation, accumulative_counts, passes
-):
+def test_ranks_match_single_process_loop(tmp_path, sync_perturbation, accumulative_counts, passes):
     options = dict(sync_perturbation=sync_perturbation, accumulative_counts=accumulative_counts)
     ranks = run_ranks(str(tmp_path), 2, **options)
     check(ranks, in_one_process(2, **options), sync_perturbation=sync_perturbation)

@@ -738,9 +738,7 @@ def test_overflow_in_first_pass_only_skips_the_perturbation(on_cpu):
 
 @pytest.mark.parametrize('accumulate', [1, 2])
 @pytest.mark.parametrize('clip_grad', [None, dict(max_norm=0.1)])
-def test_scale_history_matches_plain_mixed_precision(
-    on_cpu, monkeypatch, accumulate, clip_grad
-):
+def test_scale_history_matches_plain_mixed_precision(on_cpu, monkeypatch, accumulate, clip_grad):
     """Overflows at the same steps, growth after as many good ones, one unscale a step."""
     unscaled = []
     unscale = CPUScaler.unscale_
@@ -794,9 +792,7 @@ class SometimesInfinite(ToyDetector):
         (lambda n: n % 4 == 1, 2, ' at the perturbed weights'),  # of each first micro-batch
     ],
 )
-def test_persistent_infinite_loss_ends_training_with_grad_scaler(
-    on_cpu, bad, accumulate, where
-):
+def test_persistent_infinite_loss_ends_training_with_grad_scaler(on_cpu, bad, accumulate, where):
     model = SometimesInfinite(bad).double()
     wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model), accumulative_counts=accumulate)
     with pytest.raises(NonFiniteLossError, match=f'not finite{where}.* loss_fit = inf'):
