@@ -54,7 +54,7 @@ def test_empty_last_checkpoint_file_falls_back_to_newest(tmp_path, log, note):
     if note is not None:
         (tmp_path / 'last_checkpoint').write_text(note)
     assert find_resumable_checkpoint(tmp_path) == newest
-    # Without any note there is nothing to explain.
+    # Without a last_checkpoint file there is no warning.
     assert len(log) == (note is not None)
     if log:
         assert 'last_checkpoint is empty; resuming from' in log[0] and newest in log[0]

@@ -114,7 +114,7 @@ def test_channels_read_only_by_transposed_convolution_are_pruned():
 
 @pytest.mark.parametrize('net', NETS)
 def test_module_attributes_match_channels(net):
-    """Each attribute as a module built anew at this size would have it."""
+    """Each attribute equals that of a new module of this size."""
     for module in pruned(net).modules():
         if isinstance(module, nn.Conv2d):
             assert module.weight.shape[0] == module.out_channels

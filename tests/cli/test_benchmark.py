@@ -1,4 +1,4 @@
-"""adasap-benchmark: dense beside pruned."""
+"""adasap-benchmark: dense and pruned checkpoints compared."""
 
 import json
 

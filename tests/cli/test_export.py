@@ -1,4 +1,4 @@
-"""adasap-export: ONNX files that are checked before they are trusted."""
+"""adasap-export: ONNX files that are checked against the detector."""
 
 import json
 

@@ -38,7 +38,7 @@ def run_before(runner: Runner) -> None:
 
 
 def logged(runner: Runner, text: str) -> list[str]:
-    """What the log file says in the lines that contain ``text``, less the time stamp."""
+    """Lines of the log file that contain ``text``, without the time stamp."""
     (file,) = Path(runner.log_dir).glob('*.log')
     return [x.split(' - ')[-1] for x in file.read_text().splitlines() if text in x]
 

@@ -81,7 +81,7 @@ def test_ranks_prune_alike_and_stay_synchronized(tmp_path):
     for name, tensor in first.items():
         if 'running' not in name:  # batch norm's statistics are each rank's own
             assert torch.equal(tensor, second[name]), name
-    # A run resumed right before the last cut ends in the same weights.
+    # A run resumed right before the last prune step ends in the same weights.
     launch(tmp_path, '--resume')
     resumed = torch.load(tmp_path / 'resumed0.pth')
     for name, tensor in first.items():
@@ -89,7 +89,7 @@ def test_ranks_prune_alike_and_stay_synchronized(tmp_path):
 
 
 def test_rank_0_selects_channels_for_all(tmp_path):
-    """A solver that runs out of time does so elsewhere on each rank."""
+    """A solver with a time limit may stop at a different solution on each rank."""
     launch(tmp_path, '--differ')
     first = torch.load(tmp_path / 'rank0.pth')
     second = torch.load(tmp_path / 'rank1.pth')
@@ -100,7 +100,7 @@ def test_rank_0_selects_channels_for_all(tmp_path):
 
 
 def test_rank_0_measures_latency_for_all(tmp_path):
-    """Two ranks that time layers for themselves would cut differently."""
+    """Two ranks with their own measurements would prune differently."""
     launch(tmp_path, '--latency', 'kept')
     first = torch.load(tmp_path / 'rank0.pth')
     second = torch.load(tmp_path / 'rank1.pth')

@@ -65,7 +65,7 @@ def ranks(folder: Path) -> None:
     }
     whole = flexible(folder / 'whole', strategy=ddp)
     assert whole.model is whole.strategy.model
-    checkpoint = str(folder / 'whole/epoch_3.pth')  # before the last cut
+    checkpoint = str(folder / 'whole/epoch_3.pth')  # before the last prune step
     resumed = flexible(folder / 'resumed', strategy=ddp, load_from=checkpoint)
     for name, runner in (('whole', whole), ('resumed', resumed)):
         weights = dict(runner.model.module.named_parameters())

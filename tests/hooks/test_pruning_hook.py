@@ -25,7 +25,7 @@ def hook_of(runner):
 
 
 class Recorder(Hook):
-    """Notes what the network and the wrapper were at every iteration."""
+    """Records the state of the network and the wrapper at every iteration."""
 
     priority = 'LOWEST'
 
@@ -76,7 +76,7 @@ def test_stages_and_prune_steps_follow_the_schedule(tmp_path):
     changes = [i for i in range(1, 36) if sizes[i] != sizes[i - 1]]
     assert changes == [12, 14, 16]
     dense = sizes[0]
-    # Exponential schedule: after cut k of 3, at most 0.5 ** (k / 3) of the parameters are left.
+    # Exponential: after prune step k of 3, at most 0.5 ** (k / 3) of the parameters are left.
     for iteration, share in ((12, 0.5 ** (1 / 3)), (14, 0.5 ** (2 / 3)), (16, 0.5)):
         assert sizes[iteration] <= share * dense
         assert sizes[iteration] > (share - 0.08) * dense  # the largest group's step
@@ -166,7 +166,7 @@ def test_repeated_pruning_keeps_dense_channel_numbers(tmp_path):
 
 
 class Radii(Hook):
-    """Notes the radii and the importance of the first iteration."""
+    """Records the radii and the importance of the first iteration."""
 
     priority = 'LOWEST'
 
@@ -230,7 +230,7 @@ def test_training_continues_after_pruning(tmp_path):
     assert not torch.equal(last['inner.weight'], previous['inner.weight'])
 
 
-@pytest.mark.parametrize('kill_at', [7, 15, 13, 27])  # adaptive, between cuts (two), uniform
+@pytest.mark.parametrize('kill_at', [7, 15, 13, 27])  # adaptive, between prune steps (two), uniform
 def test_resumed_run_ends_in_the_same_weights(tmp_path, kill_at):
     whole = train(tiny_config(tmp_path / 'whole'))
     with pytest.raises(Killed):
@@ -243,7 +243,7 @@ def test_resumed_run_ends_in_the_same_weights(tmp_path, kill_at):
 
 @pytest.mark.parametrize('kill_at', [7, 15, 27])
 def test_resumed_run_with_interval_ends_in_the_same_weights(tmp_path, kill_at):
-    """They are cut with the channels, saved and resumed: checkpoints fall between two passes."""
+    """They are pruned with the channels, saved and resumed: checkpoints fall between two passes."""
     wrapper = {**WRAPPER, 'interval': 4}
     whole = train(tiny_config(tmp_path / 'whole', optim_wrapper=wrapper))
     with pytest.raises(Killed):
@@ -366,10 +366,10 @@ def test_scalars_are_seen_in_tensorboard(tmp_path):
     events = EventAccumulator(str(folder))
     events.Reload()
     seen = {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}
-    assert seen['stage'] == [1.0] * 16 + [2.0] * 20  # adaptive up to the last cut, then uniform
+    assert seen['stage'] == [1.0] * 16 + [2.0] * 20  # adaptive up to the last prune step, uniform
     assert len(seen['sharpness']) == len(seen['perturbation_norm']) == 36
     assert min(seen['perturbation_norm']) > 0
-    # One value for each size: dense, and after three cuts.
+    # One value for each size: dense, and after three prune steps.
     assert len(dict.fromkeys(seen['params_M'])) == len(dict.fromkeys(seen['macs_G'])) == 4
     assert seen['params_M'][-1] == pytest.approx(count_params(runner.model) / 1e6)
     assert len(dict.fromkeys(seen['latency_measured_ms'])) == 4

@@ -59,7 +59,7 @@ def test_missed_prune_steps_are_counted():
 
 @pytest.mark.parametrize('before', [[], [{**HOOK, 'prune_begin': 4}]])
 def test_resuming_after_missed_prune_steps_is_an_error(tmp_path, before):
-    """One that never had the hook, and one whose cuts were to come later."""
+    """One that never had the hook, and one whose prune steps were scheduled later."""
     train(
         tiny_config(
             tmp_path / 'dense',

@@ -100,7 +100,7 @@ def test_a_random_head_is_not_evaluated(tmp_path, checkpoints, source, classes):
     cfg.load_from = str(checkpoints[source])
     with pytest.raises(ValueError, match=r'out\.weight has shape \(4, .* config'):
         Runner.from_cfg(cfg).test()
-    # As the sweep over corruptions does, which builds its loops later.
+    # As in the sweep over corruptions, which builds its loops later.
     runner = Runner.from_cfg({**cfg, 'experiment_name': 'sweep'})
     runner.call_hook('before_run')
     with pytest.raises(ValueError, match=r'out\.weight has shape \(4, .* config'):

@@ -46,7 +46,7 @@ def test_mmengine_compile_option_with_all_stages_and_prune_steps(tmp_path):
 
 
 class Recomputing(ToyDetector):
-    """The toy with activations of its first half computed again in the backward pass."""
+    """The toy whose first half recomputes its activations in the backward pass."""
 
     with_cp = True  # as OpenMMLab's backbones call it
 

@@ -1,4 +1,4 @@
-"""Two-pass steps on two and three processes, against loops written out in one."""
+"""Two-pass steps on two and three processes, against single-process reference loops."""
 
 import json
 import os

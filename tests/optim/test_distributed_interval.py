@@ -16,7 +16,7 @@ def flat(grads):
 
 
 def in_one_process(world, *, sync_perturbation, side=False):
-    """LookSAM written out, each rank with a model of its own."""
+    """Reference LookSAM, with one model per rank."""
     models = [build(side=side) for _ in range(world)]
     optimizers = [sgd(model) for model in models]
     for step in range(STEPS):
@@ -66,7 +66,7 @@ def test_ranks_match_single_process_loop(tmp_path, sync_perturbation, side):
 
 
 def test_rank_without_perturbed_gradients(tmp_path):
-    """The first rank alone perturbs; both go on with its direction."""
+    """Only the first rank perturbs; both reuse its direction."""
     others = [name for name, child in build().named_children() if [*child.parameters()]]
     ranks = run_ranks(str(tmp_path), 2, interval=INTERVAL, side=True, exclude=others)
     assert ranks[0]['perturbations'][0].any()

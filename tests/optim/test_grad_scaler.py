@@ -1,4 +1,4 @@
-"""Step hooks under a gradient scaler, with optimizers that do its work and that do not."""
+"""Step hooks under a gradient scaler, with fused and unfused optimizers."""
 
 import pytest
 import torch

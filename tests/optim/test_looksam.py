@@ -49,7 +49,7 @@ def plain_gradient(model, batches, *, keep):
 
 
 def looksam(model, batches, *, interval, accumulate=1, optimizer=None, max_norm=None):
-    """The paper's algorithm, written out."""
+    """Reference implementation of the paper's algorithm."""
     optimizer = optimizer or sgd(model)
     parameters = list(model.parameters())
     torch.manual_seed(7)
@@ -235,7 +235,7 @@ def test_orthogonal_component_by_hand():
     first, second = adversarial_direction(plain, perturbed)
     torch.testing.assert_close(first, torch.tensor([0.8]))
     torch.testing.assert_close(second, torch.tensor([[-0.6]]))
-    assert first is plain[0]  # no memory of its own
+    assert first is plain[0]  # updated in place
 
 
 @pytest.mark.parametrize('scale', [1e-3, 1e4])

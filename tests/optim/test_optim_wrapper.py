@@ -56,7 +56,7 @@ def train(model, wrapper, batches=BATCHES):
     return model
 
 
-# ------------------------------------------------------------------ the textbook
+# ------------------------------------------------------------------ reference loop
 
 
 def sam_direction(weights, rho):
@@ -111,7 +111,7 @@ def textbook(model, direction, *, optimizer=None, accumulate=1, max_norm=None, b
     return model
 
 
-# ------------------------------------------------------------------ equal to the textbook
+# ------------------------------------------------------------------ matches the reference loop
 
 
 @pytest.mark.parametrize('foreach', [True, False])
@@ -124,7 +124,7 @@ def test_uniform_stage_matches_reference_loop(form, rho, direction, foreach):
     train(actual, wrapper)
     textbook(expected, lambda weights: direction(weights, rho))
     assert_same(actual, expected, rtol=1e-9)
-    # And it is another loop than the plain one.
+    # The result differs from plain training.
     plain = toy()
     train(plain, OptimWrapper(sgd(plain)))
     assert (plain.stem.weight - actual.stem.weight).norm() > 1e-2
@@ -610,7 +610,7 @@ def test_adaptive_stage_needs_scores():
     wrapper.set_channels(rows_of(model))
     wrapper.set_scores(SCORES)
     model.train_step(BATCHES[0], wrapper)
-    wrapper.set_channels(rows_of(model))  # after a cut the old scores are void
+    wrapper.set_channels(rows_of(model))  # the old scores are invalid after pruning
     with pytest.raises(RuntimeError, match='PruningHook'):
         model.train_step(BATCHES[0], wrapper)
 
@@ -646,7 +646,7 @@ def test_unknown_stage():
     assert wrapper.stage == 'uniform'
 
 
-# ------------------------------------------------------------------ inputs that heads change
+# ------------------------------------------------------------------ inputs modified in place
 
 
 class Meddler(BaseModel):
@@ -770,7 +770,7 @@ def test_scale_history_matches_plain_mixed_precision(on_cpu, monkeypatch, accumu
 
 
 class SometimesInfinite(ToyDetector):
-    """Its loss is infinite in the passes that ``bad`` says, counted from 0."""
+    """Its loss is infinite in the passes listed in ``bad``, counted from 0."""
 
     def __init__(self, bad):
         super().__init__()

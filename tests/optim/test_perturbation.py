@@ -118,7 +118,7 @@ def test_one_ball_per_channel_by_hand(foreach):
 
 
 def problem(seed, *, zero_share=0.0, dtype=torch.float32):
-    """Tensors of random shapes, some wholly in one ball, some with a ball for each row."""
+    """Tensors of random shapes, some entirely in one ball, some with a ball for each row."""
     random.seed(seed)
     generator = torch.Generator().manual_seed(seed)
     balls = random.randint(1, 6)

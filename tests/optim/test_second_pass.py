@@ -182,7 +182,7 @@ def test_replay_does_not_advance_generators(fails):
 
 
 class Meddler(nn.Module):
-    """A head that changes what it is given, and drops out at random."""
+    """A head that modifies its inputs in place and applies dropout."""
 
     def __init__(self):
         super().__init__()
@@ -221,7 +221,7 @@ def test_inputs_are_copied_before_the_forward_pass():
     args, _ = call.args, call.kwargs
     assert args[0].tolist() == [3.0] * 50
     assert list(args[1][0]) == ['boxes']
-    assert inputs[0] == 6  # the model itself was given the caller's own
+    assert inputs[0] == 6  # the model received the caller's own objects
 
 
 def test_first_call_is_recorded_and_calls_are_counted():

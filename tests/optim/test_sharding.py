@@ -8,7 +8,7 @@ from .test_optim_wrapper import sgd, toy
 
 
 class FullyShardedDataParallel(nn.Module):
-    """As far as its name goes, which is all that is looked at."""
+    """A class of that name; only the name is checked."""
 
 
 class MMFullyShardedDataParallel(FullyShardedDataParallel):

@@ -1,4 +1,4 @@
-"""The networks of the table in docs/supported.md: a part of them here, all by the script."""
+"""The networks of the table in docs/supported.md: some of them here, all of them in the script."""
 
 import importlib.util
 import sys

@@ -37,7 +37,7 @@ def some_channels(groups, seed=0, share=0.6):
 
 
 def pruned_by_torch_pruning(model, groups, kept, size):
-    """The same cut, made by Torch-Pruning itself on a copy."""
+    """The same channels pruned by Torch-Pruning on a copy."""
     theirs = copy.deepcopy(model).eval()
     for parameter in theirs.parameters():
         parameter.requires_grad_(True)
@@ -186,7 +186,7 @@ def test_optimizer_state_of_another_shape_is_an_error_before_pruning():
 
 
 def test_channel_norm_state_is_pruned():
-    """Running statistics are buffers, and the counter is left."""
+    """Running statistics are buffers, and the counter is unchanged."""
     model = ToyDetector()
     model(**toy_batch(0), mode='loss')
     mean = model.joint_bn.running_mean.clone()

@@ -33,7 +33,7 @@ def quadratics(*matrices):
     [
         ((5, 2, 1, 0.5, -1), 5),
         ((-8, 3, 1, 0.5, -1), 3),  # the largest in magnitude is negative
-        ((4, -4, 1, 0.5, 0), 4),  # neither sign wins: power iteration alone turns for ever
+        ((4, -4, 1, 0.5, 0), 4),  # equal magnitudes: plain power iteration does not converge
         ((-1, -2, -3, -4, -5), -1),
         ((2, 2, 2, 2, 2), 2),
         ((-2, -2, -2, -2, -2), -2),
@@ -104,7 +104,7 @@ def test_matches_eigenvalue_of_full_hessian():
 
     flat = torch.cat([p.detach().flatten() for p in parameters])
     eigenvalues = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss_of, flat))
-    assert eigenvalues[0] < -1e-3  # not convex, or the test would say less
+    assert eigenvalues[0] < -1e-3  # not convex, for a stronger test
 
     def losses():
         for x, y in batches:

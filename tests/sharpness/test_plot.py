@@ -19,7 +19,7 @@ PLANES = {
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that are drawn, kept from the file."""
+    """The figures that are drawn, recorded in place of saving them."""
     figures = []
     monkeypatch.setattr(plot, '_save', lambda figure, path: figures.append(figure))
     return figures
