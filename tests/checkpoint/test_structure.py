@@ -70,10 +70,10 @@ def test_structure_records_pruned_dimensions():
         'first.weight': [0], 'first.bias': [0], 'scale.weight': [0], 'down.weight': [0, 1],
         'down.bias': [0], 'tower.weight': [0, 1], 'tower.bias': [0], 'out.weight': [1],
     }  # fmt: skip
-    cut = pruned(SharedHeadNet)
+    small_net = pruned(SharedHeadNet)
     dense = SharedHeadNet()
-    shrink(dense, describe(cut))
-    for model in (cut, dense, copy.deepcopy(cut)):
+    shrink(dense, describe(small_net))
+    for model in (small_net, dense, copy.deepcopy(small_net)):
         assert pruned_dims(model) == expected
         assert describe(model)['pruned_dims'] == expected
 

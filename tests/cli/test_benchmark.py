@@ -85,9 +85,9 @@ def test_title_names_every_used_device(config, checkpoint, tmp_path, monkeypatch
         ('eager', 'cuda'),
         ('onnxruntime', 'cpu'),
     ]
-    said = ' '.join(capsys.readouterr().out.split())
-    assert 'cuda: A Graphics Card, threads -' in said
-    assert f'threads {cpu["threads"]}' in said
+    output = ' '.join(capsys.readouterr().out.split())
+    assert 'cuda: A Graphics Card, threads -' in output
+    assert f'threads {cpu["threads"]}' in output
 
 
 @pytest.mark.parametrize(

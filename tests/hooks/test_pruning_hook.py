@@ -232,29 +232,29 @@ def test_training_continues_after_pruning(tmp_path):
 
 @pytest.mark.parametrize('kill_at', [7, 15, 13, 27])  # adaptive, between prune steps (two), uniform
 def test_resumed_run_ends_in_the_same_weights(tmp_path, kill_at):
-    whole = train(tiny_config(tmp_path / 'whole'))
+    full = train(tiny_config(tmp_path / 'full'))
     with pytest.raises(Killed):
         run_with(tiny_config(tmp_path / 'killed'), KillAt(kill_at))
     resumed = train(tiny_config(tmp_path / 'killed', resume=True))
-    assert resumed.iter == whole.iter == 36
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
-    assert kept_channels(resumed.model) == kept_channels(whole.model)
+    assert resumed.iter == full.iter == 36
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
+    assert kept_channels(resumed.model) == kept_channels(full.model)
 
 
 @pytest.mark.parametrize('kill_at', [7, 15, 27])
 def test_resumed_run_with_interval_ends_in_the_same_weights(tmp_path, kill_at):
     """They are pruned with the channels, saved and resumed: checkpoints fall between two passes."""
     wrapper = {**WRAPPER, 'interval': 4}
-    whole = train(tiny_config(tmp_path / 'whole', optim_wrapper=wrapper))
+    full = train(tiny_config(tmp_path / 'full', optim_wrapper=wrapper))
     with pytest.raises(Killed):
         run_with(tiny_config(tmp_path / 'killed', optim_wrapper=wrapper), KillAt(kill_at))
     resumed = train(tiny_config(tmp_path / 'killed', optim_wrapper=wrapper, resume=True))
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
-    state = whole.optim_wrapper.optimizer.state
-    for name, parameter in whole.model.named_parameters():
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
+    state = full.optim_wrapper.optimizer.state
+    for name, parameter in full.model.named_parameters():
         assert state[parameter][DIRECTION].shape == parameter.shape, name
     # As many second passes as steps that perturb: 36 / 4.
-    assert len(whole.message_hub.log_scalars['train/sharpness'].data[0]) == 9
+    assert len(full.message_hub.log_scalars['train/sharpness'].data[0]) == 9
 
 
 @pytest.mark.parametrize('kill_at', [5, 13, 15, 25])
@@ -283,22 +283,22 @@ def test_resumed_iteration_based_run_ends_in_the_same_weights(tmp_path, kill_at,
         cfg.train_dataloader.sampler = {'type': 'InfiniteSampler', 'shuffle': True}
         return cfg
 
-    whole = train(config('whole'))
+    full = train(config('full'))
     with pytest.raises(Killed):
         run_with(config('killed'), KillAt(kill_at))
     resumed = train(config('killed', resume=True))
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
 
 
 def test_ema_copy_is_pruned(tmp_path):
     changes = {'custom_hooks': [{'type': 'EMAHook'}, {'type': 'RandomStateHook'}, HOOK]}
-    whole = train(tiny_config(tmp_path / 'whole', **changes))
-    averaged = next(h for h in whole.hooks if type(h).__name__ == 'EMAHook').ema_model.module
-    assert count_params(averaged) == count_params(whole.model)
+    full = train(tiny_config(tmp_path / 'full', **changes))
+    averaged = next(h for h in full.hooks if type(h).__name__ == 'EMAHook').ema_model.module
+    assert count_params(averaged) == count_params(full.model)
     with pytest.raises(Killed):
         run_with(tiny_config(tmp_path / 'killed', **changes), KillAt(19))
     resumed = train(tiny_config(tmp_path / 'killed', resume=True, **changes))
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
     again = next(h for h in resumed.hooks if type(h).__name__ == 'EMAHook').ema_model.module
     assert_same_state(again.state_dict(), averaged.state_dict())
 
@@ -319,15 +319,15 @@ def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):
 
 
 def test_evaluates_before_and_after_pruning(tmp_path, monkeypatch):
-    told = []
+    logged = []
     for module in ('pruning_hook', 'size_report'):
         monkeypatch.setattr(
-            f'adasap_det.hooks.{module}.print_log', lambda text, **_: told.append(text)
+            f'adasap_det.hooks.{module}.print_log', lambda text, **_: logged.append(text)
         )
     cfg = tiny_config(tmp_path, custom_hooks=[{**HOOK, 'evaluate_pruning': True}])
     recorder = Recorder()
     runner = run_with(cfg, recorder)
-    lines = [t for t in told if t.startswith(('Evaluation', 'Prune step'))]
+    lines = [t for t in logged if t.startswith(('Evaluation', 'Prune step'))]
     assert [line.split(':')[0] for line in lines] == [
         'Evaluation before pruning', 'Prune step 1/3', 'Prune step 2/3', 'Prune step 3/3',
         'Evaluation after pruning',

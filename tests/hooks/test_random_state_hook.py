@@ -54,15 +54,15 @@ def test_resumed_run_without_the_hook_draws_differently(tmp_path):
 
 @pytest.mark.parametrize('persistent', [True, False])
 def test_warns_about_persistent_workers(tmp_path, monkeypatch, persistent):
-    told = []
+    logged = []
     monkeypatch.setattr(
-        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: told.append(text)
+        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: logged.append(text)
     )
     cfg = tiny_config(tmp_path, custom_hooks=[{'type': 'RandomStateHook'}])
     cfg.train_cfg.max_epochs = 1
     cfg.train_dataloader.update(num_workers=1, persistent_workers=persistent)
     Runner.from_cfg(cfg).train()
-    assert any('persistent_workers=False' in text for text in told) == persistent
+    assert any('persistent_workers=False' in text for text in logged) == persistent
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_warns_about_persistent_workers(tmp_path, monkeypatch, persistent):
     ],
 )
 def test_warns_about_reduction_order_with_three_ranks(monkeypatch, ranks, model, warns):
-    told = []
+    logged = []
     monkeypatch.setattr(
-        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: told.append(text)
+        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: logged.append(text)
     )
     loader = SimpleNamespace(generator=None, num_workers=0)
     runner = SimpleNamespace(
         world_size=ranks, model=model, seed=0, train_dataloader=loader, train_loop=None
     )
     RandomStateHook().before_train(runner)
-    assert any('find_unused_parameters=True' in text for text in told) == warns
+    assert any('find_unused_parameters=True' in text for text in logged) == warns

@@ -79,8 +79,8 @@ def test_select_least_important_ratio_of_grouped_parameters():
     scores = torch.tensor([5.0, 9.0, 1.0, 2.0, 3.0])  # means 7, 1.5 and 3
     always = ['3.weight', '4.weight', '4.bias']
 
-    def chosen(share):
-        return names(model, least_important(weights, rows, scores, perturb_ratio=share))
+    def chosen(ratio):
+        return names(model, least_important(weights, rows, scores, perturb_ratio=ratio))
 
     assert chosen(0.3) == ['1.weight', *always]
     assert chosen(0.5) == ['1.weight', '2.weight', *always]

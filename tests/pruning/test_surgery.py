@@ -26,11 +26,11 @@ SIZE = (6, 6)
 NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet]
 
 
-def some_channels(groups, seed=0, share=0.6):
+def some_channels(groups, seed=0, ratio=0.6):
     generator = torch.Generator().manual_seed(seed)
     kept = {}
     for group in groups:
-        stays = torch.rand(group.size // group.parts, generator=generator) < share
+        stays = torch.rand(group.size // group.parts, generator=generator) < ratio
         stays[0] = True
         kept[group.name] = stays.repeat(group.parts).nonzero().flatten()
     return kept

@@ -28,10 +28,10 @@ def test_predicted_cost_matches_pruned_model(net, seed):
         stays[0] = True
         kept[group.name] = stays.repeat(group.parts).nonzero().flatten()
     counts = {name: channels.numel() for name, channels in kept.items()}
-    told = params.cost(counts), macs.cost(counts)
+    predicted = params.cost(counts), macs.cost(counts)
     prune_channels(model, groups, kept)
-    assert told[0] == count_params(model)
-    assert told[1] == pytest.approx(count_macs(model, input_size=SIZE))
+    assert predicted[0] == count_params(model)
+    assert predicted[1] == pytest.approx(count_macs(model, input_size=SIZE))
 
 
 def test_macs_by_hand():

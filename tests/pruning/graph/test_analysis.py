@@ -220,9 +220,9 @@ class FreezingNet(Net):
 
 
 def test_self_frozen_layers_are_skipped_and_logged(monkeypatch):
-    told = []
+    logged = []
     monkeypatch.setattr(
-        'adasap_det.pruning.graph.analysis.print_log', lambda line, **kwargs: told.append(line)
+        'adasap_det.pruning.graph.analysis.print_log', lambda line, **kwargs: logged.append(line)
     )
     analysis = analyse(FreezingNet(lambda s, x: s.out(x)))
     assert [g.name for g in analysis.groups] == ['b']
@@ -230,7 +230,7 @@ def test_self_frozen_layers_are_skipped_and_logged(monkeypatch):
         'a': 'a is frozen by the model itself',
         'out': 'out is an output of the model',
     }
-    assert told == ['Layers skipped because the model itself freezes them: a']
+    assert logged == ['Layers skipped because the model itself freezes them: a']
 
 
 def test_first_layers_after_self_frozen_layers_are_pruned():
@@ -315,16 +315,16 @@ def test_trial_pruning_finds_hidden_dependencies(case, caplog):
 
 
 def test_trial_failure_is_reported(monkeypatch):
-    told = []
+    logged = []
     monkeypatch.setattr(
         'adasap_det.pruning.graph.analysis.print_log',
-        lambda *args, **kwargs: told.append((args, kwargs)),
+        lambda *args, **kwargs: logged.append((args, kwargs)),
     )
     analyse(net_with_buffer())
-    ((message,), options) = told[0]
+    ((message,), options) = logged[0]
     assert message.startswith('b is skipped: without one of its channels')
     assert options['level'] == logging.WARNING
-    assert len(told) == 1
+    assert len(logged) == 1
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def best_by_trying_all(groups, scores, cost, limit):
 
 
 @pytest.mark.parametrize('seed', range(6))
-@pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
-def test_knapsack_is_optimal_for_independent_costs(seed, share):
+@pytest.mark.parametrize('ratio', [0.3, 0.6, 0.9])
+def test_knapsack_is_optimal_for_independent_costs(seed, ratio):
     """Prices rise in uneven steps, so that neither by score nor by score per cost is right."""
     generator = torch.Generator().manual_seed(seed)
     groups = [Group('a', 6), Group('b', 5), Group('c', 7)]
@@ -71,7 +71,7 @@ def test_knapsack_is_optimal_for_independent_costs(seed, share):
         g.name: [0.0, *torch.rand(g.size, generator=generator).cumsum(0).tolist()] for g in groups
     }
     cost = Separable(prices)
-    limit = share * cost.cost({g.name: g.size for g in groups})
+    limit = ratio * cost.cost({g.name: g.size for g in groups})
     kept = select_by_knapsack(groups, scores, cost, limit=limit)
     assert cost.cost({n: len(c) for n, c in kept.items()}) <= limit
     best = best_by_trying_all(groups, scores, cost, limit)
@@ -79,13 +79,13 @@ def test_knapsack_is_optimal_for_independent_costs(seed, share):
 
 
 @pytest.mark.parametrize('seed', range(4))
-@pytest.mark.parametrize('share', [0.3, 0.5, 0.8])
-def test_knapsack_is_near_optimal_for_coupled_layers(seed, share):
+@pytest.mark.parametrize('ratio', [0.3, 0.5, 0.8])
+def test_knapsack_is_near_optimal_for_coupled_layers(seed, ratio):
     generator = torch.Generator().manual_seed(seed)
     groups = [Group('a', 8), Group('b', 6), Group('c', 8)]
     scores = [torch.rand(g.size, generator=generator) for g in groups]
     cost = Chain('a', 'b', 'c')
-    limit = share * cost.cost({g.name: g.size for g in groups})
+    limit = ratio * cost.cost({g.name: g.size for g in groups})
     kept = select_by_knapsack(groups, scores, cost, limit=limit)
     assert cost.cost({n: len(c) for n, c in kept.items()}) <= limit
     best = best_by_trying_all(groups, scores, cost, limit)

@@ -143,12 +143,12 @@ def test_unpruned_network_is_not_timed(known_times, monkeypatch, tmp_path):
 
 
 def test_a_budget_that_proves_out_of_reach_ends_no_training(chosen, monkeypatch):
-    said = []
+    logged = []
     monkeypatch.setattr(budget_file, 'time_left', lambda *_: 5.0)
-    monkeypatch.setattr(budget_file, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(budget_file, 'print_log', lambda text, **_: logged.append(text))
     kept, cost, _ = chosen()
     assert kept != cost.full
-    assert said[-1].startswith('As measured, a cost of')
+    assert logged[-1].startswith('As measured, a cost of')
 
 
 def test_a_plan_does_not_depend_on_the_plans_made_after_it(known_times, tmp_path):
