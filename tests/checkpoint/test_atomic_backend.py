@@ -29,7 +29,7 @@ def test_registered_and_round_trips(backend, tmp_path):
 
 @pytest.mark.parametrize('error', [OSError('disk full'), KeyboardInterrupt()])
 @pytest.mark.parametrize('step', ['fsync', 'replace'])
-def test_a_failed_write_leaves_the_old_file_and_no_other(
+def test_failed_write_keeps_old_file_and_leaves_no_other(
     backend, tmp_path, monkeypatch, step, error
 ):
     target = tmp_path / 'epoch_1.pth'
@@ -46,7 +46,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     assert os.listdir(tmp_path) == ['epoch_1.pth']
 
 
-def test_a_full_disk_is_named_with_the_file(backend, tmp_path, monkeypatch):
+def test_full_disk_error_names_the_file(backend, tmp_path, monkeypatch):
     target = tmp_path / 'epoch_2.pth'
 
     def full(*args):
@@ -60,13 +60,13 @@ def test_a_full_disk_is_named_with_the_file(backend, tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_an_error_that_names_its_file_stays_as_it_is(backend, tmp_path):
+def test_error_that_names_its_file_is_unchanged(backend, tmp_path):
     (tmp_path / 'epoch_1.pth').mkdir()
     with pytest.raises(IsADirectoryError, match=r"^\[Errno 21\] Is a directory: '\S+'"):
         backend.put(b'', tmp_path / 'epoch_1.pth')
 
 
-def test_a_write_that_stops_midway_leaves_the_old_file(backend, tmp_path):
+def test_interrupted_write_keeps_the_old_file(backend, tmp_path):
     target = tmp_path / 'epoch_1.pth'
     backend.put(b'old', target)
     with pytest.raises(TypeError):
@@ -75,7 +75,7 @@ def test_a_write_that_stops_midway_leaves_the_old_file(backend, tmp_path):
     assert os.listdir(tmp_path) == ['epoch_1.pth']
 
 
-def test_the_name_is_taken_only_when_the_data_is_on_the_disk(backend, tmp_path, monkeypatch):
+def test_data_is_synced_before_rename(backend, tmp_path, monkeypatch):
     target = tmp_path / 'epoch_1.pth'
     seen = []
     fsync = os.fsync
@@ -90,14 +90,14 @@ def test_the_name_is_taken_only_when_the_data_is_on_the_disk(backend, tmp_path, 
     assert seen[1][1] is True  # then the folder, which holds the new name
 
 
-def test_files_have_the_usual_rights(backend, tmp_path):
+def test_files_have_default_permissions(backend, tmp_path):
     backend.put(b'', tmp_path / 'ours')
     (tmp_path / 'plain').touch()
     mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ('ours', 'plain')]
     assert mode[0] == mode[1]
 
 
-def test_a_link_stays_a_link(backend, tmp_path):
+def test_symlink_is_preserved(backend, tmp_path):
     (tmp_path / 'target').write_bytes(b'old')
     (tmp_path / 'link').symlink_to('target')
     backend.put(b'new', tmp_path / 'link')
@@ -105,7 +105,7 @@ def test_a_link_stays_a_link(backend, tmp_path):
     assert (tmp_path / 'target').read_bytes() == b'new'
 
 
-def test_mmengine_saves_checkpoints_through_it(tmp_path, monkeypatch):
+def test_mmengine_saves_checkpoints_through_atomic_backend(tmp_path, monkeypatch):
     renamed = []
     replace = os.replace
     monkeypatch.setattr(os, 'replace', lambda a, b: (renamed.append(os.fspath(b)), replace(a, b)))

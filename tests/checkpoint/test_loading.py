@@ -41,7 +41,7 @@ def test_dense_and_pruned_checkpoints(cfg, tmp_path):
     assert not list(tmp_path.glob('*.tmp'))
 
 
-def test_a_preprocessor_beside_the_model_is_the_models():
+def test_separate_data_preprocessor_is_used():
     """As MMEngine's runner has it; mmpretrain's configs normalise there."""
     beside = dict(type='ImgDataPreprocessor', mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])
     cfg = Config(
@@ -55,7 +55,7 @@ def test_a_preprocessor_beside_the_model_is_the_models():
     assert build_model(cfg).data_preprocessor.mean.flatten().tolist() == [7.0, 8.0, 9.0]
 
 
-def test_a_checkpoint_of_another_model_is_refused(cfg, tmp_path):
+def test_checkpoint_of_another_model_is_an_error(cfg, tmp_path):
     torch.save({'state_dict': {'other.weight': torch.zeros(2)}}, tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=r'other\.pth lacks .* is this the config'):
         load_model(cfg, tmp_path / 'other.pth')

@@ -39,7 +39,7 @@ def truncate(path: str) -> None:
     os.utime(path, (stat.st_atime, stat.st_mtime))
 
 
-def test_takes_the_noted_one_even_if_another_is_newer(tmp_path, log):
+def test_last_checkpoint_file_takes_precedence_over_newer(tmp_path, log):
     noted = save(tmp_path / 'epoch_1.pth', age=50)
     save(tmp_path / 'epoch_2.pth', age=10)
     (tmp_path / 'last_checkpoint').write_text(noted)
@@ -48,33 +48,33 @@ def test_takes_the_noted_one_even_if_another_is_newer(tmp_path, log):
 
 
 @pytest.mark.parametrize('note', ['', '\n', None])
-def test_an_empty_note_falls_back_to_the_newest(tmp_path, log, note):
+def test_empty_last_checkpoint_file_falls_back_to_newest(tmp_path, log, note):
     save(tmp_path / 'epoch_1.pth', age=50)
     newest = save(tmp_path / 'epoch_2.pth', age=10)
     if note is not None:
         (tmp_path / 'last_checkpoint').write_text(note)
     assert find_resumable_checkpoint(tmp_path) == newest
-    # Without any note there is nothing to explain.
+    # Without a last_checkpoint file there is no warning.
     assert len(log) == (note is not None)
     if log:
         assert 'last_checkpoint is empty; resuming from' in log[0] and newest in log[0]
 
 
-def test_a_note_of_a_file_that_is_gone_falls_back(tmp_path, log):
+def test_missing_last_checkpoint_falls_back(tmp_path, log):
     newest = save(tmp_path / 'epoch_2.pth', age=10)
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_3.pth'))
     assert find_resumable_checkpoint(tmp_path) == newest
     assert 'epoch_3.pth does not exist; resuming from' in log[0]
 
 
-def test_a_moved_folder_is_still_noted(tmp_path):
+def test_moved_work_dir_still_resolves_last_checkpoint(tmp_path):
     save(tmp_path / 'epoch_3.pth', age=1)
     noted = save(tmp_path / 'epoch_2.pth', age=10)
     (tmp_path / 'last_checkpoint').write_text('/before/the/move/epoch_2.pth')
     assert find_resumable_checkpoint(tmp_path) == noted
 
 
-def test_truncated_checkpoints_are_passed_over(tmp_path, log):
+def test_truncated_checkpoints_are_skipped(tmp_path, log):
     good = save(tmp_path / 'epoch_1.pth', age=50)
     for name, age in (('epoch_2.pth', 30), ('epoch_3.pth', 10)):
         truncate(save(tmp_path / name, age=age))
@@ -86,14 +86,14 @@ def test_truncated_checkpoints_are_passed_over(tmp_path, log):
     assert 'epoch_3.pth cannot be read' in log[2] and good in log[2]
 
 
-def test_checkpoints_without_optimizer_are_no_fallback(tmp_path, log):
+def test_checkpoints_without_optimizer_are_skipped(tmp_path, log):
     good = save(tmp_path / 'epoch_1.pth', age=50)
     save(tmp_path / 'best_mAP_epoch_2.pth', age=1, optimizer=False)
     assert find_resumable_checkpoint(tmp_path) == good
     assert 'has no optimizer' in log[0]
 
 
-def test_equal_times_are_decided_by_the_number(tmp_path):
+def test_equal_times_are_ordered_by_number(tmp_path):
     for number in (9, 10):
         save(tmp_path / f'iter_{number}.pth', age=7)
     assert find_resumable_checkpoint(tmp_path) == str(tmp_path / 'iter_10.pth')

@@ -35,7 +35,7 @@ def pruned(net):
 
 
 @pytest.mark.parametrize('net', NETS)
-def test_a_dense_model_shrinks_to_plain_data(net):
+def test_dense_model_is_pruned_from_plain_data(net):
     model = pruned(net)
     structure = json.loads(json.dumps(describe(model)))
     groups = find_channel_groups(net(), example_image(SIZE)).groups
@@ -64,22 +64,22 @@ def shapes_of(model):
     return {name: tuple(t.shape) for name, t in saved_tensors(model).items()}
 
 
-def test_it_is_noted_which_dimensions_lost_channels():
+def test_structure_records_pruned_dimensions():
     assert pruned_dims(SharedHeadNet()) == {}
     expected = {
         'first.weight': [0], 'first.bias': [0], 'scale.weight': [0], 'down.weight': [0, 1],
         'down.bias': [0], 'tower.weight': [0, 1], 'tower.bias': [0], 'out.weight': [1],
     }  # fmt: skip
-    cut = pruned(SharedHeadNet)
+    small_net = pruned(SharedHeadNet)
     dense = SharedHeadNet()
-    shrink(dense, describe(cut))
-    for model in (cut, dense, copy.deepcopy(cut)):
+    shrink(dense, describe(small_net))
+    for model in (small_net, dense, copy.deepcopy(small_net)):
         assert pruned_dims(model) == expected
         assert describe(model)['pruned_dims'] == expected
 
 
 @pytest.mark.parametrize('outputs', [9, 2])
-def test_outputs_of_another_number_stay(outputs):
+def test_different_number_of_outputs_is_kept(outputs):
     structure = describe(pruned(ToyDetector))
     model = ToyDetector()
     model.out = nn.Conv2d(10, outputs, 1)
@@ -92,7 +92,7 @@ def test_outputs_of_another_number_stay(outputs):
 
 
 @pytest.mark.parametrize('outputs', [9, 2])
-def test_a_dense_network_takes_nothing_from_another_dense_one(outputs):
+def test_dense_checkpoint_does_not_change_dense_model(outputs):
     model = ToyDetector()
     model.out = nn.Conv2d(10, outputs, 1)
     before = shapes_of(model)
@@ -100,7 +100,7 @@ def test_a_dense_network_takes_nothing_from_another_dense_one(outputs):
     assert shapes_of(model) == before
 
 
-def test_channels_that_only_a_transposed_convolution_reads_are_pruned():
+def test_channels_read_only_by_transposed_convolution_are_pruned():
     def net(width):
         return nn.Sequential(nn.Conv2d(3, width, 1), nn.ConvTranspose2d(width, 2, 2))
 
@@ -113,8 +113,8 @@ def test_channels_that_only_a_transposed_convolution_reads_are_pruned():
 
 
 @pytest.mark.parametrize('net', NETS)
-def test_modules_know_their_channels(net):
-    """Each attribute as a module built anew at this size would have it."""
+def test_module_attributes_match_channels(net):
+    """Each attribute equals that of a new module of this size."""
     for module in pruned(net).modules():
         if isinstance(module, nn.Conv2d):
             assert module.weight.shape[0] == module.out_channels
@@ -137,14 +137,14 @@ def test_depthwise_stays_depthwise():
     assert pruned(ToyDetector).depth.groups == 4
 
 
-def test_a_batch_norm_without_scale_follows_its_statistics():
+def test_batch_norm_without_scale_is_pruned_by_statistics():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 2, 1))
     groups = find_channel_groups(model, example_image(SIZE)).groups
     prune_channels(model, groups, {groups[0].name: torch.tensor([0, 3])})
     assert model[1].num_features == 2
 
 
-def test_nothing_to_do_is_said():
+def test_equal_structures_return_no_changes():
     model = ToyDetector()
     assert not shrink(model, describe(model))
     small = pruned(ToyDetector)
@@ -161,7 +161,7 @@ def test_nothing_to_do_is_said():
         ({'other.weight': (1,)}, r'has the unknown other\.weight'),
     ],
 )
-def test_a_misfit_names_the_tensor_and_changes_nothing(change, message):
+def test_mismatch_names_the_tensor_and_changes_nothing(change, message):
     model = ToyDetector()
     structure = describe(pruned(ToyDetector))
     shapes = structure['shapes'] | change

@@ -1,4 +1,4 @@
-"""adasap-benchmark: dense beside pruned."""
+"""adasap-benchmark: dense and pruned checkpoints compared."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_rows_relate_to_the_first_checkpoint(config, checkpoint, tmp_path, capsy
     assert 'speed-up' in capsys.readouterr().out
 
 
-def test_a_way_that_does_not_work_says_why(config, checkpoint, tmp_path, monkeypatch):
+def test_failing_runtime_reports_the_reason(config, checkpoint, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError('no compiler\nat all')
 
@@ -51,7 +51,7 @@ def test_a_way_that_does_not_work_says_why(config, checkpoint, tmp_path, monkeyp
     assert 'ms' not in row
 
 
-def test_each_row_says_where_it_ran(monkeypatch):
+def test_each_row_names_its_device(monkeypatch):
     monkeypatch.setattr(benchmark, 'runnable', lambda *args, **options: lambda: None)
     found = {
         variant: benchmark.measure(
@@ -64,9 +64,7 @@ def test_each_row_says_where_it_ran(monkeypatch):
     }
 
 
-def test_the_title_names_every_device_that_something_ran_on(
-    config, checkpoint, tmp_path, monkeypatch, capsys
-):
+def test_title_names_every_used_device(config, checkpoint, tmp_path, monkeypatch, capsys):
     gpu = {'device': 'A Graphics Card', 'threads': '-', 'torch': 'with cuda'}
     cpu = device_identity(torch.device('cpu'))
     monkeypatch.setattr(benchmark, 'usable_device', torch.device)
@@ -87,9 +85,9 @@ def test_the_title_names_every_device_that_something_ran_on(
         ('eager', 'cuda'),
         ('onnxruntime', 'cpu'),
     ]
-    said = ' '.join(capsys.readouterr().out.split())
-    assert 'cuda: A Graphics Card, threads -' in said
-    assert f'threads {cpu["threads"]}' in said
+    output = ' '.join(capsys.readouterr().out.split())
+    assert 'cuda: A Graphics Card, threads -' in output
+    assert f'threads {cpu["threads"]}' in output
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""adasap-export: ONNX files that are checked before they are trusted."""
+"""adasap-export: ONNX files that are checked against the detector."""
 
 import json
 
@@ -31,7 +31,7 @@ def checkpoint(config, tmp_path):
 
 
 @pytest.mark.parametrize('options', [[], ['--nms'], ['--dynamic-batch']])
-def test_the_file_and_what_its_user_must_know(config, checkpoint, tmp_path, capsys, options):
+def test_exports_file_with_metadata(config, checkpoint, tmp_path, capsys, options):
     cv2.imwrite(
         str(tmp_path / 'photo.png'),
         np.random.default_rng(0).integers(0, 255, (80, 120, 3), dtype=np.uint8),
@@ -66,7 +66,7 @@ def test_usage_errors_are_one_line(config, checkpoint, tmp_path, capsys, options
         assert word in err.splitlines()[-1]
 
 
-def test_a_file_that_differs_is_not_passed_off(config, checkpoint, tmp_path, capsys, monkeypatch):
+def test_differing_file_is_an_error(config, checkpoint, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(export, 'check', lambda *_: (0.5, ''))
     options = ['--input-size', '96', '96']
     assert export.main([str(config), checkpoint, str(tmp_path / 'net.onnx'), *options]) == 2
@@ -87,7 +87,9 @@ def untrained(config, tmp_path):
     ('threshold', 'words'),
     [(0.0, ', 20 detections compared\n'), (0.99, ', 0 detections compared: give --image')],
 )
-def test_detections_of_equal_scores_and_none(config, untrained, tmp_path, capsys, threshold, words):
+def test_detections_with_equal_scores_or_none(
+    config, untrained, tmp_path, capsys, threshold, words
+):
     config.write_text(config.read_text() + f"model['test_cfg']['score_thr'] = {threshold}\n")
     command = [str(config), untrained, str(tmp_path / 'net.onnx'), '--input-size', '96', '96']
     assert export.main([*command, '--nms']) == 0
@@ -96,9 +98,7 @@ def test_detections_of_equal_scores_and_none(config, untrained, tmp_path, capsys
 
 # With -1 the values of all images land in the channels; with 3 they do not fit.
 @pytest.mark.parametrize('channels', [-1, 3])
-def test_a_batch_frozen_in_the_graph_is_found(
-    config, checkpoint, tmp_path, capsys, monkeypatch, channels
-):
+def test_fixed_batch_size_is_detected(config, checkpoint, tmp_path, capsys, monkeypatch, channels):
     monkeypatch.setattr(export, 'make_graph', lambda *_, **__: FrozenBatch(channels))
     command = [str(config), checkpoint, str(tmp_path / 'net.onnx'), '--input-size', '8', '8']
     assert export.main(command) == 0
@@ -108,7 +108,7 @@ def test_a_batch_frozen_in_the_graph_is_found(
     assert ('onnxruntime: ' in captured.err) == (channels == 3)
 
 
-def test_missing_packages_are_named_with_the_remedy(config, monkeypatch, capsys):
+def test_missing_packages_error_names_the_remedy(config, monkeypatch, capsys):
     monkeypatch.setattr(export, 'find_spec', lambda name: None)
     assert export.main([str(config), 'none.pth', 'net.onnx']) == 2
     assert "onnx is not installed: pip install 'adasap-det[export]'" in capsys.readouterr().err

@@ -54,7 +54,7 @@ def names(*checkpoints, options=()):
     return plot_landscape._names(args)
 
 
-def test_names_are_the_files_unless_they_are_alike():
+def test_names_are_file_stems_unless_equal():
     assert names('a/one.pth', 'b/two.pth') == ['one', 'two']
     assert names('runs/a/last.pth', 'runs/b/last.pth') == ['a/last', 'b/last']
     assert names('a/one.pth', 'b/two.pth', options=['--names', 'A', 'B']) == ['A', 'B']
@@ -129,7 +129,7 @@ def test_equal_seeds_give_equal_files_without_an_eigenvalue(config, untrained, t
 
 
 @pytest.mark.slow
-def test_a_diverged_checkpoint_is_told_in_one_line(config, untrained, tmp_path, capsys):
+def test_diverged_checkpoint_is_a_one_line_error(config, untrained, tmp_path, capsys):
     content = torch.load(untrained, weights_only=True)
     content['state_dict']['bbox_head.cls_convs.0.0.conv.weight'].fill_(float('nan'))
     torch.save(content, untrained)

@@ -100,9 +100,7 @@ def test_the_written_config_has_no_pruning_hook_and_keeps_the_others(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_model_is_where_the_device_is_and_the_checkpoint_on_the_cpu(
-    trained, tmp_path, monkeypatch
-):
+def test_model_is_on_device_and_checkpoint_on_cpu(trained, tmp_path, monkeypatch):
     config, checkpoint = trained
     steps = []
     move, prune_model, save = BaseModel.to, Pruner.prune, prune.save_pruned
@@ -179,7 +177,7 @@ def test_sensitivity(trained, tmp_path):
     assert (out / 'sensitivity.svg').stat().st_size > 1000
 
 
-def test_what_heads_draw_is_the_same_at_each_measurement(tmp_path):
+def test_random_draws_are_equal_in_each_measurement(tmp_path):
     model = ToyDetector()
     pruner = Pruner(
         model,

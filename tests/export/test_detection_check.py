@@ -31,7 +31,7 @@ def found(*boxes, scores=None, labels=None):
 
 
 @pytest.mark.parametrize('boxes', [(A, B), (B, A), (TWIN, B), (B, TWIN)])
-def test_equal_scores_have_no_order(boxes):
+def test_equal_scores_may_be_reordered(boxes):
     assert detections_difference(Candidates(), IMAGES, found(*boxes)) < 1e-7
 
 
@@ -44,7 +44,7 @@ def test_equal_scores_have_no_order(boxes):
         ((TWIN, B), [0.75, 0.25], 0.01),  # A and its twin 1
     ],
 )
-def test_scores_that_differ_have_one(boxes, scores, difference):
+def test_different_scores_must_keep_order(boxes, scores, difference):
     actual = detections_difference(
         Candidates(scores=(0.75, 0.5, 0.25)), IMAGES, found(*boxes, scores=scores)
     )
@@ -63,10 +63,10 @@ def test_scores_that_differ_have_one(boxes, scores, difference):
         (found((0.0, float('nan'), 10.0, 10.0), B), float('inf')),
     ],
 )
-def test_wrong_files_differ(wrong, difference):
+def test_wrong_detections_are_detected(wrong, difference):
     actual = detections_difference(Candidates(), IMAGES, wrong)
     assert actual == pytest.approx(difference, abs=1e-6)
 
 
-def test_nothing_found_where_nothing_is():
+def test_empty_detections_match():
     assert detections_difference(Candidates(scores=(0.0, 0.0, 0.0)), IMAGES, found()) == 0

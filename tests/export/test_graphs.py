@@ -12,7 +12,7 @@ def normalised(model, image):
     return data['inputs']
 
 
-def test_the_normalisation_is_part_of_the_network(detector, image):
+def test_normalization_is_part_of_the_graph(detector, image):
     with torch.no_grad():
         expected = flat(detector(normalised(detector, image), mode='tensor'))
         actual = RawNetwork(detector)(image)
@@ -20,7 +20,7 @@ def test_the_normalisation_is_part_of_the_network(detector, image):
     assert all(torch.allclose(a, e, atol=1e-5) for a, e in zip(actual, expected, strict=True))
 
 
-def test_boxes_are_those_of_the_detectors_own_prediction(detector, image):
+def test_boxes_match_detector_predict(detector, image):
     from mmdet.structures import DetDataSample
 
     size = tuple(image.shape[-2:])
@@ -36,7 +36,7 @@ def test_boxes_are_those_of_the_detectors_own_prediction(detector, image):
     assert torch.equal(labels, own.labels)
 
 
-def test_a_second_stage_is_refused():
+def test_two_stage_detector_is_an_error():
     class FasterRCNN(nn.Module):
         roi_head = None
 
@@ -44,7 +44,7 @@ def test_a_second_stage_is_refused():
         make_graph(FasterRCNN(), nms=False)
 
 
-def test_heads_that_decode_otherwise_are_named(detector):
+def test_unsupported_decoding_is_an_error(detector):
     class OwnHead(nn.Module):
         prior_generator = None
 
@@ -61,7 +61,7 @@ def test_heads_that_decode_otherwise_are_named(detector):
         make_graph(Detector(), nms=True)
 
 
-def test_other_suppressions_are_refused(detector, monkeypatch):
+def test_unsupported_nms_is_an_error(detector, monkeypatch):
     monkeypatch.setitem(detector.test_cfg, 'nms', dict(type='soft_nms', iou_threshold=0.5))
     with pytest.raises(ValueError, match=r'soft_nms.*without NMS'):
         DecodedDetector(detector)

@@ -7,14 +7,14 @@ BOXES = torch.tensor(
 )
 
 
-def test_class_by_class_best_first():
+def test_boxes_are_sorted_by_class_and_score():
     """Boxes 0 and 1 overlap by 0.9, 2 and 4 too; box 3, of the other class, stays."""
     scores = torch.tensor([[[0.6, 0.7, 0.5, 0.0, 0.9], [0.0, 0.0, 0.0, 0.2, 0.0]]])
     found = NonMaxSuppression.apply(BOXES, scores, 0.5, 10)
     assert found.tolist() == [[0, 0, 4], [0, 0, 1], [0, 1, 3]]
 
 
-def test_no_more_than_so_many_of_a_class():
+def test_boxes_per_class_are_limited():
     scores = torch.tensor([[[0.6, 0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 0.3, 0.2, 0.0]]])
     assert NonMaxSuppression.apply(BOXES, scores, 0.5, 1).tolist() == [[0, 0, 0], [0, 1, 2]]
 

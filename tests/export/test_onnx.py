@@ -34,7 +34,7 @@ def pruned(detector):
 
 
 @pytest.mark.parametrize('nms', [False, True])
-def test_the_file_does_what_the_pruned_detector_does(pruned, image, tmp_path, nms):
+def test_onnx_file_matches_pruned_detector(pruned, image, tmp_path, nms):
     graph = make_graph(pruned, nms=nms)
     names = ('boxes', 'scores', 'labels') if nms else None
     outputs = export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, names=names)
@@ -53,7 +53,7 @@ def test_the_file_does_what_the_pruned_detector_does(pruned, image, tmp_path, nm
     assert not list(tmp_path.glob('*.tmp'))
 
 
-def test_another_image_gives_other_detections(pruned, image, tmp_path):
+def test_detections_depend_on_the_image(pruned, image, tmp_path):
     """Nothing of the traced image stays in the graph."""
     graph = make_graph(pruned, nms=True)
     export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, names=('boxes', 'scores', 'labels'))
@@ -64,7 +64,7 @@ def test_another_image_gives_other_detections(pruned, image, tmp_path):
         assert largest_difference(expected, onnx_outputs(session, images)) < 1e-3
 
 
-def test_a_batch_of_any_size(pruned, image, tmp_path):
+def test_batch_size_is_dynamic(pruned, image, tmp_path):
     graph = make_graph(pruned, nms=False)
     export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE, dynamic_batch=True)
     images = torch.cat([image, image.flip(-1), image.flip(-2)])
@@ -74,12 +74,12 @@ def test_a_batch_of_any_size(pruned, image, tmp_path):
     assert largest_difference(expected, actual) < 1e-3
 
 
-def test_old_operator_sets_are_refused(pruned, tmp_path):
+def test_old_opset_is_an_error(pruned, tmp_path):
     with pytest.raises(ValueError, match='opset must be at least 17, got 11'):
         export_onnx(pruned, tmp_path / 'net.onnx', input_size=SIZE, opset=11)
 
 
-def test_differences_are_relative_above_one():
+def test_differences_above_one_are_relative():
     ones = [torch.tensor([0.5, 0.25])]
     assert largest_difference(ones, [torch.tensor([0.5, 0.3])]) == pytest.approx(0.05)
     assert largest_difference([torch.tensor([200.0])], [torch.tensor([201.0])]) == 0.005

@@ -20,7 +20,7 @@ CPU = torch.device('cpu')
         ('onnxruntime', 1e-3),
     ],
 )
-def test_each_runs_the_same_network(detector, image, variant, tolerance):
+def test_all_runtimes_run_the_same_network(detector, image, variant, tolerance):
     if variant == 'onnxruntime':
         pytest.importorskip('onnxruntime')
         pytest.importorskip('onnx')
@@ -36,7 +36,7 @@ def test_each_runs_the_same_network(detector, image, variant, tolerance):
     assert next(graph.parameters()).dtype == torch.float32
 
 
-def test_onnxruntime_runs_the_graph_of_this_many_images():
+def test_onnxruntime_uses_the_given_batch_size():
     """Swin's, with their number left open, is another network's for all but one."""
     pytest.importorskip('onnxruntime')
     pytest.importorskip('onnx')
@@ -50,12 +50,12 @@ def test_onnxruntime_is_on_the_cpu():
     assert device_of('eager', torch.device('cuda')) == torch.device('cuda')
 
 
-def test_an_unknown_way_is_named(detector, image):
+def test_unknown_runtime_is_an_error(detector, image):
     with pytest.raises(ValueError, match=r"'abacus' is no way.*eager"):
         runnable(detector, 'abacus', image, device=CPU)
 
 
-def test_int8_where_there_are_linear_layers():
+def test_int8_quantizes_linear_layers():
     """Each value within the steps of 8 bits, and the weights really are of that type."""
     pytest.importorskip('torchao')
     torch.manual_seed(0)
@@ -67,6 +67,6 @@ def test_int8_where_there_are_linear_layers():
     assert 0 < float((expected - actual).abs().max()) < 0.05 * float(expected.abs().max())
 
 
-def test_int8_says_where_it_cannot_be(detector, image):
+def test_int8_without_linear_layers_is_an_error(detector, image):
     with pytest.raises(RuntimeError, match='int8 is for linear layers, and this network has none'):
         runnable(make_graph(detector, nms=False), 'int8', image, device=CPU)

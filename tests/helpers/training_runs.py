@@ -65,7 +65,7 @@ class TinyData(Dataset):
 
 @METRICS.register_module()
 class TinyAccuracy(BaseMetric):
-    """Share of right answers."""
+    """Ratio of correct predictions."""
 
     def process(self, data_batch: Any, data_samples: Any) -> None:
         self.results += [sample['right'] for sample in data_samples]
@@ -92,7 +92,7 @@ WRAPPER = {
 
 
 def tiny_config(work_dir: Path, **changes: Any) -> Config:
-    """Six epochs of six iterations: adaptive 0-11, cuts before 12, 14 and 16, then uniform."""
+    """Six epochs of six iterations: adaptive 0-11, prune steps before 12, 14, 16, then uniform."""
     loader = {
         'batch_size': 4,
         'num_workers': 0,

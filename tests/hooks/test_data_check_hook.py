@@ -38,7 +38,7 @@ def run_before(runner: Runner) -> None:
 
 
 def logged(runner: Runner, text: str) -> list[str]:
-    """What the log file says in the lines that contain ``text``, less the time stamp."""
+    """Lines of the log file that contain ``text``, without the time stamp."""
     (file,) = Path(runner.log_dir).glob('*.log')
     return [x.split(' - ')[-1] for x in file.read_text().splitlines() if text in x]
 
@@ -48,7 +48,7 @@ def cut_short(path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
 
 
-def test_whole_data_passes_and_is_reported_once(root):
+def test_valid_data_passes_and_is_reported_once(root):
     r = runner(root, 'whole')
     run_before(r)
     r.call_hook('before_run')
@@ -92,13 +92,13 @@ def test_only_the_loop_that_runs_is_checked(root):
         other.call_hook('before_run')
 
 
-def test_it_can_be_skipped(root):
+def test_data_check_can_be_skipped(root):
     cut_short(root / 'VOC2007/JPEGImages/train_000001.jpg')
     run_before(runner(root, 'skipped', enabled=False))
     run_before(runner(root, 'not_decoded', decode=False))
 
 
-def test_other_processes_leave_it_to_the_first(root, monkeypatch):
+def test_only_rank_0_checks_data(root, monkeypatch):
     cut_short(root / 'VOC2007/JPEGImages/train_000001.jpg')
     monkeypatch.setattr('adasap_det.hooks.data_check_hook.is_main_process', lambda: False)
     run_before(runner(root, 'second'))
@@ -113,5 +113,5 @@ def test_unknown_classes_are_a_warning(root):
     assert line.startswith('val data: boxes of classes that are not in metainfo are skipped: big ')
 
 
-def test_it_is_called_before_hooks_that_work():
+def test_data_check_runs_before_other_hooks():
     assert DataCheckHook().priority == 'VERY_HIGH'

@@ -73,7 +73,7 @@ def launch(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_ranks_are_cut_alike_and_stay_in_step(tmp_path):
+def test_ranks_prune_alike_and_stay_synchronized(tmp_path):
     launch(tmp_path)
     first = torch.load(tmp_path / 'rank0.pth')
     second = torch.load(tmp_path / 'rank1.pth')
@@ -81,15 +81,15 @@ def test_ranks_are_cut_alike_and_stay_in_step(tmp_path):
     for name, tensor in first.items():
         if 'running' not in name:  # batch norm's statistics are each rank's own
             assert torch.equal(tensor, second[name]), name
-    # A run resumed right before the last cut ends in the same weights.
+    # A run resumed right before the last prune step ends in the same weights.
     launch(tmp_path, '--resume')
     resumed = torch.load(tmp_path / 'resumed0.pth')
     for name, tensor in first.items():
         assert torch.equal(tensor, resumed[name]), name
 
 
-def test_the_first_rank_chooses_for_all(tmp_path):
-    """A solver that runs out of time does so elsewhere on each rank."""
+def test_rank_0_selects_channels_for_all(tmp_path):
+    """A solver with a time limit may stop at a different solution on each rank."""
     launch(tmp_path, '--differ')
     first = torch.load(tmp_path / 'rank0.pth')
     second = torch.load(tmp_path / 'rank1.pth')
@@ -99,8 +99,8 @@ def test_the_first_rank_chooses_for_all(tmp_path):
             assert torch.equal(tensor, second[name]), name
 
 
-def test_the_first_rank_measures_for_all(tmp_path):
-    """Two ranks that time layers for themselves would cut differently."""
+def test_rank_0_measures_latency_for_all(tmp_path):
+    """Two ranks with their own measurements would prune differently."""
     launch(tmp_path, '--latency', 'kept')
     first = torch.load(tmp_path / 'rank0.pth')
     second = torch.load(tmp_path / 'rank1.pth')

@@ -38,18 +38,18 @@ def same(first, second):
 def test_trains_and_resumes_as_runner_does(tmp_path):
     plain = train(tiny_config(tmp_path / 'plain'))
     assert type(plain) is Runner
-    whole = flexible(tmp_path / 'whole')
-    assert same(whole.model, plain.model)
-    resumed = flexible(tmp_path / 'resumed', load_from=str(tmp_path / 'whole/epoch_3.pth'))
+    full = flexible(tmp_path / 'full')
+    assert same(full.model, plain.model)
+    resumed = flexible(tmp_path / 'resumed', load_from=str(tmp_path / 'full/epoch_3.pth'))
     assert same(resumed.model, plain.model)
 
 
-def test_the_budget_of_a_resumed_run_is_a_share_of_the_dense_model(tmp_path):
+def test_resumed_keep_ratio_refers_to_the_dense_model(tmp_path):
     # One channel of a group's sixteen may go, and one has gone in the checkpoint.
     budget = {'budget': {'type': 'ParamsBudget', 'keep_ratio': 0.9}, 'min_keep_ratio': 15 / 16}
-    whole = flexible(tmp_path / 'whole', **budget)
-    checkpoint = str(tmp_path / 'whole/epoch_5.pth')
-    assert same(flexible(tmp_path / 'run', load_from=checkpoint, **budget).model, whole.model)
+    full = flexible(tmp_path / 'full', **budget)
+    checkpoint = str(tmp_path / 'full/epoch_5.pth')
+    assert same(flexible(tmp_path / 'run', load_from=checkpoint, **budget).model, full.model)
 
 
 def ranks(folder: Path) -> None:
@@ -63,17 +63,17 @@ def ranks(folder: Path) -> None:
             'device_ids': None,
         },
     }
-    whole = flexible(folder / 'whole', strategy=ddp)
-    assert whole.model is whole.strategy.model
-    checkpoint = str(folder / 'whole/epoch_3.pth')  # before the last cut
+    full = flexible(folder / 'full', strategy=ddp)
+    assert full.model is full.strategy.model
+    checkpoint = str(folder / 'full/epoch_3.pth')  # before the last prune step
     resumed = flexible(folder / 'resumed', strategy=ddp, load_from=checkpoint)
-    for name, runner in (('whole', whole), ('resumed', resumed)):
+    for name, runner in (('full', full), ('resumed', resumed)):
         weights = dict(runner.model.module.named_parameters())
         torch.save(weights, folder / f'{name}{runner.rank}.pth')
 
 
 @pytest.mark.slow
-def test_ranks_are_cut_alike(tmp_path):
+def test_ranks_prune_alike(tmp_path):
     root = Path(__file__).parents[2]
     program = (
         'import pathlib, sys, adasap_det\n'
@@ -94,7 +94,7 @@ def test_ranks_are_cut_alike(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     first, *others = (
-        torch.load(tmp_path / f'{name}{rank}.pth') for name in ('whole', 'resumed') for rank in '01'
+        torch.load(tmp_path / f'{name}{rank}.pth') for name in ('full', 'resumed') for rank in '01'
     )
     assert sum(weight.numel() for weight in first.values()) < 1700  # of 3,188
     for weights in others:

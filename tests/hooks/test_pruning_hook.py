@@ -25,7 +25,7 @@ def hook_of(runner):
 
 
 class Recorder(Hook):
-    """Notes what the network and the wrapper were at every iteration."""
+    """Records the state of the network and the wrapper at every iteration."""
 
     priority = 'LOWEST'
 
@@ -66,7 +66,7 @@ def assert_same_state(actual, expected):
         assert torch.equal(actual[name], tensor), name
 
 
-def test_stages_and_cuts_follow_the_schedule(tmp_path):
+def test_stages_and_prune_steps_follow_the_schedule(tmp_path):
     recorder = Recorder()
     hook = {**HOOK, 'adaptive_begin': 1}
     cfg = tiny_config(tmp_path, custom_hooks=[hook])
@@ -76,7 +76,7 @@ def test_stages_and_cuts_follow_the_schedule(tmp_path):
     changes = [i for i in range(1, 36) if sizes[i] != sizes[i - 1]]
     assert changes == [12, 14, 16]
     dense = sizes[0]
-    # Exponential schedule: after cut k of 3, at most 0.5 ** (k / 3) of the parameters are left.
+    # Exponential: after prune step k of 3, at most 0.5 ** (k / 3) of the parameters are left.
     for iteration, share in ((12, 0.5 ** (1 / 3)), (14, 0.5 ** (2 / 3)), (16, 0.5)):
         assert sizes[iteration] <= share * dense
         assert sizes[iteration] > (share - 0.08) * dense  # the largest group's step
@@ -86,7 +86,7 @@ def test_stages_and_cuts_follow_the_schedule(tmp_path):
     ('before', 'after'),
     [('uniform', 'uniform'), ('plain', 'uniform'), ('inverse', 'plain'), ('adaptive', 'plain')],
 )
-def test_ablations_change_the_perturbation_and_not_the_cuts(tmp_path, before, after):
+def test_ablations_change_perturbation_but_not_prune_steps(tmp_path, before, after):
     recorder = Recorder()
     hook = {
         **HOOK,
@@ -131,7 +131,7 @@ def taylor_run(tmp_path, *, skipped):
     return recorder.params
 
 
-def test_a_cut_without_gradients_is_left_to_the_next(tmp_path):
+def test_prune_step_without_gradients_is_deferred_to_the_next(tmp_path):
     dense = count_params(TinyNet())
     sizes = taylor_run(tmp_path / 'all', skipped=[])
     assert sizes[1] == dense
@@ -142,14 +142,14 @@ def test_a_cut_without_gradients_is_left_to_the_next(tmp_path):
     assert sizes[3] <= 0.5 * dense
 
 
-def test_the_last_cut_without_gradients_is_an_error(tmp_path):
+def test_last_prune_step_without_gradients_is_an_error(tmp_path):
     with pytest.raises(
         ValueError, match=r'Prune step 2/2: TaylorImportance has seen no gradient.*prune'
     ):
         taylor_run(tmp_path, skipped=[2])
 
 
-def test_a_pruned_network_that_is_pruned_again_keeps_the_dense_numbers(tmp_path):
+def test_repeated_pruning_keeps_dense_channel_numbers(tmp_path):
     first = train(tiny_config(tmp_path / 'first'))
     cfg = tiny_config(tmp_path / 'second')
     cfg.load_from = str(tmp_path / 'first/epoch_6.pth')
@@ -166,7 +166,7 @@ def test_a_pruned_network_that_is_pruned_again_keeps_the_dense_numbers(tmp_path)
 
 
 class Radii(Hook):
-    """Notes the radii and the importance of the first iteration."""
+    """Records the radii and the importance of the first iteration."""
 
     priority = 'LOWEST'
 
@@ -195,7 +195,7 @@ def test_schedule_by_iteration(tmp_path):
     assert recorder.stages == ['plain'] * 3 + ['adaptive'] * 6 + ['uniform'] * 27
 
 
-def test_cuts_wait_for_the_end_of_an_accumulated_step(tmp_path):
+def test_prune_steps_wait_for_accumulated_step(tmp_path):
     recorder = Recorder()
     cfg = tiny_config(
         tmp_path,
@@ -216,7 +216,7 @@ def test_plain_optimizer_is_pruned_on_the_same_schedule(tmp_path):
     assert count_params(runner.model) == recorder.params[-1]
 
 
-def test_training_goes_on_after_the_cut(tmp_path):
+def test_training_continues_after_pruning(tmp_path):
     """The optimizer must hold the live parameters, with momentum of their shape."""
     runner = train(tiny_config(tmp_path))
     held = {id(p) for g in runner.optim_wrapper.optimizer.param_groups for p in g['params']}
@@ -230,36 +230,36 @@ def test_training_goes_on_after_the_cut(tmp_path):
     assert not torch.equal(last['inner.weight'], previous['inner.weight'])
 
 
-@pytest.mark.parametrize('kill_at', [7, 15, 13, 27])  # adaptive, between cuts (two), uniform
-def test_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
-    whole = train(tiny_config(tmp_path / 'whole'))
+@pytest.mark.parametrize('kill_at', [7, 15, 13, 27])  # adaptive, between prune steps (two), uniform
+def test_resumed_run_ends_in_the_same_weights(tmp_path, kill_at):
+    full = train(tiny_config(tmp_path / 'full'))
     with pytest.raises(Killed):
         run_with(tiny_config(tmp_path / 'killed'), KillAt(kill_at))
     resumed = train(tiny_config(tmp_path / 'killed', resume=True))
-    assert resumed.iter == whole.iter == 36
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
-    assert kept_channels(resumed.model) == kept_channels(whole.model)
+    assert resumed.iter == full.iter == 36
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
+    assert kept_channels(resumed.model) == kept_channels(full.model)
 
 
 @pytest.mark.parametrize('kill_at', [7, 15, 27])
-def test_with_reused_directions_a_killed_run_ends_in_the_same_weights(tmp_path, kill_at):
-    """They are cut with the channels, saved and resumed: checkpoints fall between two passes."""
+def test_resumed_run_with_interval_ends_in_the_same_weights(tmp_path, kill_at):
+    """They are pruned with the channels, saved and resumed: checkpoints fall between two passes."""
     wrapper = {**WRAPPER, 'interval': 4}
-    whole = train(tiny_config(tmp_path / 'whole', optim_wrapper=wrapper))
+    full = train(tiny_config(tmp_path / 'full', optim_wrapper=wrapper))
     with pytest.raises(Killed):
         run_with(tiny_config(tmp_path / 'killed', optim_wrapper=wrapper), KillAt(kill_at))
     resumed = train(tiny_config(tmp_path / 'killed', optim_wrapper=wrapper, resume=True))
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
-    state = whole.optim_wrapper.optimizer.state
-    for name, parameter in whole.model.named_parameters():
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
+    state = full.optim_wrapper.optimizer.state
+    for name, parameter in full.model.named_parameters():
         assert state[parameter][DIRECTION].shape == parameter.shape, name
     # As many second passes as steps that perturb: 36 / 4.
-    assert len(whole.message_hub.log_scalars['train/sharpness'].data[0]) == 9
+    assert len(full.message_hub.log_scalars['train/sharpness'].data[0]) == 9
 
 
 @pytest.mark.parametrize('kill_at', [5, 13, 15, 25])
 @pytest.mark.parametrize('importance', ['MagnitudeImportance', 'TaylorImportance'])
-def test_a_killed_run_by_iteration_ends_in_the_same_weights(tmp_path, kill_at, importance):
+def test_resumed_iteration_based_run_ends_in_the_same_weights(tmp_path, kill_at, importance):
     changes = {
         'train_cfg': {'type': 'IterBasedTrainLoop', 'max_iters': 30, 'val_interval': 10},
         'default_hooks': {
@@ -283,22 +283,22 @@ def test_a_killed_run_by_iteration_ends_in_the_same_weights(tmp_path, kill_at, i
         cfg.train_dataloader.sampler = {'type': 'InfiniteSampler', 'shuffle': True}
         return cfg
 
-    whole = train(config('whole'))
+    full = train(config('full'))
     with pytest.raises(Killed):
         run_with(config('killed'), KillAt(kill_at))
     resumed = train(config('killed', resume=True))
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
 
 
-def test_ema_copy_is_cut_along(tmp_path):
+def test_ema_copy_is_pruned(tmp_path):
     changes = {'custom_hooks': [{'type': 'EMAHook'}, {'type': 'RandomStateHook'}, HOOK]}
-    whole = train(tiny_config(tmp_path / 'whole', **changes))
-    averaged = next(h for h in whole.hooks if type(h).__name__ == 'EMAHook').ema_model.module
-    assert count_params(averaged) == count_params(whole.model)
+    full = train(tiny_config(tmp_path / 'full', **changes))
+    averaged = next(h for h in full.hooks if type(h).__name__ == 'EMAHook').ema_model.module
+    assert count_params(averaged) == count_params(full.model)
     with pytest.raises(Killed):
         run_with(tiny_config(tmp_path / 'killed', **changes), KillAt(19))
     resumed = train(tiny_config(tmp_path / 'killed', resume=True, **changes))
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
     again = next(h for h in resumed.hooks if type(h).__name__ == 'EMAHook').ema_model.module
     assert_same_state(again.state_dict(), averaged.state_dict())
 
@@ -318,16 +318,16 @@ def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):
     assert torch.equal(model.eval()(image), runner.model(image))
 
 
-def test_evaluates_around_the_cut(tmp_path, monkeypatch):
-    told = []
+def test_evaluates_before_and_after_pruning(tmp_path, monkeypatch):
+    logged = []
     for module in ('pruning_hook', 'size_report'):
         monkeypatch.setattr(
-            f'adasap_det.hooks.{module}.print_log', lambda text, **_: told.append(text)
+            f'adasap_det.hooks.{module}.print_log', lambda text, **_: logged.append(text)
         )
     cfg = tiny_config(tmp_path, custom_hooks=[{**HOOK, 'evaluate_pruning': True}])
     recorder = Recorder()
     runner = run_with(cfg, recorder)
-    lines = [t for t in told if t.startswith(('Evaluation', 'Prune step'))]
+    lines = [t for t in logged if t.startswith(('Evaluation', 'Prune step'))]
     assert [line.split(':')[0] for line in lines] == [
         'Evaluation before pruning', 'Prune step 1/3', 'Prune step 2/3', 'Prune step 3/3',
         'Evaluation after pruning',
@@ -366,10 +366,10 @@ def test_scalars_are_seen_in_tensorboard(tmp_path):
     events = EventAccumulator(str(folder))
     events.Reload()
     seen = {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}
-    assert seen['stage'] == [1.0] * 16 + [2.0] * 20  # adaptive up to the last cut, then uniform
+    assert seen['stage'] == [1.0] * 16 + [2.0] * 20  # adaptive up to the last prune step, uniform
     assert len(seen['sharpness']) == len(seen['perturbation_norm']) == 36
     assert min(seen['perturbation_norm']) > 0
-    # One value for each size: dense, and after three cuts.
+    # One value for each size: dense, and after three prune steps.
     assert len(dict.fromkeys(seen['params_M'])) == len(dict.fromkeys(seen['macs_G'])) == 4
     assert seen['params_M'][-1] == pytest.approx(count_params(runner.model) / 1e6)
     assert len(dict.fromkeys(seen['latency_measured_ms'])) == 4
@@ -392,7 +392,7 @@ def test_channels_are_rounded(tmp_path):
     assert count_macs(runner.model, input_size=(6, 6)) <= 0.5 * dense
 
 
-def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_path):
+def test_max_cost_prunes_like_equal_keep_ratio_and_logs_result(tmp_path):
     dense = count_params(TinyNet())
     models = []
     for name, budget in (('ratio', {'keep_ratio': 0.5}), ('amount', {'max_cost': dense / 2})):
@@ -407,7 +407,7 @@ def test_an_amount_cuts_as_the_same_share_does_and_says_what_was_reached(tmp_pat
     assert line in log.read_text()
 
 
-def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
+def test_latency_budget_is_met_and_logged(tmp_path, monkeypatch):
     install(monkeypatch.setattr)
     table = tmp_path / 'table.json'
     hook = {**HOOK, 'budget': {'type': 'LatencyBudget', 'keep_ratio': 0.7, 'table': str(table)}}
@@ -447,7 +447,7 @@ def test_a_latency_budget_is_met_and_told(tmp_path, monkeypatch):
         ({'min_keep_ratio': 0.8}, ['keep_ratio=0.5', 'cannot be reached', 'min_keep_ratio=0.8']),
     ],
 )
-def test_bad_options_are_told_before_training(tmp_path, change, words):
+def test_invalid_options_are_an_error_before_training(tmp_path, change, words):
     recorder = Recorder()
     with pytest.raises(ValueError) as error:
         run_with(tiny_config(tmp_path, custom_hooks=[{**HOOK, **change}]), recorder)

@@ -32,7 +32,7 @@ def draws(cfg):
     return hook.drawn
 
 
-def test_draws_depend_on_seed_and_iteration_alone(tmp_path):
+def test_draws_depend_only_on_seed_and_iteration(tmp_path):
     hooks = [{'type': 'RandomStateHook'}]
     first = draws(tiny_config(tmp_path / 'a', custom_hooks=hooks))
     resumed_cfg = tiny_config(tmp_path / 'a', custom_hooks=hooks, resume=True)
@@ -45,7 +45,7 @@ def test_draws_depend_on_seed_and_iteration_alone(tmp_path):
     assert other[20] != first[20]
 
 
-def test_without_the_hook_a_resumed_run_draws_otherwise(tmp_path):
+def test_resumed_run_without_the_hook_draws_differently(tmp_path):
     first = draws(tiny_config(tmp_path / 'a', custom_hooks=[]))
     resumed_cfg = tiny_config(tmp_path / 'a', custom_hooks=[], resume=True)
     resumed_cfg.load_from = str(tmp_path / 'a' / 'epoch_3.pth')
@@ -53,16 +53,16 @@ def test_without_the_hook_a_resumed_run_draws_otherwise(tmp_path):
 
 
 @pytest.mark.parametrize('persistent', [True, False])
-def test_says_that_persistent_workers_cannot_be_restored(tmp_path, monkeypatch, persistent):
-    told = []
+def test_warns_about_persistent_workers(tmp_path, monkeypatch, persistent):
+    logged = []
     monkeypatch.setattr(
-        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: told.append(text)
+        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: logged.append(text)
     )
     cfg = tiny_config(tmp_path, custom_hooks=[{'type': 'RandomStateHook'}])
     cfg.train_cfg.max_epochs = 1
     cfg.train_dataloader.update(num_workers=1, persistent_workers=persistent)
     Runner.from_cfg(cfg).train()
-    assert any('persistent_workers=False' in text for text in told) == persistent
+    assert any('persistent_workers=False' in text for text in logged) == persistent
 
 
 @pytest.mark.parametrize(
@@ -74,14 +74,14 @@ def test_says_that_persistent_workers_cannot_be_restored(tmp_path, monkeypatch, 
         (3, nn.Identity(), False),  # another wrapper
     ],
 )
-def test_says_that_three_ranks_may_be_summed_in_another_order(monkeypatch, ranks, model, warns):
-    told = []
+def test_warns_about_reduction_order_with_three_ranks(monkeypatch, ranks, model, warns):
+    logged = []
     monkeypatch.setattr(
-        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: told.append(text)
+        'adasap_det.hooks.random_state_hook.print_log', lambda text, **_: logged.append(text)
     )
     loader = SimpleNamespace(generator=None, num_workers=0)
     runner = SimpleNamespace(
         world_size=ranks, model=model, seed=0, train_dataloader=loader, train_loop=None
     )
     RandomStateHook().before_train(runner)
-    assert any('find_unused_parameters=True' in text for text in told) == warns
+    assert any('find_unused_parameters=True' in text for text in logged) == warns

@@ -13,13 +13,13 @@ from ..helpers.training_runs import HOOK, TinyNet, tiny_config, train
 
 
 @pytest.mark.parametrize('prune_begin', [{'prune_begin': 0}, {'prune_begin': 0, 'by_epoch': False}])
-def test_a_cut_by_gradients_before_there_are_any_is_refused(tmp_path, prune_begin):
+def test_pruning_by_gradients_before_first_step_is_an_error(tmp_path, prune_begin):
     hook = {**HOOK, 'importance': {'type': 'TaylorImportance'}, **prune_begin}
     with pytest.raises(ValueError, match=r'TaylorImportance needs gradients.*raise prune_begin'):
         train(tiny_config(tmp_path, custom_hooks=[hook]))
 
 
-def test_it_may_come_right_after_the_first_accumulated_step(tmp_path):
+def test_pruning_is_allowed_after_first_accumulated_step(tmp_path):
     hook = {**HOOK, 'importance': {'type': 'TaylorImportance'}, 'by_epoch': False, 'prune_begin': 1}
     wrapper = {'type': 'OptimWrapper', 'optimizer': {'type': 'SGD', 'lr': 0.05}}
     cfg = tiny_config(
@@ -31,7 +31,7 @@ def test_it_may_come_right_after_the_first_accumulated_step(tmp_path):
     assert count_params(train(cfg).model) <= 0.5 * count_params(TinyNet())
 
 
-def test_sharpness_aware_wrappers_in_a_dict_are_refused(tmp_path):
+def test_sharpness_aware_wrappers_in_a_dict_are_an_error(tmp_path):
     def optimizer():
         return torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1)
 
@@ -44,7 +44,7 @@ def test_sharpness_aware_wrappers_in_a_dict_are_refused(tmp_path):
         runner.train()
 
 
-def test_missed_cuts_are_counted():
+def test_missed_prune_steps_are_counted():
     schedule = PruningSchedule(adaptive_begin=0, prune_begin=10, prune_steps=3, prune_interval=5)
     for made, iteration in ((0, 10), (1, 11), (1, 15), (2, 16), (3, 21), (3, 99)):
         check_no_missed_steps(schedule, made=made, iteration=iteration)
@@ -58,8 +58,8 @@ def test_missed_cuts_are_counted():
 
 
 @pytest.mark.parametrize('before', [[], [{**HOOK, 'prune_begin': 4}]])
-def test_a_run_resumed_past_its_cuts_is_refused(tmp_path, before):
-    """One that never had the hook, and one whose cuts were to come later."""
+def test_resuming_after_missed_prune_steps_is_an_error(tmp_path, before):
+    """One that never had the hook, and one whose prune steps were scheduled later."""
     train(
         tiny_config(
             tmp_path / 'dense',

@@ -27,19 +27,19 @@ def test_iterations_stay_iterations():
     assert (schedule.adaptive_begin, schedule.prune_begin, schedule.last_prune_step) == (1, 2, 10)
 
 
-def test_share_falls_exponentially():
+def test_ratio_decreases_exponentially():
     schedule = make_schedule(**OPTIONS)
     assert [schedule.limit_after(k, dense=16.0, final=2.0) for k in range(3)] == pytest.approx(
         [8.0, 4.0, 2.0]
     )
 
 
-def test_cuts_wait_for_accumulated_steps():
+def test_prune_steps_wait_for_accumulated_steps():
     schedule = make_schedule(**{**OPTIONS, 'by_epoch': False, 'accumulative_counts': 3})
     assert (schedule.prune_begin, schedule.prune_interval) == (3, 6)
 
 
-def test_one_cut_may_be_the_last_iteration_but_not_later():
+def test_last_prune_step_may_be_the_last_iteration_but_not_later():
     one = {**OPTIONS, 'by_epoch': False, 'prune_steps': 1}
     assert make_schedule(**{**one, 'prune_begin': 99}).last_prune_step == 99
     with pytest.raises(ValueError, match='training ends after 100'):

@@ -42,7 +42,7 @@ def checkpoints(tmp_path_factory):
     }
 
 
-def test_only_what_was_cut_is_marked(checkpoints):
+def test_only_pruned_dimensions_are_recorded(checkpoints):
     loaded = {name: torch.load(path, weights_only=True) for name, path in checkpoints.items()}
     assert META_KEY not in loaded['dense']['state_dict']._metadata['']
     assert loaded['dense']['meta'][META_KEY]['pruned_dims'] == {}
@@ -59,7 +59,7 @@ def test_only_what_was_cut_is_marked(checkpoints):
 @pytest.mark.parametrize('hooks', [[], [{'type': 'StructureHook'}]])
 @pytest.mark.parametrize('classes', [8, 2])
 @pytest.mark.parametrize('source', ['dense', 'pruned'])
-def test_another_number_of_classes_trains_with_its_own_head(
+def test_different_number_of_classes_trains_a_new_head(
     tmp_path, checkpoints, source, classes, hooks
 ):
     cfg = config(tmp_path, classes=classes, custom_hooks=hooks)
@@ -74,7 +74,7 @@ def test_another_number_of_classes_trains_with_its_own_head(
     assert near < 0.5
 
 
-def test_what_was_cut_goes_on_through_a_fine_tuning(tmp_path, checkpoints):
+def test_pruned_structure_is_saved_again_after_fine_tuning(tmp_path, checkpoints):
     cfg = config(tmp_path, classes=8, custom_hooks=[{'type': 'StructureHook'}])
     cfg.load_from = str(checkpoints['pruned'])
     tuned = train(cfg).model
@@ -100,7 +100,7 @@ def test_a_random_head_is_not_evaluated(tmp_path, checkpoints, source, classes):
     cfg.load_from = str(checkpoints[source])
     with pytest.raises(ValueError, match=r'out\.weight has shape \(4, .* config'):
         Runner.from_cfg(cfg).test()
-    # As the sweep over corruptions does, which builds its loops later.
+    # As in the sweep over corruptions, which builds its loops later.
     runner = Runner.from_cfg({**cfg, 'experiment_name': 'sweep'})
     runner.call_hook('before_run')
     with pytest.raises(ValueError, match=r'out\.weight has shape \(4, .* config'):

@@ -16,7 +16,7 @@ from adasap_det.pruning.graph.tracing import example_image
 from ..helpers.training_runs import TinyNet, tiny_config
 
 
-def test_is_cut_as_batch_norm_is():
+def test_sync_bn_is_pruned_like_batch_norm():
     torch.manual_seed(0)
     plain = TinyNet()
     synced = nn.SyncBatchNorm.convert_sync_batchnorm(TinyNet())
@@ -46,7 +46,7 @@ def train_rank(folder: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason='SyncBatchNorm needs two GPUs')
-def test_ranks_share_their_statistics_through_the_cuts(tmp_path):
+def test_ranks_share_statistics_across_prune_steps(tmp_path):
     program = 'import sys, adasap_det, tests.hooks.test_sync_bn as t\nt.train_rank(sys.argv[1])\n'
     (tmp_path / 'script.py').write_text(program)
     launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node=2')

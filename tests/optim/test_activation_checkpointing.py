@@ -5,7 +5,7 @@ from adasap_det.optim.activation_checkpointing import uses_activation_checkpoint
 from ..helpers.toy import ToyDetector
 
 
-def test_a_plain_model():
+def test_model_without_checkpointing():
     assert not uses_activation_checkpointing(ToyDetector())
 
 
@@ -17,7 +17,7 @@ def test_with_cp():
     assert uses_activation_checkpointing(model)
 
 
-def test_mmengines_activation_checkpointing():
+def test_mmengine_activation_checkpointing():
     model = ToyDetector()
     turn_on_activation_checkpointing(model, ['inner', 'back'])
     assert uses_activation_checkpointing(model)

@@ -76,7 +76,7 @@ def _double(batch):
 
 @pytest.mark.parametrize('loss', LOSSES)
 @pytest.mark.parametrize('augments', AUGMENTS)
-def test_equals_a_textbook_loop_under_mixup_and_label_smoothing(augments, loss):
+def test_matches_reference_loop_with_mixup_and_label_smoothing(augments, loss):
     models = []
     for _ in range(2):
         np.random.seed(3)  # Mixup's ratios
@@ -94,7 +94,7 @@ def test_equals_a_textbook_loop_under_mixup_and_label_smoothing(augments, loss):
 
 
 @pytest.mark.parametrize('augments', ['mixup', 'cutmix'])
-def test_both_passes_see_the_same_mixture(augments):
+def test_both_passes_use_the_same_mixed_batch(augments):
     """Through train_step, where the preprocessor mixes at random."""
     seen = []
     model = classifier(AUGMENTS[augments], LOSSES['label smoothing'])
@@ -117,7 +117,7 @@ def test_both_passes_see_the_same_mixture(augments):
     assert not torch.equal(seen[0][0], seen[2][0])
 
 
-def test_without_radius_it_is_the_plain_wrapper():
+def test_zero_radius_matches_plain_wrapper():
     actual, expected = (classifier(None, LOSSES['label smoothing']) for _ in range(2))
     trained(actual, AdaSAPOptimWrapper(optimizer=sgd(actual), form='asam', rho=0.0))
     trained(expected, OptimWrapper(sgd(expected)))

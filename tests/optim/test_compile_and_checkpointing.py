@@ -16,7 +16,7 @@ from .test_optim_wrapper import assert_same, sgd, toy, train
 
 @pytest.mark.slow
 @pytest.mark.parametrize('what', ['submodule', 'forward', 'whole model'])
-def test_a_compiled_model_takes_the_same_steps(what):
+def test_compiled_model_takes_the_same_steps(what):
     actual, expected = toy(dropout=0.0), toy(dropout=0.0)
     compiled = actual
     if what == 'submodule':
@@ -31,7 +31,7 @@ def test_a_compiled_model_takes_the_same_steps(what):
 
 
 @pytest.mark.slow
-def test_mmengines_compile_option_through_all_stages_and_cuts(tmp_path):
+def test_mmengine_compile_option_with_all_stages_and_prune_steps(tmp_path):
     hook = HOOK | dict(by_epoch=False, prune_begin=3, prune_steps=1)
     short = dict(
         train_cfg=dict(type='IterBasedTrainLoop', max_iters=6),
@@ -46,7 +46,7 @@ def test_mmengines_compile_option_through_all_stages_and_cuts(tmp_path):
 
 
 class Recomputing(ToyDetector):
-    """The toy with activations of its first half computed again in the backward pass."""
+    """The toy whose first half recomputes its activations in the backward pass."""
 
     with_cp = True  # as OpenMMLab's backbones call it
 
@@ -105,7 +105,7 @@ class Halves(ToyDetector):
 
 @pytest.mark.filterwarnings('ignore:.*use_reentrant parameter should be passed')
 @pytest.mark.parametrize('options', [{'layers': 'norm'}, {'exclude': ['left.*']}])
-def test_mmengines_activation_checkpointing_takes_the_same_steps(options):
+def test_mmengine_activation_checkpointing_takes_the_same_steps(options):
     models = []
     for recompute in (True, False):
         torch.manual_seed(0)

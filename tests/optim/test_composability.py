@@ -1,4 +1,4 @@
-"""The wrapper with what MMEngine's users combine it with, each against a loop written out."""
+"""The wrapper combined with other MMEngine features, each against a reference loop."""
 
 import copy
 
@@ -26,7 +26,7 @@ from .test_optim_wrapper import (
 
 @OPTIMIZERS.register_module(force=True)
 class SignMomentum(torch.optim.Optimizer):
-    """Lion (arXiv 2302.06675): steps by the sign of a momentum, an optimizer of one's own."""
+    """Lion (arXiv 2302.06675): steps by the sign of a momentum, a custom optimizer."""
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.99), weight_decay=0.0):
         super().__init__(params, dict(lr=lr, betas=betas, weight_decay=weight_decay))
@@ -64,7 +64,7 @@ PARAMWISE = dict(
 
 @pytest.mark.parametrize('optimizer', OPTIMIZER_CFGS, ids=lambda cfg: cfg['type'])
 @pytest.mark.parametrize('clip', [None, 0.1], ids=['unclipped', 'clipped'])
-def test_every_optimizer_with_parameter_wise_options(optimizer, clip):
+def test_optimizers_with_parameter_wise_options(optimizer, clip):
     """Its groups are those of the config; each step is the textbook's with the same groups."""
     actual, expected = toy(), toy()
     cfg = dict(optimizer=optimizer, paramwise_cfg=PARAMWISE)
@@ -83,7 +83,7 @@ def test_every_optimizer_with_parameter_wise_options(optimizer, clip):
 
 
 class States(Hook):
-    """Notes the weights after every step."""
+    """Records the weights after every step."""
 
     def __init__(self):
         self.seen = []
@@ -109,7 +109,7 @@ SCHEDULERS = [
 
 
 class Rates(Hook):
-    """Notes learning rate and momentum of every iteration."""
+    """Records learning rate and momentum of every iteration."""
 
     def __init__(self):
         self.seen = []
@@ -120,8 +120,8 @@ class Rates(Hook):
 
 
 @pytest.mark.parametrize('scheduler', SCHEDULERS, ids=lambda cfg: cfg['type'])
-def test_every_scheduler_gives_the_rates_that_it_gives_plain_training(tmp_path, scheduler):
-    """Through all three stages and the cuts: two passes are one step to a scheduler."""
+def test_schedulers_give_the_same_rates_as_plain_training(tmp_path, scheduler):
+    """All three stages and prune steps: a scheduler counts two passes as one step."""
     histories = []
     for kind in ('AdaSAPOptimWrapper', 'OptimWrapper'):
         wrapper = dict(type=kind, optimizer=WRAPPER['optimizer'])
@@ -138,8 +138,8 @@ def test_every_scheduler_gives_the_rates_that_it_gives_plain_training(tmp_path, 
     assert len(set(histories[0])) > 1
 
 
-def test_the_averaged_model_is_the_average_of_the_steps(tmp_path):
-    """EMAHook sees one model a step, never the perturbed one; no cut falls into this run."""
+def test_ema_averages_unperturbed_steps(tmp_path):
+    """EMAHook sees one model a step, never the perturbed one; this run has no prune step."""
     hook = dict(type='EMAHook', momentum=0.25)
     cfg = tiny_config(
         tmp_path,
@@ -180,7 +180,7 @@ class TwoParts(BaseModel):
         return log
 
 
-def test_children_of_an_optim_wrapper_dict_each_perturb_their_own_part():
+def test_optim_wrapper_dict_children_perturb_their_own_parameters():
     model = TwoParts()
     wrappers = OptimWrapperDict(
         first=AdaSAPOptimWrapper(optimizer=sgd(model.first), rho=0.75),

@@ -1,4 +1,4 @@
-"""Two-pass steps on two and three processes, against loops written out in one."""
+"""Two-pass steps on two and three processes, against single-process reference loops."""
 
 import json
 import os
@@ -113,9 +113,7 @@ def check(ranks, expected, *, sync_perturbation):
         (True, 2, [1, 3, 4, 6]),  # each micro-batch has its own ascent
     ],
 )
-def test_ranks_equal_a_loop_in_one_process(
-    tmp_path, sync_perturbation, accumulative_counts, passes
-):
+def test_ranks_match_single_process_loop(tmp_path, sync_perturbation, accumulative_counts, passes):
     options = dict(sync_perturbation=sync_perturbation, accumulative_counts=accumulative_counts)
     ranks = run_ranks(str(tmp_path), 2, **options)
     check(ranks, in_one_process(2, **options), sync_perturbation=sync_perturbation)
@@ -125,7 +123,7 @@ def test_ranks_equal_a_loop_in_one_process(
         assert saved['elements'] == passes[-1] * sum(p.numel() for p in build().parameters())
 
 
-def test_three_ranks_and_a_parameter_that_is_not_used(tmp_path):
+def test_three_ranks_with_an_unused_parameter(tmp_path):
     ranks = run_ranks(str(tmp_path), 3, sync_perturbation=True, unused=True)
     for saved in ranks:
         assert torch.equal(saved['model'].pop('unused'), torch.ones(3, dtype=torch.float64))

@@ -16,7 +16,7 @@ def flat(grads):
 
 
 def in_one_process(world, *, sync_perturbation, side=False):
-    """LookSAM written out, each rank with a model of its own."""
+    """Reference LookSAM, with one model per rank."""
     models = [build(side=side) for _ in range(world)]
     optimizers = [sgd(model) for model in models]
     for step in range(STEPS):
@@ -54,7 +54,7 @@ def in_one_process(world, *, sync_perturbation, side=False):
 
 @pytest.mark.parametrize('sync_perturbation', [False, True])
 @pytest.mark.parametrize('side', [False, True])
-def test_ranks_equal_a_loop_in_one_process(tmp_path, sync_perturbation, side):
+def test_ranks_match_single_process_loop(tmp_path, sync_perturbation, side):
     options = dict(sync_perturbation=sync_perturbation, side=side)
     ranks = run_ranks(str(tmp_path), 2, interval=INTERVAL, **options)
     (expected, _) = in_one_process(2, **options)
@@ -65,8 +65,8 @@ def test_ranks_equal_a_loop_in_one_process(tmp_path, sync_perturbation, side):
         )
 
 
-def test_a_rank_whose_batches_reach_nothing_that_is_perturbed(tmp_path):
-    """The first rank alone perturbs; both go on with its direction."""
+def test_rank_without_perturbed_gradients(tmp_path):
+    """Only the first rank perturbs; both reuse its direction."""
     others = [name for name, child in build().named_children() if [*child.parameters()]]
     ranks = run_ranks(str(tmp_path), 2, interval=INTERVAL, side=True, exclude=others)
     assert ranks[0]['perturbations'][0].any()

@@ -1,4 +1,4 @@
-"""Step hooks under a gradient scaler, with optimizers that do its work and that do not."""
+"""Step hooks under a gradient scaler, with fused and unfused optimizers."""
 
 import pytest
 import torch
@@ -37,14 +37,14 @@ def what_a_hook_sees(factor, *, fused, unscale_first=False):
 
 @pytest.mark.parametrize('unscale_first', [False, True])
 @pytest.mark.parametrize('fused', [False, True])
-def test_gradients_are_seen_unscaled_and_the_step_is_the_same(fused, unscale_first):
+def test_hooks_see_unscaled_gradients_and_step_is_unchanged(fused, unscale_first):
     seen, weight = what_a_hook_sees(1.0, fused=fused, unscale_first=unscale_first)
     assert seen == [(True, 3.0)]
     assert weight == 0.25
 
 
 @pytest.mark.parametrize('unscale_first', [False, True])
-def test_an_overflow_is_seen_by_hooks_of_fused_optimizers_alone(unscale_first):
+def test_only_hooks_of_fused_optimizers_see_overflow(unscale_first):
     infinite = float('inf')
     seen, weight = what_a_hook_sees(infinite, fused=True, unscale_first=unscale_first)
     assert seen == [(False, infinite)]
@@ -71,7 +71,7 @@ class Overflow(Hook):
             self.handle.remove()
 
 
-def test_observed_importance_is_that_of_an_optimizer_that_is_not_fused(on_cpu, tmp_path):
+def test_fused_and_unfused_optimizers_observe_equal_importance(on_cpu, tmp_path):
     runs = []
     for fused in (True, False):
         cfg = tiny_config(

@@ -49,7 +49,7 @@ def plain_gradient(model, batches, *, keep):
 
 
 def looksam(model, batches, *, interval, accumulate=1, optimizer=None, max_norm=None):
-    """The paper's algorithm, written out."""
+    """Reference implementation of the paper's algorithm."""
     optimizer = optimizer or sgd(model)
     parameters = list(model.parameters())
     torch.manual_seed(7)
@@ -80,7 +80,7 @@ def wrap(model, **options):
 
 @pytest.mark.parametrize('interval', [2, 3])
 @pytest.mark.parametrize('max_norm', [None, 0.05])
-def test_equals_the_papers_algorithm(interval, max_norm):
+def test_matches_looksam_reference(interval, max_norm):
     actual, expected = toy(), toy()
     clip = max_norm and dict(max_norm=max_norm)
     train(actual, wrap(actual, interval=interval, clip_grad=clip), SIX)
@@ -88,7 +88,7 @@ def test_equals_the_papers_algorithm(interval, max_norm):
     assert_same(actual, expected, rtol=1e-9)
 
 
-def test_with_accumulation_steps_are_counted_and_not_micro_batches():
+def test_interval_counts_optimizer_steps_not_micro_batches():
     actual, expected = toy(dropout=0.0), toy(dropout=0.0)
     train(actual, wrap(actual, interval=2, accumulative_counts=2), SIX)
     looksam(expected, SIX, interval=2, accumulate=2)
@@ -100,7 +100,7 @@ def test_with_accumulation_steps_are_counted_and_not_micro_batches():
 @pytest.mark.parametrize(
     'make', [torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad, torch.optim.NAdam]
 )
-def test_optimizers_that_take_any_state_for_their_own(make):
+def test_optimizers_that_treat_any_state_as_their_own(make):
     actual, expected = toy(), toy()
     train(actual, wrap(actual, optimizer=make(actual.parameters(), lr=0.01), interval=3), SIX)
     looksam(expected, SIX, interval=3, optimizer=make(expected.parameters(), lr=0.01))
@@ -108,7 +108,7 @@ def test_optimizers_that_take_any_state_for_their_own(make):
     assert_same(actual, expected, rtol=1e-4)
 
 
-def test_forward_passes_are_spared():
+def test_interval_saves_forward_passes():
     model = toy()
     calls = []
     model.stem.register_forward_hook(lambda *_: calls.append(1))
@@ -116,26 +116,26 @@ def test_forward_passes_are_spared():
     assert len(calls) == 2 + 1 + 1 + 2 + 1 + 1
 
 
-def test_an_interval_of_one_keeps_nothing():
+def test_interval_of_one_stores_no_direction():
     model = toy()
     wrapper = wrap(model, interval=1)
     train(model, wrapper)
     assert all(DIRECTION not in state for state in wrapper.optimizer.state.values())
 
 
-def test_a_resumed_run_goes_on_with_the_same_direction():
-    whole, part = toy(dropout=0.0), toy(dropout=0.0)
-    train(whole, wrap(whole, interval=4), SIX)
+def test_resumed_run_reuses_the_saved_direction():
+    uninterrupted, part = toy(dropout=0.0), toy(dropout=0.0)
+    train(uninterrupted, wrap(uninterrupted, interval=4), SIX)
     first = wrap(part, interval=4)
     train(part, first, SIX[:2])
     second = wrap(part, interval=4)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     second.initialize_count_status(part, 2, len(SIX))
     train(part, second, SIX[2:])
-    assert_same(part, whole)
+    assert_same(part, uninterrupted)
 
 
-def test_without_a_direction_the_next_step_perturbs():
+def test_missing_direction_triggers_second_pass():
     """For instance a run resumed from one without the option."""
     model = toy()
     wrapper = wrap(model, interval=4)
@@ -145,7 +145,7 @@ def test_without_a_direction_the_next_step_perturbs():
     assert not wrapper.two_pass
 
 
-def test_excluded_parameters_get_nothing():
+def test_excluded_parameters_have_no_direction():
     model = toy()
     wrapper = wrap(model, interval=2, exclude=['*.bias'])
     train(model, wrapper, SIX[:1])
@@ -153,7 +153,7 @@ def test_excluded_parameters_get_nothing():
     assert kept == {n for n, _ in model.named_parameters() if not n.endswith('bias')}
 
 
-def test_plain_steps_of_the_first_stage_add_nothing():
+def test_plain_stage_adds_no_direction():
     actual, expected = toy(), toy()
     wrapper = wrap(actual, optimizer=sgd(actual, momentum=0.0), interval=2)
     train(actual, wrapper, SIX[:1])
@@ -172,7 +172,7 @@ def overflowing(batch):
     ('make', 'fused'),
     [(torch.optim.AdamW, False), (torch.optim.AdamW, True), (torch.optim.SGD, False)],
 )
-def test_a_first_step_that_overflows_leaves_the_others_as_they_are(on_cpu, make, fused):
+def test_overflow_in_first_step_does_not_affect_later_steps(on_cpu, make, fused):
     actual, expected = toy(dropout=0.0), toy(dropout=0.0)
     optimizer = make(actual.parameters(), lr=0.01, fused=fused)
     wrapper = AmpAdaSAPOptimWrapper(
@@ -190,7 +190,7 @@ def test_a_first_step_that_overflows_leaves_the_others_as_they_are(on_cpu, make,
 
 
 @pytest.mark.parametrize('fused', [False, True])
-def test_a_later_step_that_overflows_leaves_the_direction(on_cpu, fused):
+def test_overflow_in_reused_step_keeps_the_direction(on_cpu, fused):
     model = toy()
     wrapper = AmpAdaSAPOptimWrapper(
         optimizer=sgd(model, fused=fused), rho=RHO, interval=2, loss_scale=dict(init_scale=2.0**16)
@@ -204,7 +204,7 @@ def test_a_later_step_that_overflows_leaves_the_direction(on_cpu, fused):
         assert torch.equal(state[p][DIRECTION], before[name]), name
 
 
-def test_a_parameter_that_only_the_other_ranks_first_pass_reached(monkeypatch):
+def test_parameter_with_gradient_on_another_rank_only(monkeypatch):
     # Plain gradients (2, -) here and (0, 4) there: g = (1, 2) on average. With g_s = (1, 3),
     # g_s.g / |g|^2 = 7 / 5 and g_v = (1 - 7/5, 3 - 14/5) = (-2, 1) / 5.
     first, second, left_out = (nn.Parameter(torch.zeros(1)) for _ in range(3))
@@ -227,7 +227,7 @@ def test_a_parameter_that_only_the_other_ranks_first_pass_reached(monkeypatch):
     assert DIRECTION not in optimizer.state[left_out]
 
 
-def test_the_part_orthogonal_to_the_plain_gradient_by_hand():
+def test_orthogonal_component_by_hand():
     # g = (3, 4), g_s = (2, 0) over two tensors: g_s.g / |g|^2 = 6 / 25, so
     # g_v = (2 - 18/25, -24/25) = (32/25, -24/25), of length 8/5.
     plain = [torch.tensor([3.0]), torch.tensor([[4.0]])]
@@ -235,11 +235,11 @@ def test_the_part_orthogonal_to_the_plain_gradient_by_hand():
     first, second = adversarial_direction(plain, perturbed)
     torch.testing.assert_close(first, torch.tensor([0.8]))
     torch.testing.assert_close(second, torch.tensor([[-0.6]]))
-    assert first is plain[0]  # no memory of its own
+    assert first is plain[0]  # updated in place
 
 
 @pytest.mark.parametrize('scale', [1e-3, 1e4])
-def test_neither_scale_matters(scale):
+def test_invariant_to_both_gradient_scales(scale):
     generator = torch.Generator().manual_seed(0)
     plain = [torch.randn(5, generator=generator) for _ in range(3)]
     perturbed = [torch.randn(5, generator=generator) for _ in range(3)]
@@ -258,28 +258,28 @@ def test_neither_scale_matters(scale):
         ([1.0, 1.0], [math.inf, 2.0]),
     ],
 )
-def test_without_a_direction_it_is_zero(plain, perturbed):
+def test_parallel_gradients_give_zero_direction(plain, perturbed):
     (found,) = adversarial_direction([torch.tensor(plain)], [torch.tensor(perturbed)])
     assert found.tolist() == [0.0, 0.0]
 
 
-def test_without_a_plain_gradient_all_of_the_other_is_new():
+def test_zero_plain_gradient_keeps_the_full_perturbed_gradient():
     (found,) = adversarial_direction([torch.zeros(2)], [torch.tensor([0.0, -3.0])])
     assert found.tolist() == [0.0, -1.0]
 
 
-def test_a_share_of_the_gradients_length_is_added():
+def test_direction_is_scaled_by_gradient_norm():
     grads = [torch.tensor([3.0]), torch.tensor([4.0])]
     add_direction(grads, [torch.tensor([0.0]), torch.tensor([1.0])], alpha=0.5)
     assert [g.item() for g in grads] == [3.0, 6.5]
 
 
-def test_nothing_to_add_to():
+def test_zero_gradient_stays_zero():
     add_direction([], [], alpha=0.5)
     assert adversarial_direction([], []) == []
 
 
-def test_lengths_of_half_precision_do_not_overflow():
+def test_half_precision_norms_do_not_overflow():
     grads = [torch.full((4,), 400.0, dtype=torch.float16)]  # squares: 160,000 each
     direction = [torch.tensor([1.0, 0, 0, 0], dtype=torch.float16)]
     add_direction(grads, direction, alpha=0.5)

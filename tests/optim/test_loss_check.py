@@ -5,7 +5,7 @@ import torch
 from adasap_det.optim.loss_check import bad_components, describe
 
 
-def test_components_are_named_with_their_values():
+def test_message_lists_components_with_values():
     losses = {
         'loss_cls': [torch.tensor(1.0), torch.tensor(math.nan)],
         'loss_bbox': torch.tensor([0.5, -math.inf]),
@@ -15,13 +15,13 @@ def test_components_are_named_with_their_values():
     assert bad_components(losses) == ['loss_cls = nan', 'loss_bbox = -inf']
 
 
-def test_losses_without_names():
+def test_unnamed_losses():
     assert bad_components(torch.tensor(math.nan)) == []
     message = describe(torch.tensor(math.inf), None, iteration=3, perturbed=False)
     assert 'iteration 3: loss = inf' in message
 
 
-def test_the_remedy_depends_on_the_pass():
+def test_remedy_depends_on_the_pass():
     bad = {'loss_cls': torch.tensor(math.nan)}
     total = torch.tensor(math.nan)
     first = describe(total, bad, iteration=12, perturbed=False)

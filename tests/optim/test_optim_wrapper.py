@@ -56,7 +56,7 @@ def train(model, wrapper, batches=BATCHES):
     return model
 
 
-# ------------------------------------------------------------------ the textbook
+# ------------------------------------------------------------------ reference loop
 
 
 def sam_direction(weights, rho):
@@ -111,20 +111,20 @@ def textbook(model, direction, *, optimizer=None, accumulate=1, max_norm=None, b
     return model
 
 
-# ------------------------------------------------------------------ equal to the textbook
+# ------------------------------------------------------------------ matches the reference loop
 
 
 @pytest.mark.parametrize('foreach', [True, False])
 @pytest.mark.parametrize(
     ('form', 'rho', 'direction'), [('sam', 0.25, sam_direction), ('asam', 0.75, asam_direction)]
 )
-def test_uniform_equals_a_textbook_loop(form, rho, direction, foreach):
+def test_uniform_stage_matches_reference_loop(form, rho, direction, foreach):
     actual, expected = toy(), toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(actual), form=form, rho=rho, foreach=foreach)
     train(actual, wrapper)
     textbook(expected, lambda weights: direction(weights, rho))
     assert_same(actual, expected, rtol=1e-9)
-    # And it is another loop than the plain one.
+    # The result differs from plain training.
     plain = toy()
     train(plain, OptimWrapper(sgd(plain)))
     assert (plain.stem.weight - actual.stem.weight).norm() > 1e-2
@@ -133,7 +133,7 @@ def test_uniform_equals_a_textbook_loop(form, rho, direction, foreach):
 @pytest.mark.parametrize(
     ('form', 'rho', 'direction'), [('sam', 0.05, sam_direction), ('asam', 2.0, asam_direction)]
 )
-def test_a_step_in_single_precision(form, rho, direction):
+def test_single_precision_step(form, rho, direction):
     actual, expected = toy().float(), toy().float()
     train(actual, AdaSAPOptimWrapper(optimizer=sgd(actual), form=form, rho=rho), SINGLE[:1])
     textbook(expected, lambda weights: direction(weights, rho), batches=SINGLE[:1])
@@ -189,7 +189,7 @@ def adaptive_direction(weights, form, *, rho_min, rho_max, rho, eta=0.01, ungrou
         ('asam', dict(rho_min=0.125, rho_max=0.875, rho=0.375)),
     ],
 )
-def test_adaptive_equals_a_textbook_loop(form, radii, ungrouped):
+def test_adaptive_stage_matches_reference_loop(form, radii, ungrouped):
     actual, expected = toy(), toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(actual), form=form, ungrouped=ungrouped, **radii)
     wrapper.stage = 'adaptive'
@@ -204,7 +204,7 @@ def test_adaptive_equals_a_textbook_loop(form, radii, ungrouped):
 
 
 @pytest.mark.parametrize('options', [{'rho': 0}, {'stage': 'plain'}, {'accumulative_counts': 2}])
-def test_without_radius_it_is_the_plain_wrapper_to_the_last_bit(options):
+def test_zero_radius_is_bitwise_equal_to_plain_wrapper(options):
     options = dict(options)
     stage = options.pop('stage', 'uniform')
     accumulate = options.get('accumulative_counts', 1)
@@ -219,7 +219,7 @@ def test_without_radius_it_is_the_plain_wrapper_to_the_last_bit(options):
     assert_same(actual, expected)
 
 
-def test_adaptive_without_any_radius_is_plain():
+def test_adaptive_with_zero_radii_is_plain():
     actual, expected = toy(), toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(actual), rho_max=0, ungrouped='none')
     wrapper.stage = 'adaptive'
@@ -241,7 +241,7 @@ def test_adamw():
     assert_same(actual, expected, rtol=1e-6)
 
 
-def test_built_by_the_registry_with_an_optimizer_of_a_config():
+def test_built_from_config_by_registry():
     wrapper = OPTIM_WRAPPERS.build(
         dict(type='AdaSAPOptimWrapper', optimizer=sgd(toy()), form='sam', rho=0.1)
     )
@@ -249,7 +249,7 @@ def test_built_by_the_registry_with_an_optimizer_of_a_config():
     assert (wrapper.rho_min, wrapper.rho_max, wrapper.rho) == (0.00025, 0.05, 0.1)
 
 
-def test_default_radii_of_the_paper():
+def test_default_radii_match_the_paper():
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(toy()))
     assert (wrapper.form, wrapper.eta, wrapper.stage) == ('asam', 0.01, 'uniform')
     assert (wrapper.rho_min, wrapper.rho_max, wrapper.rho) == (0.01, 2.0, 2.0)
@@ -259,7 +259,7 @@ def test_default_radii_of_the_paper():
 # ------------------------------------------------------------------ accumulation and clipping
 
 
-def test_accumulated_gradients_are_each_at_their_own_perturbed_point():
+def test_each_micro_batch_has_its_own_perturbed_point():
     actual, expected = toy(), toy()
     batches = [toy_batch(seed) for seed in range(6)]
     batches = [{k: v.double() for k, v in b.items()} for b in batches]
@@ -274,7 +274,7 @@ def test_accumulated_gradients_are_each_at_their_own_perturbed_point():
     assert_same(actual, expected, rtol=1e-9)
 
 
-def test_the_last_micro_batches_are_not_lost():
+def test_incomplete_last_accumulation_is_stepped():
     """Four batches by three: MMEngine steps after the third, and after the last alone."""
     actual, expected = toy(), toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(actual), rho=0.75, accumulative_counts=3)
@@ -341,7 +341,7 @@ def test_frozen_and_unused_parameters():
     assert torch.equal(actual.stem.weight, partly_frozen().stem.weight)
 
 
-def test_a_parameter_with_a_gradient_in_the_first_pass_only():
+def test_parameter_with_gradient_in_first_pass_only():
     """As the box branch of a detector whose perturbed weights match no positives."""
 
     class Fickle(ToyDetector):
@@ -361,7 +361,7 @@ def test_a_parameter_with_a_gradient_in_the_first_pass_only():
     assert model.extra.tolist() == [1.0, 1.0]  # back in its place, and not stepped
 
 
-def test_excluded_parameters_stay():
+def test_excluded_parameters_are_not_perturbed():
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), rho=0.75, exclude=['*.bias', 'stem*'])
     eps = spied_perturbation(model, wrapper)
@@ -373,13 +373,13 @@ def test_excluded_parameters_stay():
     assert norm.item() == pytest.approx(0.75, rel=1e-6)
 
 
-def test_one_pattern_may_be_given_as_a_string():
+def test_exclude_accepts_a_single_string():
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(toy()), exclude='out.*')
     assert wrapper.exclude == ('out.*',)
 
 
 @pytest.mark.parametrize('stage', ['plain', 'uniform'])
-def test_a_pattern_that_excludes_nothing_is_refused_in_the_first_step(stage):
+def test_unmatched_exclude_pattern_is_an_error_in_first_step(stage):
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), exclude=['inner', 'bbox_haed.*'])
     wrapper.stage = stage
@@ -388,7 +388,7 @@ def test_a_pattern_that_excludes_nothing_is_refused_in_the_first_step(stage):
     assert_same(model, toy())
 
 
-def test_norm_layers_alone_are_perturbed_and_all_parameters_are_trained():
+def test_norm_only_perturbs_norm_layers_and_trains_all_parameters():
     actual, expected = toy(), toy()
     train(actual, AdaSAPOptimWrapper(optimizer=sgd(actual), rho=0.75, layers='norm'))
 
@@ -399,7 +399,7 @@ def test_norm_layers_alone_are_perturbed_and_all_parameters_are_trained():
     assert_same(actual, expected, rtol=1e-9)
 
 
-def test_what_is_not_perturbed_costs_no_gradient_in_the_first_pass():
+def test_unperturbed_parameters_need_no_gradient_in_first_pass():
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), layers='norm')
     seen = []
@@ -409,7 +409,7 @@ def test_what_is_not_perturbed_costs_no_gradient_in_the_first_pass():
     assert sorted(seen) == ['norm', 'norm', 'out']
 
 
-def test_the_least_important_share_alone_is_perturbed():
+def test_perturb_ratio_perturbs_only_the_least_important():
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), perturb_ratio=0.4, ungrouped='none')
     wrapper.stage = 'adaptive'
@@ -422,7 +422,7 @@ def test_the_least_important_share_alone_is_perturbed():
     assert moved < {'inner.weight', 'inner.bias', 'inner_bn.weight'}
 
 
-def test_everything_excluded_is_the_plain_step():
+def test_excluding_everything_gives_the_plain_step():
     actual, expected = toy(), toy()
     train(actual, AdaSAPOptimWrapper(optimizer=sgd(actual), exclude=['*']))
     train(expected, OptimWrapper(sgd(expected)))
@@ -430,7 +430,7 @@ def test_everything_excluded_is_the_plain_step():
 
 
 @pytest.mark.parametrize(('ungrouped', 'radius'), [('uniform', 0.4), ('none', 0.0)])
-def test_parameters_of_no_group(ungrouped, radius):
+def test_ungrouped_parameters(ungrouped, radius):
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), form='sam', ungrouped=ungrouped, rho=0.4)
     wrapper.stage = 'adaptive'
@@ -446,7 +446,7 @@ def test_parameters_of_no_group(ungrouped, radius):
 # ------------------------------------------------------------------ state
 
 
-def test_the_optimizer_keeps_nothing_of_it():
+def test_optimizer_state_has_no_perturbation():
     sharp, plain = toy(), toy()
     train(sharp, wrapper := AdaSAPOptimWrapper(optimizer=sgd(sharp)))
     train(plain, reference := OptimWrapper(sgd(plain)))
@@ -477,7 +477,7 @@ def test_sharpness_is_logged():
 
 
 @pytest.mark.parametrize('form', ['sam', 'asam'])
-def test_the_norm_of_the_perturbation_is_logged(form):
+def test_perturbation_norm_is_logged(form):
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), form=form, rho=0.3)
     eps = spied_perturbation(model, wrapper, BATCHES[0])
@@ -495,7 +495,7 @@ def test_gradients_are_cleared_after_the_step():
 
 
 @pytest.mark.parametrize('where', ['forward', 'backward'])
-def test_a_second_pass_that_raises_leaves_weights_and_buffers(where):
+def test_error_in_second_pass_restores_weights_and_buffers(where):
     class Fails(ToyDetector):
         def forward(self, *args, mode='tensor', **kwargs):
             losses = super().forward(*args, mode=mode, **kwargs)
@@ -523,7 +523,7 @@ def test_a_second_pass_that_raises_leaves_weights_and_buffers(where):
 
 @pytest.mark.parametrize('bad', [float('nan'), float('inf')])
 @pytest.mark.parametrize('stage', ['uniform', 'adaptive'])
-def test_a_first_pass_that_is_not_finite_does_not_perturb(bad, stage):
+def test_nonfinite_first_pass_does_not_perturb(bad, stage):
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model, lr=0.0))
     wrapper.stage = stage
@@ -535,7 +535,7 @@ def test_a_first_pass_that_is_not_finite_does_not_perturb(bad, stage):
     assert all(torch.equal(e, torch.zeros_like(e)) for e in eps.values())
 
 
-def test_a_loss_that_is_not_finite_is_named_before_it_reaches_the_weights():
+def test_nonfinite_loss_is_an_error_before_the_step():
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model))
     wrapper.message_hub.update_info('iter', 41)
@@ -548,7 +548,7 @@ def test_a_loss_that_is_not_finite_is_named_before_it_reaches_the_weights():
         assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
-def test_a_loss_that_is_not_finite_at_the_perturbed_weights():
+def test_nonfinite_loss_at_perturbed_weights():
     model = toy().float()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), form='sam', rho=1e38)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -568,7 +568,7 @@ def test_update_params_without_context():
         wrapper.update_params(total_loss(model, BATCHES[0]))
 
 
-def test_a_context_serves_one_update():
+def test_context_is_valid_for_one_update():
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model))
     model.train_step(BATCHES[0], wrapper)
@@ -577,7 +577,7 @@ def test_a_context_serves_one_update():
 
 
 @pytest.mark.parametrize('calls', [0, 2])
-def test_the_model_must_be_called_once(calls):
+def test_model_must_be_called_exactly_once(calls):
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model))
     loss = torch.zeros((), requires_grad=True)
@@ -601,7 +601,7 @@ def test_optim_wrapper_dict():
     both['main'].update_params(loss)
 
 
-def test_the_adaptive_stage_needs_scores():
+def test_adaptive_stage_needs_scores():
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model))
     wrapper.stage = 'adaptive'
@@ -610,7 +610,7 @@ def test_the_adaptive_stage_needs_scores():
     wrapper.set_channels(rows_of(model))
     wrapper.set_scores(SCORES)
     model.train_step(BATCHES[0], wrapper)
-    wrapper.set_channels(rows_of(model))  # after a cut the old scores are void
+    wrapper.set_channels(rows_of(model))  # the old scores are invalid after pruning
     with pytest.raises(RuntimeError, match='PruningHook'):
         model.train_step(BATCHES[0], wrapper)
 
@@ -634,7 +634,7 @@ def test_the_adaptive_stage_needs_scores():
         ({'rho_max': -1.0}, r'rho_max=-1\.0'),
     ],
 )
-def test_bad_options(options, message):
+def test_invalid_options_are_an_error(options, message):
     with pytest.raises(ValueError, match=message):
         AdaSAPOptimWrapper(optimizer=sgd(toy()), **options)
 
@@ -646,7 +646,7 @@ def test_unknown_stage():
     assert wrapper.stage == 'uniform'
 
 
-# ------------------------------------------------------------------ inputs that heads change
+# ------------------------------------------------------------------ inputs modified in place
 
 
 class Meddler(BaseModel):
@@ -661,7 +661,7 @@ class Meddler(BaseModel):
         return {'loss': (self.weight * inputs + samples.pop('boxes')).square().sum()}
 
 
-def test_inputs_that_the_model_changes():
+def test_inputs_modified_in_place_by_the_model():
     """L = |2 w x + b|^2 in both passes; SAM with rho = 1 by hand."""
     model = Meddler()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model, lr=0.01, momentum=0), form='sam', rho=1.0)
@@ -681,7 +681,7 @@ def test_inputs_that_the_model_changes():
 # ------------------------------------------------------------------ mixed precision
 
 
-def test_the_ascent_gradient_is_scaled(on_cpu):
+def test_ascent_gradient_is_scaled(on_cpu):
     model = toy()
     wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model), loss_scale=1024.0)
     weight = torch.ones(2, requires_grad=True)
@@ -691,7 +691,7 @@ def test_the_ascent_gradient_is_scaled(on_cpu):
 
 
 @pytest.mark.parametrize('clip_grad', [None, dict(max_norm=0.1)])
-def test_steps_with_a_scaler_equal_the_textbook(on_cpu, clip_grad):
+def test_steps_with_grad_scaler_match_reference(on_cpu, clip_grad):
     """Autocast leaves float64 alone, so that only the scaling is seen."""
     actual, expected = toy(), toy()
     wrapper = AmpAdaSAPOptimWrapper(
@@ -710,7 +710,7 @@ def test_steps_with_a_scaler_equal_the_textbook(on_cpu, clip_grad):
     assert wrapper.state_dict()['loss_scaler']['_growth_tracker'] == len(BATCHES)
 
 
-def test_an_overflow_skips_the_step_and_lowers_the_scale(on_cpu):
+def test_overflow_skips_step_and_lowers_scale(on_cpu):
     model = toy()
     wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model), loss_scale=dict(init_scale=2.0**16))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -720,7 +720,7 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale(on_cpu):
     assert wrapper.loss_scaler.get_scale() == 2.0**15
 
 
-def test_an_overflow_of_the_first_pass_alone_costs_the_perturbation_and_not_the_step(on_cpu):
+def test_overflow_in_first_pass_only_skips_the_perturbation(on_cpu):
     actual, expected = toy(), toy()
     wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(actual), loss_scale=dict(init_scale=2.0**16))
     calls = []
@@ -738,9 +738,7 @@ def test_an_overflow_of_the_first_pass_alone_costs_the_perturbation_and_not_the_
 
 @pytest.mark.parametrize('accumulate', [1, 2])
 @pytest.mark.parametrize('clip_grad', [None, dict(max_norm=0.1)])
-def test_the_scale_has_the_history_that_plain_mixed_precision_gives_it(
-    on_cpu, monkeypatch, accumulate, clip_grad
-):
+def test_scale_history_matches_plain_mixed_precision(on_cpu, monkeypatch, accumulate, clip_grad):
     """Overflows at the same steps, growth after as many good ones, one unscale a step."""
     unscaled = []
     unscale = CPUScaler.unscale_
@@ -772,7 +770,7 @@ def test_the_scale_has_the_history_that_plain_mixed_precision_gives_it(
 
 
 class SometimesInfinite(ToyDetector):
-    """Its loss is infinite in the passes that ``bad`` says, counted from 0."""
+    """Its loss is infinite in the passes listed in ``bad``, counted from 0."""
 
     def __init__(self, bad):
         super().__init__()
@@ -794,9 +792,7 @@ class SometimesInfinite(ToyDetector):
         (lambda n: n % 4 == 1, 2, ' at the perturbed weights'),  # of each first micro-batch
     ],
 )
-def test_a_loss_that_stays_infinite_ends_training_under_a_scaler_too(
-    on_cpu, bad, accumulate, where
-):
+def test_persistent_infinite_loss_ends_training_with_grad_scaler(on_cpu, bad, accumulate, where):
     model = SometimesInfinite(bad).double()
     wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model), accumulative_counts=accumulate)
     with pytest.raises(NonFiniteLossError, match=f'not finite{where}.* loss_fit = inf'):
@@ -806,7 +802,7 @@ def test_a_loss_that_stays_infinite_ends_training_under_a_scaler_too(
 
 
 @pytest.mark.parametrize('interval', [1, 2])
-def test_skipped_steps_with_others_between_them_do_not_end_it(on_cpu, interval):
+def test_isolated_skipped_steps_do_not_end_training(on_cpu, interval):
     model = SometimesInfinite(lambda n: False).double()
     wrapper = AmpAdaSAPOptimWrapper(
         optimizer=sgd(model, lr=0.001), interval=interval, loss_scale=dict(growth_interval=1)

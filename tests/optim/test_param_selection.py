@@ -20,7 +20,7 @@ def names(model, parameters):
     return [by_id[id(p)] for p in parameters]
 
 
-def test_norm_layers_alone():
+def test_select_only_norm_layers():
     model = ToyDetector()
     found = names(model, perturbable_parameters(model, layers='norm'))
     assert found == [f'{n}_bn.{k}' for n in ('stem', 'inner', 'joint') for k in ('weight', 'bias')]
@@ -34,19 +34,19 @@ def test_every_kind_of_norm_layer(norm):
     assert norm_parameters(model) == {id(norm.weight), id(norm.bias)}
 
 
-def test_a_network_without_norm_layers():
+def test_network_without_norm_layers():
     with pytest.raises(ValueError, match=r"layers='norm' .* Sequential has none"):
         perturbable_parameters(nn.Sequential(nn.Conv2d(3, 4, 1)), layers='norm')
 
 
-def test_excluded_and_frozen_parameters_are_no_candidates():
+def test_excluded_and_frozen_parameters_are_not_selected():
     model = GroupNormNet()
     model.first.bias.requires_grad_(False)
     found = names(model, perturbable_parameters(model, exclude=('norm.*', '*.weight')))
     assert found == ['out.bias']
 
 
-def test_a_pattern_covers_the_module_that_it_names_and_no_other_of_like_name():
+def test_pattern_matches_only_the_named_module():
     model = ToyDetector()
     left = set(names(model, perturbable_parameters(model))) - set(
         names(model, perturbable_parameters(model, exclude=('inner', 'joint_*')))
@@ -65,13 +65,13 @@ def test_patterns_that_match():
 @pytest.mark.parametrize(
     ('pattern', 'close'), [('iner.*', 'inner'), ('joint_norm', 'joint_bn'), ('?', 'stem.weight')]
 )
-def test_a_pattern_that_matches_nothing_is_named_with_names_close_to_it(pattern, close):
+def test_unmatched_pattern_error_suggests_similar_names(pattern, close):
     words = rf'exclude pattern {re.escape(repr(pattern))} matches no parameter of ToyDetector; '
     with pytest.raises(ValueError, match=rf'{words}names look like.* {close}\b'):
         check_exclude(ToyDetector(), ['*.bias', pattern])
 
 
-def test_the_least_important_share_of_the_grouped_parameters():
+def test_select_least_important_ratio_of_grouped_parameters():
     model = nn.Sequential(*(nn.Conv2d(1, 2, 1, bias=False) for _ in range(4)), nn.Linear(2, 2))
     weights = list(model.parameters())
     balls = [[1, 2], [3, 4], [0, 5], [0, 0]]  # the third has a row of no group, the fourth only
@@ -79,8 +79,8 @@ def test_the_least_important_share_of_the_grouped_parameters():
     scores = torch.tensor([5.0, 9.0, 1.0, 2.0, 3.0])  # means 7, 1.5 and 3
     always = ['3.weight', '4.weight', '4.bias']
 
-    def chosen(share):
-        return names(model, least_important(weights, rows, scores, perturb_ratio=share))
+    def chosen(ratio):
+        return names(model, least_important(weights, rows, scores, perturb_ratio=ratio))
 
     assert chosen(0.3) == ['1.weight', *always]
     assert chosen(0.5) == ['1.weight', '2.weight', *always]

@@ -51,7 +51,7 @@ def test_no_scores():
 
 
 @pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
-def test_scores_that_are_not_finite(bad):
+def test_nonfinite_scores(bad):
     with pytest.raises(ValueError, match='scores must be finite'):
         adaptive_radius(torch.tensor([1.0, bad]), rho_min=0.1, rho_max=1.0)
 
@@ -66,7 +66,7 @@ def test_scores_that_are_not_finite(bad):
         (0.1, math.nan, r'rho_max=nan'),
     ],
 )
-def test_bad_radii(rho_min, rho_max, message):
+def test_invalid_radii(rho_min, rho_max, message):
     with pytest.raises(ValueError, match=message):
         adaptive_radius(torch.ones(2), rho_min=rho_min, rho_max=rho_max)
 
@@ -75,7 +75,7 @@ def test_bad_radii(rho_min, rho_max, message):
 
 
 @BOTH
-def test_sam_of_the_whole_network_by_hand(foreach):
+def test_sam_with_one_ball_by_hand(foreach):
     weights = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
     grads = [torch.tensor([2.0, -1.0]), torch.tensor([[2.0]])]  # norm 3
     eps = ascent_perturbation(
@@ -86,7 +86,7 @@ def test_sam_of_the_whole_network_by_hand(foreach):
 
 
 @BOTH
-def test_asam_of_the_whole_network_by_hand(foreach):
+def test_asam_with_one_ball_by_hand(foreach):
     # T_w = |w| + 1 = 2, 4 and T_w g = 3, -4, norm 5; eps = 0.5 T_w (T_w g) / 5.
     weights = [torch.tensor([1.0]), torch.tensor([-3.0])]
     grads = [torch.tensor([1.5]), torch.tensor([-1.0])]
@@ -97,7 +97,7 @@ def test_asam_of_the_whole_network_by_hand(foreach):
 
 
 @BOTH
-def test_one_ball_a_channel_by_hand(foreach):
+def test_one_ball_per_channel_by_hand(foreach):
     """Filters are rows of dimension 0 of one layer, of dimension 1 of the other."""
     weights = [torch.zeros(2, 2), torch.zeros(1, 2), torch.zeros(2)]
     grads = [
@@ -118,7 +118,7 @@ def test_one_ball_a_channel_by_hand(foreach):
 
 
 def problem(seed, *, zero_share=0.0, dtype=torch.float32):
-    """Tensors of random shapes, some wholly in one ball, some with a ball for each row."""
+    """Tensors of random shapes, some entirely in one ball, some with a ball for each row."""
     random.seed(seed)
     generator = torch.Generator().manual_seed(seed)
     balls = random.randint(1, 6)
@@ -164,7 +164,7 @@ def test_foreach_equals_reference(seed, form):
 @FORMS
 @BOTH
 @pytest.mark.parametrize('seed', range(10))
-def test_each_ball_is_left_at_its_radius(seed, form, foreach):
+def test_perturbation_norm_equals_radius_in_each_ball(seed, form, foreach):
     weights, grads, membership, radii = problem(seed)
     eps = ascent_perturbation(
         weights, grads, membership, radii, form=form, eta=0.1, foreach=foreach
@@ -180,7 +180,7 @@ def test_each_ball_is_left_at_its_radius(seed, form, foreach):
 @FORMS
 @BOTH
 @pytest.mark.parametrize('scale', [2.0**16, 1e-8])
-def test_the_scale_of_the_gradient_does_not_matter(form, foreach, scale):
+def test_invariant_to_gradient_scale(form, foreach, scale):
     weights, grads, membership, radii = problem(3)
     expected = ascent_perturbation(weights, grads, membership, radii, form=form, foreach=foreach)
     scaled = [g * scale for g in grads]
@@ -189,7 +189,7 @@ def test_the_scale_of_the_gradient_does_not_matter(form, foreach, scale):
 
 
 @BOTH
-def test_asam_does_not_depend_on_the_scale_of_the_weights(foreach):
+def test_asam_is_invariant_to_weight_scale(foreach):
     """Scaling w by a and g by 1 / a scales eps by a, where eta is 0."""
     weights, grads, membership, radii = problem(4)
     kwargs = dict(form='asam', eta=0.0, foreach=foreach)
@@ -202,7 +202,7 @@ def test_asam_does_not_depend_on_the_scale_of_the_weights(foreach):
 
 @FORMS
 @BOTH
-def test_arguments_are_left_alone(form, foreach):
+def test_arguments_are_not_modified(form, foreach):
     args = problem(5)
     before = [[t.clone() for t in tensors] for tensors in args[:2]]
     ascent_perturbation(*args, form=form, foreach=foreach)
@@ -215,7 +215,7 @@ def test_arguments_are_left_alone(form, foreach):
 
 @FORMS
 @BOTH
-def test_a_ball_without_gradient_stays(form, foreach):
+def test_ball_without_gradient_is_not_perturbed(form, foreach):
     weights = [torch.ones(2, 3), torch.ones(4)]
     grads = [torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]), torch.ones(4)]
     eps = ascent_perturbation(
@@ -230,7 +230,7 @@ def test_a_ball_without_gradient_stays(form, foreach):
 @BOTH
 @pytest.mark.parametrize('bad', [math.nan, math.inf])
 @pytest.mark.parametrize('membership', [[0, 0], [rows(0, 0, 1), 2], [2, rows(0, 0, 1, 1, 0)]])
-def test_a_gradient_that_is_not_finite_moves_nothing(form, foreach, bad, membership):
+def test_nonfinite_gradient_perturbs_nothing(form, foreach, bad, membership):
     grads = [torch.ones(2, 3), torch.ones(4)]
     grads[0][1, 1] = bad
     eps = ascent_perturbation(
@@ -246,7 +246,7 @@ def test_a_gradient_that_is_not_finite_moves_nothing(form, foreach, bad, members
 
 @FORMS
 @BOTH
-def test_radius_zero(form, foreach):
+def test_zero_radius(form, foreach):
     weights, grads, membership, radii = problem(6)
     eps = ascent_perturbation(weights, grads, membership, radii * 0, form=form, foreach=foreach)
     assert not any(e.any() for e in eps)
@@ -291,6 +291,6 @@ def test_unknown_form():
         ascent_perturbation([], [], [], torch.ones(1), form='gsam')
 
 
-def test_lengths_that_differ():
+def test_mismatched_lengths():
     with pytest.raises(ValueError, match='1, 2, 1'):
         ascent_perturbation([torch.ones(1)], [torch.ones(1)] * 2, [0], torch.ones(1))

@@ -23,7 +23,7 @@ def channels(weights):
     return found
 
 
-def test_rows_of_no_channel_and_parameters_of_no_group_share_ball_0(channels, weights):
+def test_ungrouped_rows_and_parameters_share_ball_0(channels, weights):
     channels.set_scores(SCORES, rho_min=0.1, rho_max=0.9)
     (grouped, alone), radii = channels.membership(weights, rest=0.5)
     assert grouped.dim == 0 and grouped.ball.tolist() == [3, 0, 1, 2]
@@ -32,13 +32,13 @@ def test_rows_of_no_channel_and_parameters_of_no_group_share_ball_0(channels, we
 
 
 @pytest.mark.parametrize(('inverse', 'expected'), [(False, RADII), (True, [0.1, 0.3, 0.9])])
-def test_radii_fall_with_importance_or_rise_with_it(channels, inverse, expected):
+def test_radii_decrease_or_increase_with_importance(channels, inverse, expected):
     radii = channels.set_scores(SCORES, rho_min=0.1, rho_max=0.9, inverse=inverse)
     torch.testing.assert_close(radii, torch.tensor(expected))
     assert channels.scores is SCORES
 
 
-def test_new_rows_forget_the_importance_of_the_old(channels, weights):
+def test_new_rows_reset_importance(channels, weights):
     channels.set_scores(SCORES, rho_min=0.1, rho_max=0.9)
     channels.set_rows({weights[1]: Rows(0, torch.arange(5))})
     assert channels.scores is None

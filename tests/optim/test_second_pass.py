@@ -33,7 +33,7 @@ def awkward_weights():
 
 
 @pytest.mark.parametrize('fails', [False, True])
-def test_weights_return_to_the_last_bit_in_the_same_storage(fails):
+def test_weights_are_restored_bitwise_in_the_same_storage(fails):
     weights = awkward_weights()
     before = [w.detach().clone() for w in weights]
     storage = [w.data_ptr() for w in weights]
@@ -94,7 +94,7 @@ LAYERS = {
 
 @pytest.mark.parametrize('layer', LAYERS)
 @pytest.mark.parametrize('fails', [False, True])
-def test_buffers_are_as_before(layer, fails):
+def test_buffers_are_restored(layer, fails):
     model = normed(LAYERS[layer]())
     model(torch.randn(3, 2, 5, 5))  # first pass: these statistics stay
     objects = dict(model.named_buffers())
@@ -113,7 +113,7 @@ def test_buffers_are_as_before(layer, fails):
     assert all(torch.equal(after[name], b) for name, b in before.items())
 
 
-def test_statistics_go_on_as_if_there_had_been_one_pass():
+def test_second_pass_does_not_update_running_statistics():
     """The counter too: with momentum=None it sets the weight of the next batch."""
     once, twice = normed(nn.BatchNorm2d(4, momentum=None)), normed(nn.BatchNorm2d(4, momentum=None))
     for seed in range(3):
@@ -127,7 +127,7 @@ def test_statistics_go_on_as_if_there_had_been_one_pass():
     assert all(map(torch.equal, once.buffers(), twice.buffers()))
 
 
-def test_training_mode_statistics_are_used_inside():
+def test_second_pass_normalizes_with_batch_statistics():
     """The second pass normalises with its batch, not with the running statistics."""
     model = normed(nn.BatchNorm2d(4))
     batch = torch.randn(3, 2, 5, 5)
@@ -136,7 +136,7 @@ def test_training_mode_statistics_are_used_inside():
         torch.testing.assert_close(model(batch), expected)
 
 
-def test_layers_in_evaluation_mode_stay_so():
+def test_layers_in_eval_mode_stay_in_eval_mode():
     model = normed(nn.BatchNorm2d(4))
     model[1].eval()
     before = [b.clone() for b in model.buffers()]
@@ -160,7 +160,7 @@ def test_every_generator_is_captured():
 
 
 @pytest.mark.parametrize('fails', [False, True])
-def test_outside_the_generators_go_on_as_if_nothing_had_been_drawn(fails):
+def test_replay_does_not_advance_generators(fails):
     state = RandomState.capture()
     inside_expected = draws()
     outside_expected = draws()
@@ -182,7 +182,7 @@ def test_outside_the_generators_go_on_as_if_nothing_had_been_drawn(fails):
 
 
 class Meddler(nn.Module):
-    """A head that changes what it is given, and drops out at random."""
+    """A head that modifies its inputs in place and applies dropout."""
 
     def __init__(self):
         super().__init__()
@@ -199,7 +199,7 @@ def meddled():
     return torch.full((50,), 3.0), [{'boxes': torch.ones(50)}]
 
 
-def test_the_replayed_call_has_the_same_inputs_and_the_same_dropout():
+def test_replayed_call_has_equal_inputs_and_dropout():
     model = Meddler()
     inputs, samples = meddled()
     with capture_call(model) as call:
@@ -213,7 +213,7 @@ def test_the_replayed_call_has_the_same_inputs_and_the_same_dropout():
     assert draws() == expected
 
 
-def test_the_copy_is_made_before_the_model_changes_its_inputs():
+def test_inputs_are_copied_before_the_forward_pass():
     model = Meddler()
     inputs, samples = meddled()
     with capture_call(model) as call:
@@ -221,10 +221,10 @@ def test_the_copy_is_made_before_the_model_changes_its_inputs():
     args, _ = call.args, call.kwargs
     assert args[0].tolist() == [3.0] * 50
     assert list(args[1][0]) == ['boxes']
-    assert inputs[0] == 6  # the model itself was given the caller's own
+    assert inputs[0] == 6  # the model received the caller's own objects
 
 
-def test_a_second_call_is_counted_and_the_first_kept():
+def test_first_call_is_recorded_and_calls_are_counted():
     model = nn.Linear(2, 2)
     with capture_call(model) as call:
         model(torch.zeros(1, 2))
@@ -233,7 +233,7 @@ def test_a_second_call_is_counted_and_the_first_kept():
     assert call.args[0].tolist() == [[0.0, 0.0]]
 
 
-def test_calls_outside_are_not_recorded():
+def test_calls_outside_the_context_are_not_recorded():
     model = nn.Linear(2, 2)
     with pytest.raises(SecondPassError), capture_call(model) as call:
         raise SecondPassError
@@ -242,6 +242,6 @@ def test_calls_outside_are_not_recorded():
     assert not model._forward_pre_hooks
 
 
-def test_nothing_captured():
+def test_replay_without_a_captured_call():
     with pytest.raises(RuntimeError, match='nothing was captured'):
         ModelCall(nn.Linear(2, 2)).replay()

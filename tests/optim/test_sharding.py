@@ -8,7 +8,7 @@ from .test_optim_wrapper import sgd, toy
 
 
 class FullyShardedDataParallel(nn.Module):
-    """As far as its name goes, which is all that is looked at."""
+    """A class of that name; only the name is checked."""
 
 
 class MMFullyShardedDataParallel(FullyShardedDataParallel):
@@ -22,7 +22,7 @@ class DeepSpeedEngine(nn.Module):
 @pytest.mark.parametrize(
     ('wrapped', 'name'), [(MMFullyShardedDataParallel(), 'FSDP'), (DeepSpeedEngine(), 'DeepSpeed')]
 )
-def test_split_parameters_are_refused_with_the_reason(wrapped, name):
+def test_sharded_parameters_are_an_error(wrapped, name):
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(toy()))
     with (
         pytest.raises(RuntimeError, match=rf'not train through {name}: .* flattened'),
@@ -31,12 +31,12 @@ def test_split_parameters_are_refused_with_the_reason(wrapped, name):
         pass
 
 
-def test_the_names_are_those_of_torch_and_mmengine():
+def test_class_names_match_torch_and_mmengine():
     from mmengine.model import MMFullyShardedDataParallel as OfMMEngine
 
     with pytest.raises(RuntimeError, match='FSDP'):
         check_not_sharded(OfMMEngine.__new__(OfMMEngine))
 
 
-def test_others_pass():
+def test_unsharded_models_are_accepted():
     check_not_sharded(toy())

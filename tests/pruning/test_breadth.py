@@ -1,4 +1,4 @@
-"""The networks of the table in docs/supported.md: a part of them here, all by the script."""
+"""The networks of the table in docs/supported.md: some of them here, all of them in the script."""
 
 import importlib.util
 import sys
@@ -29,7 +29,7 @@ def breadth():
         'RTMDet-tiny (CSPNeXt)',
     ],
 )
-def test_detectors_are_cut_trained_reloaded_and_predict(breadth, name):
+def test_pruned_detectors_train_reload_and_predict(breadth, name):
     found = breadth.try_out(breadth.DETECTORS[name])
     assert found.problem is None
     before, after = found.params
@@ -39,14 +39,14 @@ def test_detectors_are_cut_trained_reloaded_and_predict(breadth, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['ResNet-18', 'RegNetX-400MF', 'MobileNetV2'])
-def test_classifiers_are_cut_trained_reloaded_and_predict(breadth, name):
+def test_pruned_classifiers_train_reload_and_predict(breadth, name):
     pytest.importorskip('mmpretrain')
     found = breadth.try_out(breadth.CLASSIFIERS[name])
     assert found.problem is None
     assert 0.45 < found.params[1] / found.params[0] <= 0.5
 
 
-def test_the_table_of_the_docs_has_every_network(breadth):
+def test_docs_table_lists_every_network(breadth):
     table = (SCRIPT.parents[1] / 'docs' / 'supported.md').read_text('utf-8')
     for name in breadth.DETECTORS | breadth.CLASSIFIERS:
         assert f'| {name} |' in table

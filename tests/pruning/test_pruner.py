@@ -82,7 +82,7 @@ def test_an_unreachable_budget_leaves_the_model_unchanged():
     assert count_params(model) == before
 
 
-def test_steps_on_the_way_refer_to_the_dense_model():
+def test_intermediate_steps_refer_to_the_dense_model():
     model = randomize(ToyDetector())
     dense = count_params(model)
     pruner = pruner_of(model)

@@ -26,18 +26,18 @@ SIZE = (6, 6)
 NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet]
 
 
-def some_channels(groups, seed=0, share=0.6):
+def some_channels(groups, seed=0, ratio=0.6):
     generator = torch.Generator().manual_seed(seed)
     kept = {}
     for group in groups:
-        stays = torch.rand(group.size // group.parts, generator=generator) < share
+        stays = torch.rand(group.size // group.parts, generator=generator) < ratio
         stays[0] = True
         kept[group.name] = stays.repeat(group.parts).nonzero().flatten()
     return kept
 
 
 def pruned_by_torch_pruning(model, groups, kept, size):
-    """The same cut, made by Torch-Pruning itself on a copy."""
+    """The same channels pruned by Torch-Pruning on a copy."""
     theirs = copy.deepcopy(model).eval()
     for parameter in theirs.parameters():
         parameter.requires_grad_(True)
@@ -62,7 +62,7 @@ def assert_same_tensors(ours, theirs):
 
 @pytest.mark.parametrize('net', NETS)
 @pytest.mark.parametrize('seed', range(2))
-def test_equal_to_torch_prunings_own_cut(net, seed):
+def test_matches_torch_pruning(net, seed):
     model = randomize(net())
     groups = find_channel_groups(model, example_image(SIZE)).groups
     kept = some_channels(groups, seed)
@@ -76,7 +76,7 @@ def test_equal_to_torch_prunings_own_cut(net, seed):
 
 @pytest.mark.parametrize('net', [ToyDetector, GroupedNet])
 @pytest.mark.parametrize('seed', range(3))
-def test_equal_to_the_dense_model_that_does_not_read_the_cut_channels(net, seed):
+def test_matches_dense_model_with_masked_channels(net, seed):
     """Nothing here mixes channels but the layers that read them, found by name and by hand."""
     model = randomize(net(), seed).double().eval()
     groups = find_channel_groups(model, example_image(SIZE)).groups
@@ -106,7 +106,7 @@ def test_equal_to_the_dense_model_that_does_not_read_the_cut_channels(net, seed)
     torch.testing.assert_close(model(image), dense(image))
 
 
-def test_groups_afterwards_are_those_of_a_fresh_analysis():
+def test_updated_groups_match_new_analysis():
     model = ToyDetector()
     groups = find_channel_groups(model, example_image(SIZE)).groups
     after = prune_channels(model, groups, some_channels(groups))
@@ -121,7 +121,7 @@ def test_groups_afterwards_are_those_of_a_fresh_analysis():
         (torch.optim.AdamW, {}, ['exp_avg', 'exp_avg_sq']),
     ],
 )
-def test_the_optimizer_goes_on_with_the_right_entries(optimizer, options, keys):
+def test_optimizer_state_is_pruned_with_parameters(optimizer, options, keys):
     model = randomize(ToyDetector(dropout=0.0))
     opt = optimizer(model.parameters(), lr=0.01, **options)
 
@@ -153,7 +153,7 @@ def test_the_optimizer_goes_on_with_the_right_entries(optimizer, options, keys):
     assert model.inner.weight.grad.shape == (2, 3, 3, 3)
 
 
-def test_an_averaged_copy_is_cut_alike_and_frozen_stays_frozen():
+def test_averaged_copy_is_pruned_alike_and_frozen_stays_frozen():
     model = randomize(ToyDetector(), seed=1)
     model.stem.weight.requires_grad_(False)
     average = randomize(ToyDetector(), seed=2)
@@ -167,7 +167,7 @@ def test_an_averaged_copy_is_cut_alike_and_frozen_stays_frozen():
     assert model.inner.weight.requires_grad
 
 
-def test_state_of_another_shape_is_refused_before_anything_is_cut():
+def test_optimizer_state_of_another_shape_is_an_error_before_pruning():
     model = ToyDetector()
     sgd = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     factored = torch.optim.Adafactor([model.inner.weight])
@@ -185,8 +185,8 @@ def test_state_of_another_shape_is_refused_before_anything_is_cut():
     assert model.inner.weight.grad is not None
 
 
-def test_a_channel_norms_own_state_is_cut_too():
-    """Running statistics are buffers, and the counter is left."""
+def test_channel_norm_state_is_pruned():
+    """Running statistics are buffers, and the counter is unchanged."""
     model = ToyDetector()
     model(**toy_batch(0), mode='loss')
     mean = model.joint_bn.running_mean.clone()
@@ -216,7 +216,7 @@ def test_rarer_layers(layer, attributes):
     model(torch.rand(2, 3, *SIZE))
 
 
-def test_a_group_that_is_not_named_stays_whole():
+def test_unselected_group_is_not_pruned():
     model = ToyDetector()
     groups = find_channel_groups(model, example_image(SIZE)).groups
     before = copy.deepcopy(model.state_dict())
@@ -225,7 +225,7 @@ def test_a_group_that_is_not_named_stays_whole():
     assert [_plain(group) for group in after] == [_plain(group) for group in groups]
 
 
-def test_an_empty_layer_is_refused():
+def test_empty_layer_is_an_error():
     model = ToyDetector()
     groups = find_channel_groups(model, example_image(SIZE)).groups
     with pytest.raises(ValueError, match='without channels'):

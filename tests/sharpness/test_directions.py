@@ -10,7 +10,7 @@ def draw(model, seed=0):
     return filter_normalized_direction(trained_parameters(model), generator)
 
 
-def test_filters_are_as_long_as_those_of_the_weights():
+def test_direction_filters_have_the_norm_of_weight_filters():
     model = randomize(ToyDetector())
     direction = draw(model)
     lengths = 0
@@ -24,13 +24,13 @@ def test_filters_are_as_long_as_those_of_the_weights():
     assert lengths == 8 + 6 + 8 + 8 + 6 + 4 + 5  # the filters of all seven convolutions
 
 
-def test_what_has_one_axis_stays():
+def test_one_dimensional_parameters_have_zero_direction():
     model = randomize(ToyDetector())
     for (name, weight), d in zip(model.named_parameters(), draw(model), strict=True):
         assert (d == 0).all() == (weight.dim() == 1), name
 
 
-def test_a_zero_filter_stays_zero():
+def test_zero_filter_has_zero_direction():
     weight = torch.ones(3, 4)
     weight[1] = 0
     (d,) = filter_normalized_direction([weight], torch.Generator().manual_seed(0))
@@ -38,7 +38,7 @@ def test_a_zero_filter_stays_zero():
     torch.testing.assert_close(d[[0, 2]].norm(dim=1), torch.full((2,), 2.0))
 
 
-def test_the_seed_says_all():
+def test_direction_depends_only_on_the_seed():
     model = randomize(ToyDetector())
     first, again, other = draw(model), draw(model), draw(model, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

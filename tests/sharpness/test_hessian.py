@@ -33,7 +33,7 @@ def quadratics(*matrices):
     [
         ((5, 2, 1, 0.5, -1), 5),
         ((-8, 3, 1, 0.5, -1), 3),  # the largest in magnitude is negative
-        ((4, -4, 1, 0.5, 0), 4),  # neither sign wins: power iteration alone turns for ever
+        ((4, -4, 1, 0.5, 0), 4),  # equal magnitudes: plain power iteration does not converge
         ((-1, -2, -3, -4, -5), -1),
         ((2, 2, 2, 2, 2), 2),
         ((-2, -2, -2, -2, -2), -2),
@@ -57,7 +57,7 @@ def test_batches_are_averaged():
     torch.testing.assert_close(product, (one + two) / 2 @ vector)
 
 
-def test_stops_at_the_tolerance_and_tells_when_it_does_not_get_there():
+def test_stops_at_tolerance_and_reports_nonconvergence():
     losses, parameters = quadratics(with_eigenvalues(5, 4.9, 1, 0.5, -1))
     rough = top_eigenvalue(losses, parameters, iterations=500, tolerance=0.1)
     fine = top_eigenvalue(losses, parameters, iterations=500, tolerance=1e-5)
@@ -68,7 +68,7 @@ def test_stops_at_the_tolerance_and_tells_when_it_does_not_get_there():
     assert short.value < fine.value <= 5 + 1e-9
 
 
-def test_converged_means_near_an_eigenvalue():
+def test_converged_value_is_near_an_eigenvalue():
     """Where eigenvalues are +-1 the quotient stands still from the first step on, anywhere."""
     losses, parameters = quadratics(with_eigenvalues(1, 1, -1, -1, -1))
     found = top_eigenvalue(losses, parameters, iterations=1)
@@ -86,7 +86,7 @@ def small_network():
     return network.eval()
 
 
-def test_equals_the_eigenvalue_of_the_whole_hessian_of_a_network():
+def test_matches_eigenvalue_of_full_hessian():
     network = small_network()
     batches = [
         (torch.randn(4, 2, 6, 6, dtype=torch.double), torch.tensor([0, 1, 2, 0])) for _ in range(2)
@@ -104,7 +104,7 @@ def test_equals_the_eigenvalue_of_the_whole_hessian_of_a_network():
 
     flat = torch.cat([p.detach().flatten() for p in parameters])
     eigenvalues = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss_of, flat))
-    assert eigenvalues[0] < -1e-3  # not convex, or the test would say less
+    assert eigenvalues[0] < -1e-3  # not convex, for a stronger test
 
     def losses():
         for x, y in batches:
@@ -120,7 +120,7 @@ def test_equals_the_eigenvalue_of_the_whole_hessian_of_a_network():
     )
 
 
-def test_what_is_linear_or_unused_has_no_curvature():
+def test_linear_or_unused_parameters_have_zero_curvature():
     x, y, unused = (torch.ones(2, requires_grad=True) for _ in range(3))
     flat = top_eigenvalue(lambda: [x.sum()], [x, unused])
     assert (flat.value, flat.iterations, flat.converged) == (0, 1, True)
@@ -167,7 +167,7 @@ def alignment(x):
         (alignment, '_ctc_loss_backward'),
     ],
 )
-def test_an_operator_without_second_derivative_is_named(operator, reason):
+def test_operator_without_second_derivative_is_an_error(operator, reason):
     x = torch.linspace(1, 2, 16, requires_grad=True)
     with pytest.raises(ValueError, match=rf'no second derivative.*{reason}.*--no-eigenvalue'):
         # The other term has a curvature, so that not all of it is missing.
@@ -194,7 +194,7 @@ class _BreaksSecond(torch.autograd.Function):
         return _Broken.apply(gradient)
 
 
-def test_other_errors_keep_their_name():
+def test_other_errors_are_not_replaced():
     x = torch.ones(3, requires_grad=True)
     with pytest.raises(RuntimeError, match='no memory left'):
         top_eigenvalue(lambda: [_BreaksSecond.apply(x).square().sum()], [x])
@@ -210,14 +210,14 @@ def test_other_errors_keep_their_name():
         ({'losses': list}, 'no batches'),
     ],
 )
-def test_bad_arguments(options, words):
+def test_invalid_arguments_are_an_error(options, words):
     losses, parameters = quadratics(with_eigenvalues(1, 2, 3, 4, 5))
     given = {'losses': losses, 'parameters': parameters} | options
     with pytest.raises(ValueError, match=words):
         top_eigenvalue(**given)
 
 
-def test_a_loss_that_is_not_finite_is_refused():
+def test_nonfinite_loss_is_an_error():
     x = torch.zeros(3, requires_grad=True)
     with pytest.raises(ValueError, match='not finite'):
         top_eigenvalue(lambda: [x.log().sum()], [x])

@@ -53,7 +53,7 @@ def test_line_of_a_quadratic():
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.double))
 
 
-def test_plane_of_a_quadratic_has_rows_along_the_first():
+def test_plane_of_a_quadratic_has_rows_along_first_direction():
     model = Quadratic()
     w, d, e = model.weights(), arbitrary(1), arbitrary(2)
     found = plane(model, Quadratic.loss, d, e, STEPS)
@@ -70,7 +70,7 @@ def training_loss(model):
 
 
 @pytest.mark.parametrize('fails', [False, True])
-def test_weights_and_buffers_come_back_to_the_last_bit(fails):
+def test_weights_and_buffers_are_restored_bitwise(fails):
     model = randomize(ToyDetector(dropout=0.0))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     seen = []
@@ -95,7 +95,7 @@ def test_weights_and_buffers_come_back_to_the_last_bit(fails):
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
-def test_a_direction_of_another_network_is_refused_before_anything_moves():
+def test_direction_of_another_network_is_an_error():
     model = Quadratic()
     before = model.weights()
     measured = []

@@ -19,7 +19,7 @@ PLANES = {
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that are drawn, kept from the file."""
+    """The figures that are drawn, recorded in place of saving them."""
     figures = []
     monkeypatch.setattr(plot, '_save', lambda figure, path: figures.append(figure))
     return figures
@@ -29,7 +29,7 @@ def texts(path):
     return re.findall(r'<!-- (.*?) -->', path.read_text())
 
 
-def test_a_curve_is_the_mean_and_its_band_the_extremes(drawn, tmp_path):
+def test_curve_is_mean_with_min_max_band(drawn, tmp_path):
     plot.plot_lines(LINES, STEPS, tmp_path / 'lines.svg')
     (axes,) = drawn[0].axes
     curves = {line.get_label(): line.get_ydata() for line in axes.lines}
@@ -43,7 +43,7 @@ def test_a_curve_is_the_mean_and_its_band_the_extremes(drawn, tmp_path):
     assert len(looks) == 2
 
 
-def test_a_wide_range_gets_a_logarithmic_axis(drawn, tmp_path):
+def test_wide_range_uses_log_axis(drawn, tmp_path):
     far = {'far': torch.tensor([[90.0, 1.0, 11.0]], dtype=torch.float64)}
     plot.plot_lines(far, STEPS, tmp_path / 'lines.svg')
     below = {'below': torch.tensor([[90.0, -1.0, 11.0]], dtype=torch.float64)}
@@ -51,7 +51,7 @@ def test_a_wide_range_gets_a_logarithmic_axis(drawn, tmp_path):
     assert [figure.axes[0].get_yscale() for figure in drawn] == ['log', 'linear']
 
 
-def test_panels_have_their_levels_in_common(drawn, tmp_path):
+def test_panels_share_contour_levels(drawn, tmp_path):
     plot.plot_planes(PLANES, STEPS, tmp_path / 'planes.svg')
     panels = [axes for axes in drawn[0].axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == ['sharp', 'flat']
@@ -59,7 +59,7 @@ def test_panels_have_their_levels_in_common(drawn, tmp_path):
         np.testing.assert_allclose(axes.collections[0].levels, np.linspace(1, 9, 13))
 
 
-def test_the_first_direction_is_the_horizontal_one(drawn, tmp_path):
+def test_first_direction_is_horizontal(drawn, tmp_path):
     rising = torch.tensor([[1.0, 1, 1], [2, 2, 2], [3, 3, 3]], dtype=torch.float64)
     plot.plot_planes({'rising': rising}, STEPS, tmp_path / 'planes.svg')
     lowest = drawn[0].axes[0].collections[0].get_paths()[0].vertices
@@ -67,7 +67,7 @@ def test_the_first_direction_is_the_horizontal_one(drawn, tmp_path):
     assert (lowest[:, 1].min(), lowest[:, 1].max()) == (-1, 1)
 
 
-def test_files_are_whole_and_name_the_networks(tmp_path):
+def test_plot_file_is_complete_and_names_the_networks(tmp_path):
     plot.plot_lines(LINES, STEPS, tmp_path / 'lines.svg')
     many = {f'net {index}': plane for index in range(2) for plane in PLANES.values()}
     many |= {f'other {index}': PLANES['sharp'] * 100 for index in range(3)}
@@ -79,7 +79,7 @@ def test_files_are_whole_and_name_the_networks(tmp_path):
 
 @pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('value', [0.0, -3.0, float('nan')])
-def test_nothing_to_see_is_drawn_all_the_same(tmp_path, value):
+def test_constant_or_nonfinite_values_are_plotted(tmp_path, value):
     same = torch.full((3, 3), value, dtype=torch.float64)
     plot.plot_lines({'same': same}, STEPS, tmp_path / 'lines.svg')
     plot.plot_planes({'same': same}, STEPS, tmp_path / 'planes.svg')

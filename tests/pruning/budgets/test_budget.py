@@ -20,7 +20,7 @@ def test_keep_ratio_outside_zero_to_one_is_an_error(kind, keep_ratio):
         kind(keep_ratio=keep_ratio)
 
 
-def test_each_limits_its_own():
+def test_each_budget_limits_its_own_cost():
     model = ToyDetector()
     groups = find_channel_groups(model, example_image((6, 6))).groups
     params = ParamsBudget(keep_ratio=0.5).plan(model, groups, example_image((6, 6))).cost
@@ -29,7 +29,7 @@ def test_each_limits_its_own():
     assert round(macs.cost()) == count_macs(model, input_size=(6, 6))
 
 
-def test_a_share_or_an_amount_but_not_both():
+def test_keep_ratio_and_max_cost_are_exclusive():
     assert ParamsBudget(keep_ratio=0.25).limit(8.0) == 2.0
     assert ParamsBudget(max_cost='1.5 k').limit(8000.0) == 1500.0
     for options in ({}, {'keep_ratio': 0.5, 'max_cost': 3}):
@@ -44,7 +44,7 @@ def toy_cost(exclude=()):
     return analysis, budget.plan(model, analysis.groups, example_image((6, 6))).cost
 
 
-def test_an_unreachable_budget_says_the_least_and_what_holds_it_up():
+def test_unreachable_budget_reports_minimum_and_limiting_layers():
     """With 'inner' whole its 3x3 filters are the most of what is left."""
     analysis, cost = toy_cost(exclude=['inner'])
     fewest = {g.name: 1 for g in analysis.groups}
@@ -64,7 +64,7 @@ def test_an_unreachable_budget_says_the_least_and_what_holds_it_up():
     assert f'most of it in inner {inner} (inner is excluded)' in text
 
 
-def test_a_budget_that_the_model_meets_already_is_refused():
+def test_budget_already_met_is_an_error():
     analysis, cost = toy_cost()
     with pytest.raises(ValueError, match=r"max_cost='2 M' leaves nothing to prune: .* parameters"):
         check_reachable(

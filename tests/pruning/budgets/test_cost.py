@@ -15,7 +15,7 @@ NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet]
 
 @pytest.mark.parametrize('net', NETS)
 @pytest.mark.parametrize('seed', range(3))
-def test_cost_of_a_cut_is_known_before_it_is_made(net, seed):
+def test_predicted_cost_matches_pruned_model(net, seed):
     model = net()
     groups = find_channel_groups(model, example_image(SIZE)).groups
     params, macs = params_cost(model, groups), macs_cost(model, groups, example_image(SIZE))
@@ -28,10 +28,10 @@ def test_cost_of_a_cut_is_known_before_it_is_made(net, seed):
         stays[0] = True
         kept[group.name] = stays.repeat(group.parts).nonzero().flatten()
     counts = {name: channels.numel() for name, channels in kept.items()}
-    told = params.cost(counts), macs.cost(counts)
+    predicted = params.cost(counts), macs.cost(counts)
     prune_channels(model, groups, kept)
-    assert told[0] == count_params(model)
-    assert told[1] == pytest.approx(count_macs(model, input_size=SIZE))
+    assert predicted[0] == count_params(model)
+    assert predicted[1] == pytest.approx(count_macs(model, input_size=SIZE))
 
 
 def test_macs_by_hand():
@@ -44,7 +44,7 @@ def test_macs_by_hand():
     assert count_macs(model, input_size=SIZE) == 9 * 4 * 27 + 9 * 4 * 9 + 36 * 5
 
 
-def test_macs_equal_torch_prunings():
+def test_macs_match_torch_pruning():
     model = ToyDetector().eval()
     theirs, _ = tp.utils.count_ops_and_params(model, torch.rand(1, 3, *SIZE))
     # They count batch norm (4 a value: 2 for scale and shift, twice) and biases too.
@@ -58,13 +58,13 @@ def test_macs_equal_torch_prunings():
     assert ours <= theirs <= ours + biases + 2 * norms
 
 
-def test_a_shared_layer_counts_once_for_every_call():
+def test_shared_layer_counts_once_per_call():
     uses = weight_uses(SharedHeadNet(), example_image(SIZE))
     assert uses['tower.weight'] == 36 + 9
     assert uses['first.weight'] == 36
 
 
-def test_the_model_is_left_alone():
+def test_counting_does_not_change_the_model():
     model = ToyDetector().train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     count_macs(model, input_size=SIZE)

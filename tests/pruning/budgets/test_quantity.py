@@ -38,7 +38,7 @@ def test_amounts_are_read_in_the_base_unit(value, units, expected):
         (float('nan'), 'must be positive'),
     ],
 )
-def test_what_is_no_amount_is_named(value, message):
+def test_invalid_amount_is_an_error(value, message):
     with pytest.raises(ValueError, match=message):
         parse_quantity(value, MILLISECONDS, name='budget.max_cost')
 

@@ -45,11 +45,11 @@ def test_target_falls_exponentially():
         (dict(size=6, dense=6, parts=1, round_to=8, min_keep_ratio=0.0), [6]),
     ],
 )
-def test_counts_a_group_may_be_left_with(options, counts):
+def test_allowed_channel_counts_of_a_group(options, counts):
     assert channel_counts(**options) == counts
 
 
-def test_the_least_important_go_first_over_all_groups():
+def test_least_important_channels_are_pruned_first_across_groups():
     groups = [Group('a', 3), Group('b', 3)]
     scores = [torch.tensor([0.1, 5.0, 0.4]), torch.tensor([3.0, 0.2, 4.0])]
     kept = select_channels(groups, scores, Product('a', 'b'), limit=16.0)
@@ -106,7 +106,7 @@ def test_parts_and_rounding_together():
     assert kept['a'].tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17, 21, 22, 23]
 
 
-def test_the_share_that_stays_is_of_the_dense_model():
+def test_keep_ratio_refers_to_the_dense_model():
     groups = [Group('a', 5)]
     options = dict(limit=15.0, min_keep_ratio=0.4)
     kept = select_channels(groups, [torch.arange(5.0)], Product('a'), **options)
@@ -115,12 +115,12 @@ def test_the_share_that_stays_is_of_the_dense_model():
         select_channels(groups, [torch.arange(5.0)], Product('a'), **options, dense_sizes={'a': 10})
 
 
-def test_a_limit_already_met_cuts_nothing():
+def test_limit_already_met_prunes_nothing():
     kept = select_channels([Group('a', 5)], [torch.ones(5)], Product('a'), limit=25.0)
     assert kept['a'].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_ties_are_broken_the_same_way_every_time():
+def test_ties_are_broken_deterministically():
     groups = [Group('b', 4), Group('a', 4)]
     scores = [torch.ones(4), torch.ones(4)]
     first = select_channels(groups, scores, Product('a', 'b'), limit=20.0)
@@ -128,7 +128,7 @@ def test_ties_are_broken_the_same_way_every_time():
     assert {n: c.tolist() for n, c in first.items()} == {n: c.tolist() for n, c in again.items()}
 
 
-def test_an_unreachable_limit_says_the_least():
+def test_unreachable_limit_reports_the_minimum():
     groups = [Group('a', 4), Group('b', 4)]
     cost = Product('a', 'b')
     with pytest.raises(ValueError, match=r'cost of 5.*it is 14'):

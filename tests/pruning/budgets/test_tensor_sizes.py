@@ -9,7 +9,7 @@ from ...helpers.toy import GroupedNet, ToyDetector, randomize
 SIZE = (6, 6)
 
 
-def test_sizes_foretold_are_those_after_the_cut():
+def test_predicted_sizes_match_pruned_model():
     for kind in (ToyDetector, GroupedNet):
         model = randomize(kind())
         groups = find_channel_groups(model, example_image(SIZE)).groups
@@ -24,7 +24,7 @@ def test_sizes_foretold_are_those_after_the_cut():
         assert foretold == {name: tuple(p.shape) for name, p in model.named_parameters()}
 
 
-def test_what_no_group_touches_is_constant():
+def test_tensors_outside_groups_are_constant():
     model = ToyDetector()
     groups = find_channel_groups(model, example_image(SIZE)).groups
     (rows, columns, *_) = TensorSizes(model, groups).dims('out.weight')

@@ -94,7 +94,7 @@ def test_residual_and_depthwise_are_one_group():
     assert analysis.skipped == {'out': 'out is an output of the model'}
 
 
-def test_concat_shares_the_norm_and_the_reader_behind_it():
+def test_concat_shares_following_norm_and_reader():
     analysis = analyse(ToyDetector())
     left, right = group_with(analysis, 'left'), group_with(analysis, 'right')
     assert plain(left.consumers) == {('out.weight', 1): whole(6)}
@@ -110,7 +110,7 @@ def test_concat_shares_the_norm_and_the_reader_behind_it():
     assert plain(right.consumers) == {('out.weight', 1): shifted}
 
 
-def test_a_linear_layer_reads_every_place_of_a_flattened_map():
+def test_linear_layer_reads_every_position_of_flattened_map():
     analysis = analyse(FlattenNet())
     conv, hidden = group_with(analysis, 'conv'), group_with(analysis, 'hidden')
     places = [channel for channel in range(4) for _ in range(36)]
@@ -124,12 +124,12 @@ def test_a_linear_layer_reads_every_place_of_a_flattened_map():
     }
 
 
-def test_a_group_norm_sets_parts():
+def test_group_norm_defines_parts():
     group = group_with(analyse(GroupNormNet()), 'first')
     assert (group.size, group.parts, group.norms) == (16, 4, ('norm',))
 
 
-def test_a_grouped_convolution_sets_parts_of_both_its_sides():
+def test_grouped_convolution_defines_input_and_output_parts():
     analysis = analyse(GroupedNet())
     first, grouped = group_with(analysis, 'first'), group_with(analysis, 'grouped')
     assert (first.size, first.parts) == (8, 2)
@@ -150,7 +150,7 @@ def test_parts_of_several_layers_combine():
     assert group_with(analyse(net), 'wide').parts == 12
 
 
-def test_a_head_shared_by_two_levels_and_a_bare_parameter():
+def test_head_shared_by_two_levels_and_bare_parameter():
     analysis = analyse(SharedHeadNet())
     first, tower = group_with(analysis, 'first'), group_with(analysis, 'tower')
     # Both levels go into the tower's input, so both are one group.
@@ -160,7 +160,7 @@ def test_a_head_shared_by_two_levels_and_a_bare_parameter():
     assert plain(tower.consumers) == {('out.weight', 1): whole(4)}
 
 
-def test_a_transposed_convolution_has_its_channels_the_other_way_round():
+def test_transposed_convolution_swaps_channel_dimensions():
     net = Net(lambda s, x: s.out(s.up(x)), up=nn.ConvTranspose2d(8, 8, 2, 2))
     analysis = analyse(net)
     assert plain(group_with(analysis, 'b').consumers) == {('up.weight', 0): whole(8)}
@@ -170,7 +170,7 @@ def test_a_transposed_convolution_has_its_channels_the_other_way_round():
     }
 
 
-def test_a_parametric_activation_goes_with_its_channels():
+def test_parametric_activation_is_pruned_with_its_channels():
     analysis = analyse(Net(lambda s, x: s.out(s.act(x)), act=nn.PReLU(8)))
     assert ('act.weight', 0) in plain(group_with(analysis, 'b').own)
     analysis = analyse(Net(lambda s, x: s.out(s.act(x)), act=nn.PReLU()))
@@ -180,7 +180,7 @@ def test_a_parametric_activation_goes_with_its_channels():
 # ------------------------------------------------------------------ the model is not touched
 
 
-def test_the_model_is_left_as_it_was():
+def test_analysis_does_not_change_the_model():
     model = ToyDetector().train()
     model.stem_bn.eval()
     model.stem.requires_grad_(False)
@@ -199,7 +199,7 @@ def test_the_model_is_left_as_it_was():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_frozen_parameters_belong_to_groups_all_the_same():
+def test_frozen_parameters_belong_to_groups():
     model = ToyDetector()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -219,10 +219,10 @@ class FreezingNet(Net):
         return self
 
 
-def test_what_the_model_itself_freezes_is_kept_whole_and_told(monkeypatch):
-    told = []
+def test_self_frozen_layers_are_skipped_and_logged(monkeypatch):
+    logged = []
     monkeypatch.setattr(
-        'adasap_det.pruning.graph.analysis.print_log', lambda line, **kwargs: told.append(line)
+        'adasap_det.pruning.graph.analysis.print_log', lambda line, **kwargs: logged.append(line)
     )
     analysis = analyse(FreezingNet(lambda s, x: s.out(x)))
     assert [g.name for g in analysis.groups] == ['b']
@@ -230,17 +230,17 @@ def test_what_the_model_itself_freezes_is_kept_whole_and_told(monkeypatch):
         'a': 'a is frozen by the model itself',
         'out': 'out is an output of the model',
     }
-    assert told == ['Layers skipped because the model itself freezes them: a']
+    assert logged == ['Layers skipped because the model itself freezes them: a']
 
 
-def test_the_first_layers_behind_those_that_the_model_freezes_are_pruned():
+def test_first_layers_after_self_frozen_layers_are_pruned():
     """What 'b' computes is cut, and what it reads, of the frozen 'a', is not."""
     group = group_with(analyse(FreezingNet(lambda s, x: s.out(x))), 'b')
     assert plain(group.own) == {('b.weight', 0): whole(8), ('b.bias', 0): whole(8)}
     assert plain(group.consumers) == {('out.weight', 1): whole(8)}
 
 
-def test_nothing_is_left_of_a_model_that_freezes_itself():
+def test_fully_self_frozen_model_has_no_groups():
     class Frozen(Net):
         def train(self, mode=True):
             return super().train(mode).requires_grad_(False)
@@ -263,7 +263,7 @@ def test_nothing_is_left_of_a_model_that_freezes_itself():
         (lambda s, x: torch.cat([s.out(x), s.more(x)], 1), {'more': nn.Conv2d(8, 2, 1)}, None),
     ],
 )
-def test_outputs_are_kept_whole_and_named(end, layers, outputs):
+def test_outputs_are_skipped_with_reason(end, layers, outputs):
     analysis = analyse(Net(end, **layers))
     assert {g.name for g in analysis.groups} == {'a', 'b'}
     for name, reason in analysis.skipped.items():
@@ -306,7 +306,7 @@ UNSEEN = {
 
 
 @pytest.mark.parametrize('case', UNSEEN)
-def test_what_the_graph_does_not_show_is_found_by_trial(case, caplog):
+def test_trial_pruning_finds_hidden_dependencies(case, caplog):
     model = UNSEEN[case]()
     analysis = analyse(model)
     assert {g.name for g in analysis.groups} == {'a'}
@@ -314,23 +314,23 @@ def test_what_the_graph_does_not_show_is_found_by_trial(case, caplog):
     assert model.b.weight.shape[0] == 8
 
 
-def test_a_trial_failure_is_told(monkeypatch):
-    told = []
+def test_trial_failure_is_reported(monkeypatch):
+    logged = []
     monkeypatch.setattr(
         'adasap_det.pruning.graph.analysis.print_log',
-        lambda *args, **kwargs: told.append((args, kwargs)),
+        lambda *args, **kwargs: logged.append((args, kwargs)),
     )
     analyse(net_with_buffer())
-    ((message,), options) = told[0]
+    ((message,), options) = logged[0]
     assert message.startswith('b is skipped: without one of its channels')
     assert options['level'] == logging.WARNING
-    assert len(told) == 1
+    assert len(logged) == 1
 
 
 @pytest.mark.parametrize(
     ('layer', 'channels'), [(nn.Conv2d(16, 8, 1, groups=4), 8), (nn.GroupNorm(4, 16), 16)]
 )
-def test_parts_over_a_concat_are_kept_whole(layer, channels):
+def test_parts_over_a_concat_are_skipped(layer, channels):
     """The parts would not be those of either group any more."""
     net = Net(
         lambda s, x: s.end_conv(s.parted(torch.cat([x, s.c(x)], 1))),
@@ -391,7 +391,7 @@ def test_exclude(exclude, left):
     assert sum('is excluded' in reason for reason in analysis.skipped.values()) == 4 - len(left)
 
 
-def test_exclude_a_module_with_all_in_it():
+def test_exclude_module_with_its_children():
     class Outer(nn.Module):
         def __init__(self):
             super().__init__()
@@ -423,7 +423,7 @@ def test_an_exclude_pattern_that_matches_nothing():
 
 
 @pytest.mark.parametrize('net', [ToyDetector, FlattenNet, SharedHeadNet, GroupedNet, GroupNormNet])
-def test_groups_after_a_cut_equal_a_fresh_analysis(net):
+def test_groups_after_pruning_match_new_analysis(net):
     """After two cuts in a row, the second from the groups that the first left."""
     torch.manual_seed(0)
     model = net()
@@ -460,13 +460,13 @@ class ConcatUnderAdd(nn.Module):
         return self.out(torch.cat([self.left(x), self.right(x)], 1) + self.whole(x))
 
 
-def test_segments_are_the_shares_of_layers_in_a_group():
+def test_segments_are_the_channel_subsets_of_layers():
     (group,) = find_channel_groups(ConcatUnderAdd(3), example_image((6, 6))).groups
     assert sorted(segment.tolist() for segment in group.segments) == [[0, 1, 2], [3, 4, 5, 6]]
     assert group.parts == 1
 
 
-def test_equal_shares_lose_the_same_channels_and_the_cost_is_foretold():
+def test_equal_subsets_lose_the_same_channels_and_cost_is_predicted():
     model = ConcatUnderAdd()
     groups = find_channel_groups(model, example_image((6, 6))).groups
     assert groups[0].parts == 2
@@ -480,7 +480,7 @@ def test_equal_shares_lose_the_same_channels_and_the_cost_is_foretold():
     assert model.left.out_channels == model.right.out_channels == 2
 
 
-def test_no_layer_is_left_without_channels():
+def test_every_layer_keeps_a_channel():
     """All of 'left' is worth less than any of 'right'; one of it stays all the same."""
     model = ConcatUnderAdd(3)
     groups = find_channel_groups(model, example_image((6, 6))).groups

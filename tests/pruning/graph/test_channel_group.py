@@ -36,7 +36,7 @@ def test_without_channels_renumbers():
         assert moved_piece.channels.tolist() == [0, 1, 2]
 
 
-def test_segments_are_the_sets_that_tensors_have_of_the_channels():
+def test_segments_are_the_channel_subsets_of_tensors():
     group = ChannelGroup(
         name='joint',
         size=4,

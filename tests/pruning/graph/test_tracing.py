@@ -27,7 +27,7 @@ def test_example_image_is_always_the_same_noise():
 
 
 @pytest.mark.parametrize('dtype', [torch.float64, torch.bfloat16])
-def test_inputs_get_the_dtype_of_the_parameters(dtype):
+def test_inputs_have_parameter_dtype(dtype):
     model = nn.Conv2d(3, 2, 1).to(dtype)
     assert trace_forward(model, like_parameters(example_image((4, 6)), model)).dtype == dtype
 
@@ -39,7 +39,7 @@ def test_rois_of_all_sizes():
     torch.testing.assert_close(rois[:, 4], torch.tensor([10.0, 20.0, 40.0, 80.0]))
 
 
-def test_modes_return_also_after_an_error():
+def test_training_modes_are_restored_after_an_error():
     model = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Dropout(), nn.Dropout()))
     model[0].eval()
     model[1][1].eval()
@@ -50,7 +50,7 @@ def test_modes_return_also_after_an_error():
     assert [module.training for module in model.modules()] == modes
 
 
-def test_a_base_model_is_asked_for_raw_outputs():
+def test_base_model_is_called_in_tensor_mode():
     class Detector(BaseModel):
         def forward(self, inputs, data_samples=None, mode='tensor'):
             return mode, inputs
@@ -95,13 +95,13 @@ class CascadeHead(nn.Module):
         return {'cls_score': torch.full((len(rois),), float(stage))}
 
 
-def test_the_second_stage_runs_on_fixed_boxes():
+def test_second_stage_runs_on_fixed_boxes():
     rpn, second = trace_forward(TwoStage(RoIHead()), torch.ones(1, 3, 8, 8), num_rois=5)
     assert rpn[0] == 'rpn'
     assert [tuple(t.shape) for t in second] == [(5, 2), (5, 4)]  # the pooled maps left out
 
 
-def test_every_stage_of_a_cascade_runs():
+def test_every_cascade_stage_runs():
     _, *stages = trace_forward(TwoStage(CascadeHead()), torch.ones(1, 3, 8, 8))
     assert [stage[0].tolist() for stage in stages] == [[0.0] * 8, [1.0] * 8, [2.0] * 8]
 
@@ -112,7 +112,7 @@ def test_the_toy_runs():
 
 
 @pytest.mark.slow
-def test_a_two_stage_detector_is_analysed_with_its_second_stage():
+def test_two_stage_detector_is_analyzed_with_its_second_stage():
     """Torch-Pruning never ends on the indexed writes of RoI extractors."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
@@ -139,7 +139,7 @@ def test_a_two_stage_detector_is_analysed_with_its_second_stage():
     assert reads.channels.tolist() == [i // 49 for i in range(256 * 49)]
 
 
-def test_of_a_detection_transformer_backbone_and_neck_are_shown():
+def test_detection_transformer_traces_backbone_and_neck():
     """Its forward pass wants annotations; what the transformer reads stays whole."""
 
     class Transformer(BaseModel):

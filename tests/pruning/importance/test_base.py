@@ -11,13 +11,13 @@ SIZE = (6, 6)
 
 
 @pytest.mark.parametrize(('normalize', 'scale'), [('mean', torch.mean), ('max', torch.max)])
-def test_normalized_by_the_groups_own(toy, normalize, scale):
+def test_normalized_within_each_group(toy, normalize, scale):
     raw = toy(MagnitudeImportance(normalize='none'), 'inner')
     actual = toy(MagnitudeImportance(normalize=normalize), 'inner')
     assert torch.allclose(actual, raw / scale(raw))
 
 
-def test_parts_of_a_grouped_convolution_share_their_score():
+def test_grouped_convolution_parts_have_equal_scores():
     model = randomize(GroupedNet())
     groups = find_channel_groups(model, example_image(SIZE)).groups
     for group, score in zip(groups, MagnitudeImportance().scores(groups, model), strict=True):
@@ -27,7 +27,7 @@ def test_parts_of_a_grouped_convolution_share_their_score():
         assert len(set(first.tolist())) == first.numel()
 
 
-def test_a_criterion_of_ones_own(toy):
+def test_custom_importance(toy):
     @IMPORTANCES.register_module(force=True)
     class FirstImportance(Importance):
         """Channels matter less the later they come."""
@@ -39,14 +39,14 @@ def test_a_criterion_of_ones_own(toy):
     assert torch.allclose(toy(importance, 'inner'), torch.arange(6, 0, -1) / 6)
 
 
-def test_bad_options_are_named():
+def test_invalid_options_are_an_error():
     with pytest.raises(ValueError, match=r"importance\.normalize.*'sum'"):
         MagnitudeImportance(normalize='sum')
     with pytest.raises(ValueError, match=r'importance\.p must be positive, got 0'):
         MagnitudeImportance(p=0)
 
 
-def test_lamp_counts_parts_of_one_fate_once():
+def test_lamp_counts_parts_pruned_together_once():
     model = randomize(GroupedNet())
     groups = find_channel_groups(model, example_image(SIZE)).groups
     raw = MagnitudeImportance(normalize='none').scores(groups, model)

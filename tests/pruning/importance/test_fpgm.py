@@ -30,12 +30,12 @@ def test_averages_over_residual_and_depthwise_layers(toy):
     assert torch.allclose(toy(FPGMImportance(normalize='none'), 'stem'), expected, atol=1e-4)
 
 
-def test_concatenated_layers_are_compared_within_themselves(toy):
+def test_concatenated_layers_are_compared_separately(toy):
     rows = toy.model.right.weight.detach().flatten(1)
     expected = (rows[:, None] - rows[None]).norm(dim=-1).sum(1)
     assert torch.allclose(toy(FPGMImportance(normalize='none'), 'right'), expected, atol=1e-4)
 
 
-def test_a_bad_order_is_named():
+def test_invalid_order_is_an_error():
     with pytest.raises(ValueError, match=r'importance\.p must be positive, got 0'):
         FPGMImportance(p=0)

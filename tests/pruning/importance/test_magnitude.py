@@ -16,7 +16,7 @@ def test_magnitude_averages_over_coupled_layers(toy, p):
     assert torch.allclose(actual, expected / 3)
 
 
-def test_magnitude_of_concatenated_layers_is_each_ones_own(toy):
+def test_magnitude_of_concatenated_layers_is_separate(toy):
     importance = MagnitudeImportance(normalize='none')
     for layer in ('left', 'right'):
         weight = getattr(toy.model, layer).weight.detach()

@@ -14,7 +14,7 @@ def test_absolute_scale_of_the_norm_over_the_channels(toy):
     assert torch.equal(toy(importance, 'stem'), toy.model.stem_bn.weight.detach().abs())
 
 
-def test_the_sign_of_a_scale_does_not_matter(toy):
+def test_scale_sign_is_ignored(toy):
     with torch.no_grad():
         toy.model.inner_bn.weight.copy_(torch.tensor([1.0, -3.0, 0.0, 2.0, -2.0, 0.5]))
     expected = torch.tensor([1.0, 3.0, 0.0, 2.0, 2.0, 0.5])

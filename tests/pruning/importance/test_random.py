@@ -3,7 +3,7 @@ import torch
 from adasap_det.pruning import RandomImportance
 
 
-def test_the_same_until_cut_and_another_by_seed(toy):
+def test_scores_are_fixed_until_pruning_and_depend_on_seed(toy):
     first = toy(RandomImportance(), 'inner')
     assert torch.equal(first, toy(RandomImportance(), 'inner'))
     assert not torch.equal(first, toy(RandomImportance(seed=1), 'inner'))

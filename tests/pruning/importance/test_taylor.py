@@ -47,7 +47,7 @@ def test_taylor_without_norm_layers_sums_over_weights_and_biases():
     assert torch.allclose(score, signed.abs().detach(), rtol=1e-4)
 
 
-def test_taylor_state_survives_and_is_forgotten_after_a_cut(toy):
+def test_taylor_state_round_trips_and_resets_after_pruning(toy):
     model, groups = toy.model, toy.groups
     importance = TaylorImportance()
     backward(model, 1)
@@ -99,7 +99,7 @@ def gain_of(layer):
     return (gain if layer.bias is None else gain + layer.bias * layer.bias.grad).detach()
 
 
-def test_taylor_takes_the_weights_where_the_norms_are_frozen(toy):
+def test_taylor_uses_weights_where_norms_are_frozen(toy):
     """Norms that neither learn nor take statistics of the batch: mmdet's caffe backbones."""
     model = toy.model
     for norm in (model.stem_bn, model.inner_bn, model.joint_bn):
@@ -111,7 +111,7 @@ def test_taylor_takes_the_weights_where_the_norms_are_frozen(toy):
     torch.testing.assert_close(toy(importance, 'left'), gain_of(model.left).abs())
 
 
-def test_taylor_takes_the_norms_that_learn_where_another_is_frozen(toy):
+def test_taylor_uses_trainable_norms_where_another_is_frozen(toy):
     freeze(toy.model.joint_bn.eval())
     importance = observed(toy)
     norm = toy.model.inner_bn
@@ -125,7 +125,7 @@ def test_taylor_takes_the_norms_that_learn_where_another_is_frozen(toy):
     ('frozen', 'training'),
     [(('inner', 'inner_bn'), False), (('inner', 'inner_bn'), True), (('inner_bn',), True)],
 )
-def test_taylor_scores_what_no_gradient_tells_of_like_the_mean(toy, normalize, frozen, training):
+def test_taylor_gives_channels_without_gradient_the_mean_score(toy, normalize, frozen, training):
     """In the last case a norm over the batch makes the product with the weights 0."""
     freeze(*(getattr(toy.model, name) for name in frozen))
     toy.model.inner_bn.train(training)
@@ -152,7 +152,7 @@ class HalfNormed(nn.Module):
 
 
 @pytest.mark.parametrize('bare_frozen', [False, True])
-def test_taylor_takes_the_weights_of_channels_without_a_norm(bare_frozen):
+def test_taylor_uses_weights_of_channels_without_norm(bare_frozen):
     torch.manual_seed(0)
     model = HalfNormed()
     (group,) = groups = find_channel_groups(model, example_image(SIZE)).groups

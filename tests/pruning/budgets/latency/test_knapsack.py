@@ -61,8 +61,8 @@ def best_by_trying_all(groups, scores, cost, limit):
 
 
 @pytest.mark.parametrize('seed', range(6))
-@pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
-def test_the_best_of_all_selections_where_prices_do_not_interact(seed, share):
+@pytest.mark.parametrize('ratio', [0.3, 0.6, 0.9])
+def test_knapsack_is_optimal_for_independent_costs(seed, ratio):
     """Prices rise in uneven steps, so that neither by score nor by score per cost is right."""
     generator = torch.Generator().manual_seed(seed)
     groups = [Group('a', 6), Group('b', 5), Group('c', 7)]
@@ -71,7 +71,7 @@ def test_the_best_of_all_selections_where_prices_do_not_interact(seed, share):
         g.name: [0.0, *torch.rand(g.size, generator=generator).cumsum(0).tolist()] for g in groups
     }
     cost = Separable(prices)
-    limit = share * cost.cost({g.name: g.size for g in groups})
+    limit = ratio * cost.cost({g.name: g.size for g in groups})
     kept = select_by_knapsack(groups, scores, cost, limit=limit)
     assert cost.cost({n: len(c) for n, c in kept.items()}) <= limit
     best = best_by_trying_all(groups, scores, cost, limit)
@@ -79,20 +79,20 @@ def test_the_best_of_all_selections_where_prices_do_not_interact(seed, share):
 
 
 @pytest.mark.parametrize('seed', range(4))
-@pytest.mark.parametrize('share', [0.3, 0.5, 0.8])
-def test_near_the_best_where_layers_have_two_sides(seed, share):
+@pytest.mark.parametrize('ratio', [0.3, 0.5, 0.8])
+def test_knapsack_is_near_optimal_for_coupled_layers(seed, ratio):
     generator = torch.Generator().manual_seed(seed)
     groups = [Group('a', 8), Group('b', 6), Group('c', 8)]
     scores = [torch.rand(g.size, generator=generator) for g in groups]
     cost = Chain('a', 'b', 'c')
-    limit = share * cost.cost({g.name: g.size for g in groups})
+    limit = ratio * cost.cost({g.name: g.size for g in groups})
     kept = select_by_knapsack(groups, scores, cost, limit=limit)
     assert cost.cost({n: len(c) for n, c in kept.items()}) <= limit
     best = best_by_trying_all(groups, scores, cost, limit)
     assert kept_value(kept, groups, scores) >= 0.9 * best
 
 
-def test_the_most_important_channels_of_a_group_stay():
+def test_most_important_channels_of_a_group_are_kept():
     score = torch.tensor([0.1, 0.9, 0.5, 0.7])
     cost = Separable({'a': [0, 1, 2, 3, 4]})
     kept = select_by_knapsack([Group('a', 4)], [score], cost, limit=2.0)
@@ -106,19 +106,19 @@ def test_parts_and_rounding():
     assert kept['a'].tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17, 21, 22, 23]
 
 
-def test_a_limit_already_met_cuts_nothing():
+def test_limit_already_met_prunes_nothing():
     cost = Separable({'a': [0, 1, 2]})
     kept = select_by_knapsack([Group('a', 2)], [torch.ones(2)], cost, limit=2.0)
     assert kept['a'].tolist() == [0, 1]
 
 
-def test_an_unreachable_limit_says_the_least():
+def test_unreachable_limit_reports_the_minimum():
     cost = Separable({'a': [1, 5, 6, 7, 8]})
     with pytest.raises(ValueError, match=r'cost of 4.*it is 6'):
         select_by_knapsack([Group('a', 4)], [torch.ones(4)], cost, limit=4.0, min_keep_ratio=0.5)
 
 
-def test_tiny_scores_count_as_large_ones_do():
+def test_selection_is_invariant_to_score_scale():
     """Taylor scores are often 1e-9: below a solver's tolerance unless put on its scale."""
     score = torch.tensor([3.0, 1.0, 2.0])
     cost = Separable({'a': [0, 1, 2, 3], 'b': [0, 1, 2, 3]})

@@ -29,7 +29,7 @@ def test_bad_options(options, message):
         LatencyBudget(keep_ratio=0.5, **options)
 
 
-def test_the_cut_meets_the_budget_and_the_table_is_kept(known_times, tmp_path):
+def test_pruning_meets_the_budget_and_table_is_saved(known_times, tmp_path):
     model = randomize(ToyDetector())
     groups = find_channel_groups(model, example_image(SIZE)).groups
     budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
@@ -111,7 +111,7 @@ def test_a_choice_is_timed_until_it_is_as_predicted(chosen, monkeypatch, off, ti
     assert len(asked) == times
 
 
-def test_every_choice_is_the_first_ranks(chosen, monkeypatch):
+def test_plans_come_from_rank_0(chosen, monkeypatch):
     """Ranks that time different choices, or leave the loop at different times, wait for ever."""
     firsts, timed = [], []
 
@@ -131,7 +131,7 @@ def test_every_choice_is_the_first_ranks(chosen, monkeypatch):
     assert len(firsts) > 1 and all(one is other for one, other in zip(timed, firsts, strict=True))
 
 
-def test_what_is_not_cut_is_not_timed(known_times, monkeypatch, tmp_path):
+def test_unpruned_network_is_not_timed(known_times, monkeypatch, tmp_path):
     monkeypatch.setattr(budget_file, 'time_left', None)
     model = randomize(ToyDetector())
     groups = find_channel_groups(model, example_image(SIZE)).groups
@@ -143,12 +143,12 @@ def test_what_is_not_cut_is_not_timed(known_times, monkeypatch, tmp_path):
 
 
 def test_a_budget_that_proves_out_of_reach_ends_no_training(chosen, monkeypatch):
-    said = []
+    logged = []
     monkeypatch.setattr(budget_file, 'time_left', lambda *_: 5.0)
-    monkeypatch.setattr(budget_file, 'print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr(budget_file, 'print_log', lambda text, **_: logged.append(text))
     kept, cost, _ = chosen()
     assert kept != cost.full
-    assert said[-1].startswith('As measured, a cost of')
+    assert logged[-1].startswith('As measured, a cost of')
 
 
 def test_a_plan_does_not_depend_on_the_plans_made_after_it(known_times, tmp_path):

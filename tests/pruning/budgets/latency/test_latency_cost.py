@@ -53,7 +53,7 @@ def test_what_a_group_changes_is_in_its_own_part(cost):
         )
 
 
-def test_the_rest_is_found_again():
+def test_overhead_is_recovered():
     layers = [
         LayerTotals(10.0, 8e6, 5e6),
         LayerTotals(6.0, 7e6, 1e6),
@@ -67,7 +67,7 @@ def test_the_rest_is_found_again():
     assert found == pytest.approx((1.5, 2e-7, 3e-7, 0.9))
 
 
-def test_no_part_of_the_rest_is_negative():
+def test_overhead_terms_are_not_negative():
     """Faster than its layers: scaled, not paid back."""
     overhead = fit_overhead(
         [Measured(5.0, LayerTotals(10.0, 1e6, 1e6)), Measured(2.5, LayerTotals(5.0, 1e5, 1e4))]
@@ -86,7 +86,7 @@ def test_the_network_to_be_pruned_is_explained_exactly():
     assert overhead.fixed + 9 * overhead.scale == pytest.approx(8)
 
 
-def test_learns_the_time_of_a_cut(cost):
+def test_overhead_learns_from_measured_pruned_networks(cost):
     """Half as slow again as predicted: now in between, and what was to be pruned as before."""
     kept = {'a': 2, 'b': 2}
     dense, least = {'a': 8, 'b': 4}, {'a': 1, 'b': 1}

@@ -19,7 +19,7 @@ def cost_of(model, table, **options):
 
 
 @pytest.mark.parametrize('kind', [ToyDetector, GroupedNet])
-def test_what_is_predicted_for_a_cut_is_the_cut_models_latency(known_times, kind):
+def test_predicted_latency_matches_pruned_model(known_times, kind):
     """Known times, linear in each side: 1 ms, the layers, 1 us an element."""
     model = randomize(kind())
     table = LatencyTable({'device': 'abacus'})
@@ -38,12 +38,12 @@ def test_what_is_predicted_for_a_cut_is_the_cut_models_latency(known_times, kind
     assert set(layers) <= set(after.by_layer())
 
 
-def test_a_layer_that_may_not_be_measured_is_named(known_times):
+def test_missing_layer_timing_names_the_layer(known_times):
     with pytest.raises(ValueError, match=r'table of abacus has no times of stem .*3 to 8 channels'):
         cost_of(ToyDetector(), LatencyTable({'device': 'abacus'}), measure=False)
 
 
-def test_a_network_that_may_not_be_measured_is_refused(known_times):
+def test_missing_network_timing_is_an_error(known_times):
     table = LatencyTable({'device': 'abacus'})
     cost_of(ToyDetector(), table)
     table.networks.clear()

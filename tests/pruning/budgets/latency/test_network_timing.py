@@ -38,7 +38,7 @@ def test_widths_from_all_to_a_quarter(detector):
     assert all(half[g.name] == max(1, g.size // 2) for g in groups if g.size < 16)
 
 
-def test_the_share_of_the_time_is_that_of_the_cut_network(detector, monkeypatch):
+def test_latency_ratio_is_that_of_the_pruned_network(detector, monkeypatch):
     """Timed by its number of weights: the cut one's through the whole one's."""
     model, groups = detector
     before = sizes(model)

@@ -44,7 +44,7 @@ def test_measures_what_is_missing_and_nothing_else(known_times, kind):
     assert table.measure([LayerRequest(kind, (2, 5), (4, 8))], device=CPU, quiet=True) == 4
 
 
-def test_the_least_of_the_visits_counts(monkeypatch, kind):
+def test_minimum_over_visits_is_used(monkeypatch, kind):
     """A burst of other work in one pass leaves no trace."""
     from adasap_det.pruning.budgets.latency import table as table_file
 
@@ -82,7 +82,7 @@ def test_saving_keeps_what_another_process_has_added(tmp_path, kind):
     assert set(both.networks) == {'net'}
 
 
-def test_a_table_from_another_device_is_refused(tmp_path):
+def test_table_of_another_device_is_an_error(tmp_path):
     path = tmp_path / 'table.json'
     LatencyTable(HERE).save(path)
     with pytest.raises(ValueError) as error:
@@ -109,7 +109,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path, text):
         open_table(path, device=CPU)
 
 
-def test_a_format_of_the_future_is_refused(tmp_path):
+def test_newer_table_format_is_an_error(tmp_path):
     path = tmp_path / 'table.json'
     LatencyTable(HERE).save(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), 'format': 9}))
