@@ -7,7 +7,7 @@ Peak memory is measured in one process per method and compared with the plain st
 
     pip install pytorch-optimizer
     python benchmarks/step_time.py
-    python benchmarks/step_time.py --configs configs/ssd/ssd512_r50_8xb16-800e_voc0712.py --batch 4 --rounds 10
+    python benchmarks/step_time.py --batch 4 --rounds 10 --configs CONFIG [CONFIG ...]
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ ALEXNET_ERROR: Mapping[str, float] = {
     'jpeg_compression': 0.606500,
 }
 
-#: Top-1 error of the same torchvision AlexNet on clean ImageNet: 1 - 0.56522.
+#: Top-1 error of the same torchvision AlexNet on clean ImageNet, 1 - 0.56522.
 ALEXNET_CLEAN_ERROR = 0.43478
 
 IMAGENET_CLASSES = 1000
