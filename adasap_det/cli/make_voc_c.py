@@ -31,18 +31,18 @@ from adasap_det.robustness.benchmark.source_images import LAYOUTS, folder_name
 _PROGRAM = 'adasap-make-voc-c'
 _SHOWN = 20
 _EPILOG = """\
-Killed at any moment and started again with the same options, it goes on where it was; the result
-is the same to the byte. Started again on a finished benchmark, it checks every file and makes anew
-what is missing or damaged.
+An interrupted build resumes when it is run again with the same options, and the result is
+byte-identical. On a finished benchmark, the same command checks every file and rebuilds those that
+are missing or damaged.
 
-Each OUT/<corruption>/<severity> is a data set in the layout of the source: MMDetection reads it
-with data_root='OUT/fog/3/'. Images are decoded as MMDetection's LoadImageFromFile does, corrupted
-in RGB and stored as JPEG of quality 95, 4:2:0 (ImageNet-C: 85), unless told otherwise. PNG stores
-exactly what on-the-fly corruption gives. In VOC's layout a PNG is called <id>.jpg as well: that is
-the name that VOC's loaders ask for, and they decode what they find.
+Each OUT/<corruption>/<severity> is a data set in the layout of the source; MMDetection reads it
+with data_root='OUT/fog/3/'. Images are decoded as by MMDetection's LoadImageFromFile, corrupted in
+RGB and stored by default as JPEG of quality 95, 4:2:0 (ImageNet-C: 85). PNG stores exactly what
+on-the-fly corruption gives. In the VOC layout, a PNG file is also named <id>.jpg, the name that VOC
+loaders look for; they detect the format from the content.
 
-exit status: 0 complete; 1 complete but for listed skips, or --verify found damage; 2 an error,
-which is told, nothing half-written; 130 interrupted.
+exit status: 0 complete; 1 complete except for the listed skips, or --verify found damage; 2 error
+(reported, no partial files); 130 interrupted.
 """
 
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return report_usage_errors(_PROGRAM, command) or outcome[0]
     except KeyboardInterrupt:
-        print(f'{_PROGRAM}: interrupted; run the same again to go on', file=sys.stderr)
+        print(f'{_PROGRAM}: interrupted; run the same command again to resume', file=sys.stderr)
         return 130
 
 
@@ -78,24 +78,26 @@ def _parser() -> argparse.ArgumentParser:
         help='clean data set; for VOC the folder of VOC2007 (default: $VOC_ROOT or data/VOCdevkit)',
     )
     source.add_argument(
-        '--layout', choices=LAYOUTS, default='voc', help='of the source (default: %(default)s)'
+        '--layout', choices=LAYOUTS, default='voc', help='source layout (default: %(default)s)'
     )
-    source.add_argument('--year', default='2007', help='of VOC (default: %(default)s)')
+    source.add_argument('--year', default='2007', help='VOC year (default: %(default)s)')
     source.add_argument(
-        '--split', default='test', help='of VOC, a list in ImageSets/Main (default: %(default)s)'
+        '--split', default='test', help='VOC list in ImageSets/Main (default: %(default)s)'
     )
     source.add_argument(
-        '--annotations', metavar='FILE.json', help='of COCO, relative to --source or from here'
+        '--annotations',
+        metavar='FILE.json',
+        help='COCO annotations, relative to --source or to the working directory',
     )
-    source.add_argument('--images', metavar='DIR', help='of COCO, relative to --source')
+    source.add_argument('--images', metavar='DIR', help='COCO image folder, relative to --source')
     source.add_argument(
         '--subset',
         metavar='N|FILE',
-        help='only N images, drawn by --seed, or those whose ids FILE lists, one a line',
+        help='only N images, sampled with --seed, or those whose ids FILE lists, one per line',
     )
     what = parser.add_argument_group('benchmark')
     what.add_argument(
-        '--out', metavar='DIR', help='its folder (default: data/<folder of the images>-C)'
+        '--out', metavar='DIR', help='output folder (default: data/<name of the image folder>-C)'
     )
     what.add_argument(
         '--corruptions',
@@ -110,21 +112,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument('--format', choices=FORMATS, default='jpg', help='default: %(default)s')
     what.add_argument(
-        '--quality', type=int, default=95, help='of JPEG, 1 to 100 (default: %(default)s)'
+        '--quality', type=int, default=95, help='JPEG quality, 1 to 100 (default: %(default)s)'
     )
     what.add_argument(
         '--subsampling',
         choices=SUBSAMPLINGS,
         default='4:2:0',
-        help='of JPEG colour (default: %(default)s)',
+        help='JPEG chroma subsampling (default: %(default)s)',
     )
     what.add_argument(
         '--crop',
         type=int,
         metavar='SIDE',
-        help='corrupt the centre crop, as ImageNet-C of 224 pixels does (default: whole images)',
+        help='corrupt a center crop, as ImageNet-C does at 224 pixels (default: full images)',
     )
-    what.add_argument('--seed', type=int, default=0, help='default: %(default)s')
+    what.add_argument('--seed', type=int, default=0, help='random seed (default: %(default)s)')
     what.add_argument(
         '--copy-annotations',
         action='store_true',
@@ -132,27 +134,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     how = parser.add_argument_group('run')
     how.add_argument(
-        '--workers', type=int, metavar='N', help='processes (default: one a processor; 0: none)'
+        '--workers',
+        type=int,
+        metavar='N',
+        help='worker processes (default: one per CPU; 0: run in this process)',
     )
     how.add_argument(
         '--dask',
         metavar='ADDRESS',
-        help='scheduler of a Dask cluster, such as tcp://host:8786, or its scheduler file; the '
-        'workers must see source and --out under the same paths',
+        help='Dask scheduler, such as tcp://host:8786, or its scheduler file; the workers must see '
+        'the source and --out under the same paths',
     )
     how.add_argument(
         '--on-error',
         choices=ON_ERROR,
         default='stop',
-        help='at an image that cannot be used (default: %(default)s)',
+        help='what to do with an unusable image (default: %(default)s)',
     )
     how.add_argument(
-        '--overwrite', action='store_true', help='delete the benchmark that is in --out first'
+        '--overwrite', action='store_true', help='delete an existing benchmark in --out first'
     )
     how.add_argument(
-        '--dry-run', action='store_true', help='say what is needed, then stop; writes nothing'
+        '--dry-run',
+        action='store_true',
+        help='print the required disk space and exit without writing',
     )
-    how.add_argument('--quiet', action='store_true', help='no progress')
+    how.add_argument('--quiet', action='store_true', help='show no progress')
     how.add_argument(
         '--verify',
         action='store_true',
@@ -163,16 +170,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _source(args: argparse.Namespace) -> Source:
     if args.layout != 'coco' and (args.annotations or args.images):
-        raise UsageError('--annotations and --images go with --layout coco')
+        raise UsageError('--annotations and --images require --layout coco')
     if args.layout == 'voc':
         return voc_source(_voc_root(args), year=args.year, split=args.split)
     if args.source is None:
-        raise UsageError(f'--layout {args.layout} needs --source, the folder of the data set')
+        raise UsageError(f'--layout {args.layout} requires --source, the folder of the data set')
     if args.layout == 'folder':
         return folder_source(args.source)
     if not args.annotations or not args.images:
         raise UsageError(
-            '--layout coco needs --annotations and --images, such as --annotations '
+            '--layout coco requires --annotations and --images, such as --annotations '
             'annotations/instances_val2017.json --images val2017'
         )
     return coco_source(args.source, annotations=args.annotations, images=args.images)
@@ -192,7 +199,7 @@ def _out(args: argparse.Namespace) -> Path:
     coco_folder = args.layout == 'coco' and args.images != '.'
     name = args.images if coco_folder else args.source
     if not name:
-        raise UsageError('give the folder of the benchmark with --out')
+        raise UsageError('pass the output folder with --out')
     return Path('data') / f'{folder_name(name)}-C'
 
 
@@ -207,7 +214,7 @@ def _build(args: argparse.Namespace) -> int:
         crop=args.crop,
     )
     if args.dask is not None and args.workers is not None:
-        raise UsageError('give --workers or --dask, not both')
+        raise UsageError('pass either --workers or --dask, not both')
     subset = args.subset
     if subset is not None and subset.lstrip('-').isdigit():
         subset = int(subset)
@@ -240,9 +247,9 @@ def _summarise(report: BuildReport) -> None:
         f'{report.built} images built in {clock(report.seconds)}'
     )
     if report.skipped:
-        print(f'{len(report.skipped)} images left out, listed in manifest.json:', file=sys.stderr)
+        print(f'{len(report.skipped)} images skipped, listed in manifest.json:', file=sys.stderr)
         _print_some([f'{name}: {text}' for name, text in report.skipped.items()])
-    print('evaluate with')
+    print('evaluate it with')
     print(f'  python tools/test_robustness.py CONFIG CHECKPOINT --benchmark {report.out}')
 
 
@@ -252,11 +259,12 @@ def _verify(args: argparse.Namespace) -> int:
     with cluster as executor:
         report = verify_benchmark(out, workers=args.workers, executor=executor, quiet=args.quiet)
     if report.good:
-        print(f'{out}: all {report.files} files are as they were built')
+        print(f'{out}: all {report.files} files match their checksums')
         return 0
     print(
         f'{out}: {len(report.missing)} files missing and {len(report.damaged)} damaged of '
-        f'{report.files}; build again with the same options, without --verify, to mend them',
+        f'{report.files}; run the build again with the same options, without '
+        '--verify, to repair them',
         file=sys.stderr,
     )
     complaints = [f'missing: {path}' for path in report.missing]

@@ -22,28 +22,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description='Compare evaluated models: one HTML page that needs no network, CSV and JSON.',
+        description='Compare evaluated models in one self-contained HTML page, with CSV and JSON.',
     )
     parser.add_argument(
         'results',
         nargs='+',
         metavar='RESULTS',
-        help='folder that adasap-test-robustness wrote, one a model',
+        help='output folder of adasap-test-robustness, one per model',
     )
     parser.add_argument(
         '--out',
         metavar='DIR',
         required=True,
-        help='folder for report.html, report.csv and report.json',
+        help='output folder for report.html, report.csv and report.json',
     )
-    parser.add_argument('--title', default=TITLE, help='heading of the page (default: %(default)s)')
+    parser.add_argument('--title', default=TITLE, help='page title (default: %(default)s)')
     parser.add_argument(
-        '--metric', help='metric to report (default: the first that the results have, AP50 or top1)'
+        '--metric', help='metric to report (default: the first one in the results, AP50 or top1)'
     )
     parser.add_argument(
         '--baseline',
         metavar='NAME',
-        help='name of the model that the others are compared with (default: the first)',
+        help='model that the others are compared with (default: the first)',
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""``adasap-test-robustness``: clean and corrupted performance of a dense or pruned checkpoint."""
+"""``adasap-test-robustness``: evaluate a checkpoint on clean and corrupted images."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=_PROGRAM,
-        description='Evaluate a dense or a pruned checkpoint on clean and on corrupted images: '
-        'P, mPC and rPC of Michaelis et al. 2019. An interrupted run goes on where it stopped.',
+        description='Evaluate a dense or pruned checkpoint on clean and corrupted images: P, mPC '
+        'and rPC of Michaelis et al. 2019. An interrupted run resumes.',
     )
     parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
     parser.add_argument('checkpoint', help='checkpoint file')
@@ -54,13 +54,15 @@ def _parser() -> argparse.ArgumentParser:
         '--work-dir',
         dest='out',
         metavar='DIR',
-        help='folder of the results (default: robustness/<name> beside the checkpoint)',
+        help='output folder (default: robustness/<name> next to the checkpoint)',
     )
-    parser.add_argument('--name', help='of the model in reports (default: of folder and file)')
+    parser.add_argument(
+        '--name', help='model name in reports (default: from the folder and file name)'
+    )
     parser.add_argument(
         '--benchmark',
         metavar='DIR',
-        help='benchmark that tools/make_voc_c.py built, or ImageNet-C as published (default: '
+        help='benchmark built by tools/make_voc_c.py, or the published ImageNet-C (default: '
         'corrupt on the fly)',
     )
     parser.add_argument(
@@ -69,45 +71,46 @@ def _parser() -> argparse.ArgumentParser:
         default=['benchmark'],
         metavar='NAME',
         help='names, families (noise, blur, weather, digital), benchmark (the 15; default), '
-        'validation (4 more, which never count for mPC) or all',
+        'validation (4 more, never part of mPC) or all',
     )
     parser.add_argument(
-        '--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5], metavar='S', help='of 1 to 5'
+        '--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5], metavar='S', help='1 to 5'
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the corruptions on the fly (0)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of on-the-fly corruptions (0)')
     parser.add_argument(
-        '--metric', help='in the table: AP50 (default) or AP; of classifiers top1 (default) or top5'
+        '--metric',
+        help='metric to print: AP50 (default) or AP; for classifiers top1 (default) or top5',
     )
     parser.add_argument(
         '--images',
         type=int,
         default=1,
         metavar='N',
-        help='images to paint detections on, of each corruption (default: 1)',
+        help='number of example images with predictions per corruption (default: 1)',
     )
     parser.add_argument(
         '--report',
         nargs='*',
         metavar='RESULTS',
-        help='write report.html into the folder of the results; folders of other models named '
-        'here are compared with this one, the first being the baseline',
+        help='write report.html into the output folder; results folders of other models given '
+        'here are included, the first one is the baseline',
     )
     parser.add_argument(
         '--shifted',
         nargs='+',
         default=[],
         metavar='NAME=CONFIG',
-        help='other test sets of the same classes, those of these configs: V2=configs/imagenet/'
-        'resnet50_test_imagenetv2.py gives the accuracy on ImageNet-V2 and R_V2, its share of the '
-        'clean one',
+        help='also evaluate on the test sets of these configs, with the same classes: V2=configs/'
+        'resnet/resnet50_test_imagenetv2.py gives the accuracy on ImageNet-V2 and R_V2, its '
+        'ratio to the clean accuracy',
     )
-    parser.add_argument('--verbose', action='store_true', help="show MMEngine's log too")
+    parser.add_argument('--verbose', action='store_true', help="also show MMEngine's log")
     add_common_options(parser)
     return parser
 
 
 def _test(args: argparse.Namespace) -> None:
-    # Said at every import of mmdet, of a metric that is not used here.
+    # mmdet warns at every import about a metric that is not used here.
     warnings.filterwarnings('ignore', message='faster_coco_eval')
     try:
         corruptions = check_corruptions(args.corruptions)
@@ -116,16 +119,16 @@ def _test(args: argparse.Namespace) -> None:
         raise UsageError(error) from None
     if '://' in args.checkpoint:
         raise UsageError(
-            f'checkpoint {args.checkpoint!r} is an address; results are those of a file: download '
-            'it, and give its path'
+            f'checkpoint {args.checkpoint!r} is a URL; results refer to a local file: download it '
+            'and pass its path'
         )
     require_checkpoint(args.checkpoint)
     name = args.name or default_name(args.checkpoint)
-    # Characters that are no part of a file name on some system give way.
+    # Replace characters that are not allowed in file names on some systems.
     folder = re.sub(r'[^\w.%+-]+', '-', name).strip('-.') or 'model'
     out = Path(args.out or Path(args.checkpoint).parent / 'robustness' / folder)
     if out.exists() and not out.is_dir():
-        raise UsageError(f'--out {str(out)!r} is a file; give a folder')
+        raise UsageError(f'--out {str(out)!r} is a file; pass a folder')
     args.work_dir = str(out / 'log')
     cfg = load_config(args)
     try:
@@ -136,7 +139,7 @@ def _test(args: argparse.Namespace) -> None:
     if not args.verbose:
         cfg.log_level = 'WARNING'
     if not cfg.get('test_dataloader'):
-        raise UsageError(f'config {args.config!r} has no test_dataloader; add one to test with')
+        raise UsageError(f'config {args.config!r} has no test_dataloader; add one to evaluate on')
     add_structure_hook(cfg)
     check_data(cfg, stages=('test',))
     others = _shifted_configs(args)
@@ -160,18 +163,22 @@ def _test(args: argparse.Namespace) -> None:
 
 
 def _shifted_configs(args: argparse.Namespace) -> dict[str, tuple[str, Config]]:
-    """The configs of ``--shifted`` by name, their data looked for."""
+    """Load the configs of ``--shifted`` by name and check that their data exist."""
     found: dict[str, tuple[str, Config]] = {}
     for text in args.shifted:
         name, equals, path = text.partition('=')
         if not (equals and name and path):
-            raise UsageError(f'--shifted {text!r}: give NAME=CONFIG, as V2=path/of/a_config.py')
+            raise UsageError(
+                f'--shifted {text!r}: expected NAME=CONFIG, such as V2=path/to/config.py'
+            )
         if name in found:
-            raise UsageError(f'--shifted: {name!r} is there twice; give each set its own name')
+            raise UsageError(
+                f'--shifted: {name!r} is given twice; use a different name for each set'
+            )
         other = argparse.Namespace(**{**vars(args), 'config': path, 'cfg_options': None})
         cfg = load_config(other)
         if not cfg.get('test_dataloader'):
-            raise UsageError(f'config {path!r} has no test_dataloader; add one to test with')
+            raise UsageError(f'config {path!r} has no test_dataloader; add one to evaluate on')
         check_data(cfg, stages=('test',))
         found[name] = (path, cfg)
     return found
@@ -206,14 +213,14 @@ def _sweep(
 
 
 def default_name(checkpoint: str) -> str:
-    """Folder and stem of a checkpoint: ``ssd_voc_adasap epoch_24``."""
+    """Return the folder name and stem of a checkpoint: ``ssd_voc_adasap epoch_24``."""
     path = Path(os.path.abspath(checkpoint))
     return f'{path.parent.name} {path.stem}'
 
 
 def _show(summary: Robustness, metric: str, name: str, shifted: Sequence[ShiftedSet]) -> None:
     cells = len(summary.per_corruption) * len(summary.per_severity)
-    whole = cells == len(FULL_GRID)
+    complete = cells == len(FULL_GRID)
     table = Table(title=f'{name}: {metric} in %, mean over the severities')
     table.add_column('corruption')
     table.add_column(metric, justify='right')
@@ -221,8 +228,8 @@ def _show(summary: Robustness, metric: str, name: str, shifted: Sequence[Shifted
         table.add_row(corruption, percent(value))
     table.add_section()
     table.add_row('clean (P)', percent(summary.p))
-    table.add_row('mPC' if whole else f'mean of {cells} of 75 cells', percent(summary.mpc))
-    table.add_row('rPC' if whole else 'of that, relative to clean', percent(summary.rpc))
+    table.add_row('mPC' if complete else f'mean of {cells} of 75 cells', percent(summary.mpc))
+    table.add_row('rPC' if complete else 'mean / P', percent(summary.rpc))
     for other in shifted:
         value = other.metrics.get(metric)
         table.add_section()
@@ -235,14 +242,14 @@ def _show_corruption_error(cells: Mapping[CellKey, Cell], num_classes: int) -> N
     error = imagenet_corruption_error(cells, num_classes=num_classes)
     if error is not None:
         relative = percent(error.relative_mce)
-        print(f'mCE {percent(error.mce)}, relative mCE {relative}, AlexNet being 100')
+        print(f'mCE {percent(error.mce)}, relative mCE {relative} (AlexNet: 100)')
 
 
 def _report(folders: Sequence[str], out: Path, metric: str) -> None:
     from adasap_det.robustness.report import write_report
 
     page = write_report([load_results(folder) for folder in folders], out, metric=metric)
-    print(f'Report:  {page}')
+    print(f'Report: {page}')
 
 
 if __name__ == '__main__':

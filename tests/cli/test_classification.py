@@ -221,7 +221,7 @@ def test_shifted_test_sets_and_their_ratio_to_the_clean_accuracy(
     # A later run keeps the results and does not evaluate them again.
     again = evaluate(config, checkpoint, tmp_path / 'out', '--shifted', f'turned={shifted}')
     assert again.shifted == found.shifted
-    assert 'turned is there already' in capsys.readouterr().out
+    assert 'turned is already evaluated' in capsys.readouterr().out
 
 
 def test_shifted_test_sets_are_evaluated_again_for_another_config_with_the_same_weights(

@@ -22,15 +22,15 @@ def voc(tmp_path, monkeypatch):
     return make_voc(tmp_path / 'data/VOCdevkit', 5)
 
 
-def fails(capsys, command):
-    """The one line that an error costs."""
+def error_of(capsys, command):
+    """Run the command, which must fail, and return its one-line error message."""
     assert main(command) == 2
     text = capsys.readouterr().err
     assert 'Traceback' not in text
     return text[text.index('adasap-make-voc-c: error: ') :]
 
 
-def test_the_default_is_voc2007_test_where_the_configs_look(voc, tmp_path, capsys):
+def test_default_is_voc2007_test_in_the_folder_that_the_configs_use(voc, tmp_path, capsys):
     assert main(SMALL) == 0
     text = capsys.readouterr()
     assert '5 images x 2 corruptions x 2 severities = 20 files' in text.out
@@ -41,15 +41,15 @@ def test_the_default_is_voc2007_test_where_the_configs_look(voc, tmp_path, capsy
     assert (tmp_path / 'data/VOC2007-C/contrast/5/VOC2007/JPEGImages/000005.jpg').is_file()
 
 
-def test_voc_root_moves_the_data(voc, tmp_path, monkeypatch):
+def test_voc_root_overrides_the_data_folder(voc, tmp_path, monkeypatch):
     monkeypatch.setenv('VOC_ROOT', str((tmp_path / 'data').rename(tmp_path / 'd') / 'VOCdevkit'))
     assert main([*SMALL, '--quiet']) == 0
     assert (tmp_path / 'data/VOC2007-C/manifest.json').is_file()
 
 
-def test_missing_data_says_where_and_how(voc, capsys):
+def test_missing_data_error_names_the_folder_and_the_prepare_tool(voc, capsys):
     shutil.rmtree(voc)
-    text = fails(capsys, SMALL)
+    text = error_of(capsys, SMALL)
     assert 'the folder data/VOCdevkit/VOC2007 does not exist' in text
     assert 'python tools/prepare_voc.py' in text
     assert not Path('data/VOC2007-C').exists()
@@ -67,9 +67,9 @@ def test_missing_data_says_where_and_how(voc, capsys):
         (['--subset', 'absent.txt'], 'neither a number nor a readable text file'),
         (['--split', 'val'], 'val.txt does not exist'),
         (['--year', '1999'], 'VOC1999 does not exist'),
-        (['--layout', 'coco', '--source', 'data'], 'needs --annotations and --images'),
-        (['--layout', 'folder'], 'needs --source'),
-        (['--annotations', 'x.json'], 'go with --layout coco'),
+        (['--layout', 'coco', '--source', 'data'], 'requires --annotations and --images'),
+        (['--layout', 'folder'], 'requires --source'),
+        (['--annotations', 'x.json'], 'require --layout coco'),
         (['--dask', 'tcp://x:1'], 'not both'),
         (['--out', 'data/VOCdevkit'], 'holds other things (VOC2007)'),
         (['--out', 'file'], 'there is a file where a folder should be'),
@@ -77,30 +77,31 @@ def test_missing_data_says_where_and_how(voc, capsys):
         (['--verify', '--out', 'data'], 'is no finished benchmark'),
     ],
 )
-def test_what_is_wrong_is_told_and_nothing_is_written(voc, tmp_path, capsys, options, message):
+def test_invalid_input_is_reported_and_nothing_is_written(voc, tmp_path, capsys, options, message):
     (tmp_path / 'file').write_text('in the way')
     before = contents(tmp_path)
-    assert message in fails(capsys, [*SMALL, *options])
+    assert message in error_of(capsys, [*SMALL, *options])
     assert contents(tmp_path) == before
 
 
-def test_skips_are_listed_and_the_status_is_not_zero(voc, capsys):
+def test_skipped_images_are_listed_and_the_exit_status_is_one(voc, capsys):
     path = voc / 'VOC2007/JPEGImages/000002.jpg'
     path.write_bytes(path.read_bytes()[:500])
-    text = fails(capsys, SMALL)
-    assert '000002.jpg: the JPEG is cut off; mend it, or leave it out with --on-error skip' in text
+    text = error_of(capsys, SMALL)
+    remedy = 'repair it, or leave it out with --on-error skip'
+    assert f'000002.jpg: the JPEG is truncated; {remedy}' in text
     assert main([*SMALL, '--on-error', 'skip']) == 1
     text = capsys.readouterr()
-    assert '1 images left out' in text.err
-    assert '000002: JPEGImages/000002.jpg: the JPEG is cut off' in text.err
+    assert '1 images skipped' in text.err
+    assert '000002: JPEGImages/000002.jpg: the JPEG is truncated' in text.err
     assert '4 cells of 4 images' in text.out
 
 
-def test_verify_and_mend(voc, tmp_path, capsys):
+def test_verify_finds_damage_and_a_second_build_repairs_it(voc, tmp_path, capsys):
     assert main([*SMALL, '--out', 'out', '--quiet']) == 0
-    whole = contents(tmp_path / 'out')
+    built = contents(tmp_path / 'out')
     assert main(['--verify', '--out', 'out', '--workers', '0']) == 0
-    assert 'as they were built' in capsys.readouterr().out
+    assert 'files match their checksums' in capsys.readouterr().out
     (tmp_path / 'out/contrast/1/VOC2007/JPEGImages/000003.jpg').unlink()
     (tmp_path / 'out/contrast/5/VOC2007/JPEGImages/000004.jpg').write_bytes(b'x')
     assert main(['--verify', '--out', 'out', '--workers', '0']) == 1
@@ -108,16 +109,17 @@ def test_verify_and_mend(voc, tmp_path, capsys):
     assert 'missing: contrast/1/VOC2007/JPEGImages/000003.jpg' in text
     assert 'damaged: contrast/5/VOC2007/JPEGImages/000004.jpg' in text
     assert main([*SMALL, '--out', 'out']) == 0
-    assert contents(tmp_path / 'out') == whole
+    assert contents(tmp_path / 'out') == built
 
 
-def test_other_options_are_refused(voc, capsys):
+def test_building_again_with_other_options_is_rejected(voc, capsys):
     assert main([*SMALL, '--quiet']) == 0
-    assert 'quality: 95 there, 90 asked for' in fails(capsys, [*SMALL, '--quality', '90'])
+    error = error_of(capsys, [*SMALL, '--quality', '90'])
+    assert 'quality: 95 in the folder, 90 requested' in error
     assert main([*SMALL, '--quality', '90', '--overwrite', '--quiet']) == 0
 
 
-def test_coco_and_folders(voc, tmp_path):
+def test_coco_and_folder_layouts(voc, tmp_path):
     make_coco(tmp_path / 'coco', 3)
     coco = ['--layout', 'coco', '--source', 'coco', '--annotations', 'annotations/val.json']
     assert main([*SMALL, *coco, '--images', 'val']) == 0
@@ -126,17 +128,17 @@ def test_coco_and_folders(voc, tmp_path):
     assert (tmp_path / 'data/coco-C/brightness/1/val/000000000000.png').is_file()
 
 
-def test_interrupted(voc, capsys, monkeypatch):
+def test_interrupted_build_exits_with_130_and_a_hint(voc, capsys, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr('adasap_det.robustness.benchmark.journal.Journal.add', interrupt)
     assert main(SMALL) == 130
-    assert 'run the same again to go on' in capsys.readouterr().err
+    assert 'run the same command again to resume' in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_tool_runs(voc, tmp_path):
+def test_tool_runs_from_the_checkout(voc, tmp_path):
     tool = ROOT / 'tools' / 'make_voc_c.py'
     if not tool.is_file():
         pytest.skip('no checkout')

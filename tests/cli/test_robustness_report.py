@@ -22,7 +22,7 @@ def folders(tmp_path):
     ]
 
 
-def test_the_page_is_written_and_named(folders, tmp_path, capsys):
+def test_report_is_written_and_its_path_printed(folders, tmp_path, capsys):
     out = tmp_path / 'out'
     command = [*folders, '--out', str(out), '--title', 'My title', '--metric', 'AP']
     assert main([*command, '--baseline', 'two']) == 0
@@ -39,7 +39,7 @@ def test_the_page_is_written_and_named(folders, tmp_path, capsys):
         (['--baseline', 'three'], "baseline 'three' is none of the models: one, two"),
     ],
 )
-def test_errors_are_one_line(folders, tmp_path, capsys, options, message):
+def test_usage_errors_are_one_line(folders, tmp_path, capsys, options, message):
     assert main([*folders, '--out', str(tmp_path / 'out'), *options]) == 2
     text = capsys.readouterr().err
     assert text.startswith('adasap-robustness-report: error: ') and message in text
@@ -47,14 +47,14 @@ def test_errors_are_one_line(folders, tmp_path, capsys, options, message):
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_folder_that_holds_no_results_is_named(tmp_path, capsys):
+def test_error_names_a_folder_without_results(tmp_path, capsys):
     assert main([str(tmp_path / 'nowhere'), '--out', str(tmp_path / 'out')]) == 2
     text = capsys.readouterr().err
     assert 'nowhere' in text and 'Traceback' not in text
 
 
 @pytest.mark.slow
-def test_the_tool_runs(folders, tmp_path):
+def test_tool_runs_from_the_checkout(folders, tmp_path):
     command = [sys.executable, str(ROOT / 'tools/robustness_report.py'), *folders]
     command += ['--out', str(tmp_path / 'out')]
     subprocess.run(command, check=True, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(ROOT)})

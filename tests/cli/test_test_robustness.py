@@ -1,4 +1,4 @@
-"""adasap-test-robustness: from images to P, mPC and rPC, resumed, compared, refused."""
+"""adasap-test-robustness: evaluation, resuming, reports and usage errors."""
 
 import json
 import os
@@ -25,14 +25,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def config(config):
-    """With so many detections that some are right by chance."""
+    """Config with enough detections per image that some are correct by chance."""
     config.write_text(config.read_text().replace('max_per_img=20', 'max_per_img=1000'))
     return config
 
 
 @pytest.fixture(scope='session')
 def checkpoint(shapes, tmp_path_factory):
-    """A detector that has learnt nothing, saved as training would."""
+    """Checkpoint of an untrained detector."""
     init_default_scope('mmdet')
     cfg = Config.fromfile(ROOT / 'configs/demo/shapes_dense.py')
     torch.manual_seed(0)
@@ -60,10 +60,10 @@ def run(config, checkpoint, out, *options):
 GRID = ('--corruptions', 'fog', 'contrast', '--severities', '1', '3')
 
 
-def test_a_built_benchmark_gives_what_on_the_fly_gives(
+def test_built_benchmark_and_on_the_fly_corruption_agree(
     config, checkpoint, benchmark, tmp_path, capsys
 ):
-    """PNG keeps every byte, so both see the same images."""
+    """PNG is lossless, so both evaluate the same images."""
     assert run(config, checkpoint, tmp_path / 'fly', *GRID) == 0
     assert run(config, checkpoint, tmp_path / 'built', *GRID, '--benchmark', str(benchmark)) == 0
     fly, built = load_results(tmp_path / 'fly'), load_results(tmp_path / 'built')
@@ -77,7 +77,7 @@ def test_a_built_benchmark_gives_what_on_the_fly_gives(
     assert 'mean of 4 of 75 cells' in capsys.readouterr().out
 
 
-def test_describes_the_model(config, checkpoint, tmp_path):
+def test_model_description(config, checkpoint, tmp_path):
     assert run(config, checkpoint, tmp_path, '--corruptions', 'fog', '--severities', '1') == 0
     model = load_results(tmp_path).model
     assert model.params == 991_140
@@ -87,14 +87,14 @@ def test_describes_the_model(config, checkpoint, tmp_path):
     assert model.input_size == (128, 128)
     assert model.macs > 10_000_000
     assert model.latency_ms > 0
-    # Another model of CPU with as many threads is another device.
+    # A different CPU model with the same number of threads is a different device.
     assert model.device == f'{cpu_name()}, {torch.get_num_threads()} threads'
 
 
 def test_the_model_is_described_before_the_cells_and_recorded_after_them(
     config, checkpoint, tmp_path, monkeypatch
 ):
-    """What fails costs no hours, and model.json marks an evaluation that is finished."""
+    """Errors surface before the long sweep, and model.json marks a finished evaluation."""
     steps = []
     for step in ('describe_model', 'save_cell', 'save_model'):
         real = getattr(sweep, step)
@@ -108,7 +108,9 @@ def test_the_model_is_described_before_the_cells_and_recorded_after_them(
     assert steps == ['describe_model', 'save_cell', 'save_cell', 'save_model']
 
 
-def test_goes_on_where_it_was_and_says_why_it_repeats(config, checkpoint, tmp_path, capsys):
+def test_interrupted_sweep_resumes_and_outdated_cells_are_evaluated_again(
+    config, checkpoint, tmp_path, capsys
+):
     options = ('--corruptions', 'fog', '--severities', '1', '3')
     assert run(config, checkpoint, tmp_path, *options) == 0
     clean = tmp_path / 'cells' / 'clean.json'
@@ -117,17 +119,15 @@ def test_goes_on_where_it_was_and_says_why_it_repeats(config, checkpoint, tmp_pa
     capsys.readouterr()
     assert run(config, checkpoint, tmp_path, *options) == 0
     out = capsys.readouterr().out
-    assert '2 of 3 cells are there already' in out and '[1/1] fog 3' in out
+    assert '2 of 3 cells are already evaluated' in out and '[1/1] fog 3' in out
     assert clean.stat().st_mtime_ns == before
-    # Another seed is another benchmark: the corrupted cells are stale, the clean one too.
+    # Another seed is another benchmark, so all cells are outdated, including the clean one.
     assert run(config, checkpoint, tmp_path, *options, '--seed', '1') == 0
     assert 'evaluated again' in capsys.readouterr().out
     assert load_cells(tmp_path)['fog', 1].source == 'on the fly, seed 1'
 
 
-def test_a_report_has_no_cells_of_the_checkpoint_that_was_there_before(
-    config, checkpoint, tmp_path, capsys
-):
+def test_report_excludes_cells_of_an_earlier_checkpoint(config, checkpoint, tmp_path, capsys):
     best, out = tmp_path / 'best.pth', tmp_path / 'out'
     shutil.copy(checkpoint, best)
     options = ('--severities', '1', '--corruptions')
@@ -137,13 +137,13 @@ def test_a_report_has_no_cells_of_the_checkpoint_that_was_there_before(
     assert run(config, str(best), out, *options, 'fog', '--report') == 0
     assert set(load_results(out).cells) == {(None, 0), ('fog', 1)}
     assert json.loads((out / 'report.json').read_text())['cells'] == [['fog', 1]]
-    # Of the same checkpoint they are put together.
+    # Cells of the same checkpoint are merged.
     assert run(config, str(best), out, *options, 'contrast') == 0
     assert set(load_results(out).cells) == {(None, 0), ('fog', 1), ('contrast', 1)}
 
 
-def test_images_of_runs_that_share_a_folder_are_put_together(config, checkpoint, tmp_path):
-    """As the tasks of an array job, each with its corruptions."""
+def test_example_images_of_runs_with_the_same_folder_are_merged(config, checkpoint, tmp_path):
+    """For example the tasks of an array job, each with its own corruptions."""
     for corruption in ('fog', 'contrast', 'fog'):
         options = ('--corruptions', corruption, '--severities', '1', '--images', '1')
         assert run(config, checkpoint, tmp_path, *options) == 0
@@ -165,10 +165,10 @@ def test_cells_are_evaluated_again_when_annotations_have_changed(
     assert '2 cells are evaluated again: checkpoint, config, test data' in capsys.readouterr().out
 
 
-def test_another_test_set_is_measured_again_in_another_way_of_its_config(
+def test_shifted_set_is_evaluated_again_when_its_eval_mode_changes(
     config, checkpoint, tmp_path, capsys
 ):
-    """The model's config says how AP50 of its cells is integrated, the other's how its own is."""
+    """``eval_mode`` of the shifted set comes from its own config, not from the model's."""
     other = tmp_path / 'other.py'
     options = ('--corruptions', 'fog', '--severities', '1', '--shifted', f'other={other}')
     found = []
@@ -178,12 +178,12 @@ def test_another_test_set_is_measured_again_in_another_way_of_its_config(
         )
         assert run(config, checkpoint, tmp_path / 'out', *options) == 0
         found.append(load_results(tmp_path / 'out').shifted[0])
-        assert ('other is there already' in capsys.readouterr().out) == (len(found) == 3)
+        assert ('other is already evaluated' in capsys.readouterr().out) == (len(found) == 3)
     area, points, again = found
     assert area.metrics['AP50'] != points.metrics['AP50'] and points == again
 
 
-def test_a_pruned_checkpoint_and_a_report(config, checkpoint, tmp_path, capsys):
+def test_pruned_checkpoint_and_report(config, checkpoint, tmp_path, capsys):
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(str(config)).model)
     groups = find_channel_groups(model, example_image((128, 128))).groups
@@ -206,8 +206,8 @@ def test_a_pruned_checkpoint_and_a_report(config, checkpoint, tmp_path, capsys):
     )  # fmt: skip
     found = load_results(tmp_path / 'pruned')
     assert found.model.params < 991_140
-    cut = [c for c in found.model.channels if c.channels < c.dense_channels]
-    assert cut and all(c.dense_channels - c.channels == 8 for c in cut)
+    pruned = [c for c in found.model.channels if c.channels < c.dense_channels]
+    assert pruned and all(c.dense_channels - c.channels == 8 for c in pruned)
     assert {(p.corruption, p.severity) for p in found.images} == {(None, 0), ('fog', 1)}
     assert all((tmp_path / 'pruned/images' / p.file).stat().st_size for p in found.images)
     page = (tmp_path / 'pruned' / 'report.html').read_text()
@@ -231,19 +231,19 @@ def test_usage_errors_are_one_line_and_exit_2(
     assert message in err and err.count('\n') == 1
 
 
-def test_an_address_is_refused_before_anything_is_loaded(config, tmp_path, capsys):
+def test_checkpoint_url_is_rejected_before_loading(config, tmp_path, capsys):
     assert run(config, 'https://example.org/a.pth', tmp_path / 'out') == 2
-    assert "'https://example.org/a.pth' is an address" in capsys.readouterr().err
+    assert "'https://example.org/a.pth' is a URL" in capsys.readouterr().err
 
 
-def test_a_benchmark_that_lacks_cells(config, checkpoint, benchmark, tmp_path, capsys):
+def test_missing_cells_of_a_benchmark_are_named(config, checkpoint, benchmark, tmp_path, capsys):
     options = ('--corruptions', 'fog', 'snow', '--benchmark', str(benchmark))
     assert run(config, checkpoint, tmp_path, *options) == 2
     err = capsys.readouterr().err
-    assert 'lacks fog 2, fog 4, fog 5, snow 1, snow 2 and 3 more' in err
+    assert 'does not contain fog 2, fog 4, fog 5, snow 1, snow 2 and 3 more' in err
 
 
-def test_a_benchmark_of_another_split(config, checkpoint, benchmark, tmp_path, capsys):
+def test_benchmark_of_another_split_is_rejected(config, checkpoint, benchmark, tmp_path, capsys):
     change = 'test_dataloader.dataset.ann_file=VOC2007/ImageSets/Main/val.txt'
     options = (*GRID, '--benchmark', str(benchmark), '--cfg-options', change)
     assert run(config, checkpoint, tmp_path, *options) == 2
@@ -252,7 +252,7 @@ def test_a_benchmark_of_another_split(config, checkpoint, benchmark, tmp_path, c
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """As the processes of torchrun: more threads sum in another order, and ranks change places."""
+    """Match torchrun's single thread, since more threads change the order of summation."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -260,7 +260,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(config, checkpoint, tmp_path, one_thread):
+def test_two_processes_give_the_results_of_one(config, checkpoint, tmp_path, one_thread):
     options = ['--corruptions', 'fog', '--severities', '1', '--images', '0']
     assert (
         test_robustness.main([str(config), checkpoint, '--out', str(tmp_path / 'one'), *options])

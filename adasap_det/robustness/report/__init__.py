@@ -1,4 +1,4 @@
-"""The report on a sweep: one self-contained HTML page, with its numbers as CSV and JSON."""
+"""Robustness report: a self-contained HTML page, and its numbers as CSV and JSON."""
 
 from adasap_det.robustness.report.write import write_report
 

@@ -1,4 +1,4 @@
-"""Channels of pruned models side by side, for models of the same dense architecture."""
+"""Channels of pruned models, grouped by dense architecture."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from adasap_det.robustness.report.comparison import Comparison
 
 @dataclass(frozen=True)
 class ChannelTable:
-    """Layers of one dense architecture, and what each model kept of them.
+    """Layers of one dense architecture and their channels in each pruned model.
 
     Attributes:
-        layers: Names, in the model's order; N.
-        dense: Channels of the dense layers; N, all positive.
-        models: Indices in the report of the models that lost channels.
-        channels: Kept channels, one tuple of N a model.
+        layers: Names of the N layers, in the model's order.
+        dense: Channels of the N dense layers, all positive.
+        models: Indices of the pruned models in the report.
+        channels: Remaining channels, a tuple of length N for each model.
     """
 
     layers: tuple[str, ...]
@@ -24,7 +24,11 @@ class ChannelTable:
     channels: tuple[tuple[int, ...], ...]
 
     def parts(self) -> list[tuple[str, int, list[int]]]:
-        """Sums over the parts of the model: name such as 'backbone.layer1', dense, kept of each."""
+        """Sum channels over the parts of the model.
+
+        Returns:
+            Name such as 'backbone.layer1', dense channels, and remaining channels of each model.
+        """
         rows: dict[str, list[int]] = {}
         for index, (layer, dense) in enumerate(zip(self.layers, self.dense, strict=True)):
             part = '.'.join(layer.split('.')[:2])
@@ -36,29 +40,29 @@ class ChannelTable:
 
 
 def channel_tables(comparison: Comparison) -> list[ChannelTable]:
-    """One table for each dense architecture of which at least one model lost channels.
+    """Return one table for each dense architecture with at least one pruned model.
 
     Raises:
-        ValueError: If a layer keeps more channels than the dense one has, or the dense one none.
+        ValueError: If a layer has more channels than the dense layer, or the dense layer has none.
     """
     found: dict[tuple[tuple[str, int], ...], list[tuple[int, tuple[int, ...]]]] = {}
     for index, r in enumerate(comparison.results):
         for layer in r.model.channels:
             if not 0 <= layer.channels <= layer.dense_channels or layer.dense_channels < 1:
                 raise ValueError(
-                    f'{comparison.names[index]!r} ({r.folder}): layer {layer.layer!r} keeps '
+                    f'{comparison.names[index]!r} ({r.folder}): layer {layer.layer!r} has '
                     f'{layer.channels} of {layer.dense_channels} channels'
                 )
         if any(layer.channels < layer.dense_channels for layer in r.model.channels):
             architecture = tuple((layer.layer, layer.dense_channels) for layer in r.model.channels)
-            kept = tuple(layer.channels for layer in r.model.channels)
-            found.setdefault(architecture, []).append((index, kept))
+            remaining = tuple(layer.channels for layer in r.model.channels)
+            found.setdefault(architecture, []).append((index, remaining))
     return [
         ChannelTable(
             layers=tuple(layer for layer, _ in architecture),
             dense=tuple(dense for _, dense in architecture),
             models=tuple(index for index, _ in models),
-            channels=tuple(kept for _, kept in models),
+            channels=tuple(remaining for _, remaining in models),
         )
         for architecture, models in found.items()
     ]

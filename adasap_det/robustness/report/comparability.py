@@ -1,4 +1,4 @@
-"""Whether results may stand side by side in one report."""
+"""Check that results can be compared in one report."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Any
 from adasap_det.robustness.evaluation.class_names import distinct
 from adasap_det.robustness.results import ModelResults, ShiftedSet
 
-# As an evaluation names its source: 'on the fly, seed 0' or 'benchmark VOC2007-C, seed 0'.
+# Format of the source in results: 'on the fly, seed 0' or 'benchmark VOC2007-C, seed 0'.
 _SEED = re.compile(r'.*\bseed (-?\d+)$')
 
 
 def check_comparable(results: Sequence[ModelResults], names: Sequence[str], metric: str) -> None:
-    """Refuse models that were not measured in the same way.
+    """Check that all models were evaluated in the same way.
 
     Args:
-        results: One model each.
-        names: How messages call them.
-        metric: Which must have been measured on the clean images of each.
+        results: Results of each model.
+        names: Names of the models in messages.
+        metric: Metric that must be available on the clean images.
 
     Raises:
-        ValueError: If there is none, a folder comes twice, one lacks its clean cell or the metric,
-            or data set, split, classes, number of images or seed differ, or another test set
-            has the same name and another number of images.
+        ValueError: If there are no results, a folder is repeated, the clean cell or the metric is
+            missing, or the data set, split, classes, number of images or seed differ, or shifted
+            test sets of the same name differ in the number of images.
     """
     if not results:
-        raise ValueError('no results to report; give the folder of at least one model')
+        raise ValueError('no results to report; pass the results folder of at least one model')
     folders = [r.folder.resolve() for r in results]
     for folder in folders:
         if folders.count(folder) > 1:
-            raise ValueError(f'{folder} is given twice; give each folder of results once')
+            raise ValueError(f'{folder} is given twice; pass each results folder once')
     for name, r in zip(names, results, strict=True):
         clean = r.cells.get((None, 0))
         if clean is None:
             raise ValueError(
-                f'{name!r} ({r.folder}) lacks the clean cell, cells/clean.json; evaluate it first'
+                f'{name!r} ({r.folder}) has no clean cell, cells/clean.json; evaluate it first'
             )
         if metric not in clean.metrics:
             raise ValueError(
@@ -49,12 +49,12 @@ def check_comparable(results: Sequence[ModelResults], names: Sequence[str], metr
             if cell.images != clean.images:
                 raise ValueError(
                     f'{name!r} ({r.folder}): {cell.corruption} severity {cell.severity} has '
-                    f'{cell.images} images, the clean cell {clean.images}; evaluate it again'
+                    f'{cell.images} images, the clean cell has {clean.images}; evaluate it again'
                 )
         if len(seeds(r)) > 1:
             raise ValueError(
                 f'{name!r} ({r.folder}) has cells of different seeds, {" and ".join(seeds(r))}; '
-                'evaluate it again with one'
+                'evaluate it again with a single seed'
             )
     for name, r in zip(names[1:], results[1:], strict=True):
         for what, mine, first in _conditions(r, results[0]):
@@ -67,10 +67,10 @@ def check_comparable(results: Sequence[ModelResults], names: Sequence[str], metr
 
 
 def check_values(name: str, results: ModelResults) -> None:
-    """Refuse metric values that are no fractions, and sizes that are no finite numbers.
+    """Check that metrics are in [0, 1] and that sizes are finite.
 
     Raises:
-        ValueError: If there is one; the message names model, cell and value.
+        ValueError: For an invalid value; the message names model, cell and value.
     """
     for key in ('params', 'macs', 'latency_ms'):
         value = getattr(results.model, key)
@@ -93,7 +93,7 @@ def check_values(name: str, results: ModelResults) -> None:
 
 
 def seeds(results: ModelResults) -> tuple[str, ...]:
-    """Seeds of the corrupted images, in order, as far as their sources state them."""
+    """Return the sorted seeds of the corrupted images, for sources that state a seed."""
     found = {
         match[1]
         for cell in results.cells.values()
@@ -103,7 +103,7 @@ def seeds(results: ModelResults) -> tuple[str, ...]:
 
 
 def _check_shifted(results: Sequence[ModelResults], names: Sequence[str]) -> None:
-    # Configs may differ: each model has its own, with the size of image that it takes.
+    # Configs may differ, as each model has its own input size.
     firsts: dict[str, tuple[str, ShiftedSet]] = {}
     for name, r in zip(names, results, strict=True):
         for one in r.shifted:
@@ -118,14 +118,16 @@ def _check_shifted(results: Sequence[ModelResults], names: Sequence[str]) -> Non
 
 
 def _check_fraction(what: str, value: float | None) -> None:
-    # Sums of fractions may round to a little more than 1; not a number fails both comparisons.
+    # Rounding may exceed 1 slightly; NaN fails both comparisons.
     if value is not None and not -1e-9 <= value <= 1 + 1e-9:
         raise ValueError(f'{what} is {value!r}, not a fraction in [0, 1] or null')
 
 
 def _split(split: str) -> str:
-    """A list's path, or the name of an image folder: earlier versions had its path, which is
-    another on every machine."""
+    """Return the path of a list or the name of an image folder.
+
+    Earlier versions recorded the path of the folder, which differs between machines.
+    """
     return split if Path(split).suffix else Path(split).name
 
 

@@ -1,4 +1,4 @@
-"""What the report says about several models, before any of it is drawn."""
+"""Compute the numbers of the report from the results of several models."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from adasap_det.robustness.report.text import clean
 from adasap_det.robustness.results import ModelResults
 
 Key = tuple[str, int]
-#: The whole benchmark, 15 corruptions x 5 severities: mPC is a mean over these and no others.
+#: The full benchmark, 15 corruptions x 5 severities, that mPC averages over.
 FULL_GRID: tuple[Key, ...] = tuple((c, s) for c in BENCHMARK for s in SEVERITIES)
 _HELD_OUT: tuple[Key, ...] = tuple((c, s) for c in VALIDATION for s in SEVERITIES)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several models on the same images; fractions throughout, None where undefined.
+    """Several models on the same images. Values are fractions, None where undefined.
 
-    Means go over the cells of the benchmark that *all* models have, so that they compare like
-    with like; only where these are all 75 is such a mean mPC (Michaelis et al. 2019,
-    arXiv 1907.07484, equations 2 and 3).
+    Means are over the benchmark cells that *all* models have, so that they are comparable. Only a
+    mean over all 75 cells is mPC (Michaelis et al. 2019, arXiv 1907.07484, equations 2 and 3).
 
     Attributes:
-        results: One model each, in the order given.
-        names: Their names, distinct and free of what cannot be printed.
-        metric: Such as 'AP50'.
+        results: Results of each model, in the given order.
+        names: Names of the models, made distinct and printable.
+        metric: Metric such as 'AP50'.
         baseline: Index of the model that the others are compared with.
     """
 
@@ -46,7 +45,7 @@ class Comparison:
 
     @cached_property
     def values(self) -> tuple[dict[Key, float], ...]:
-        """Per model the metric of each corrupted cell where it is defined."""
+        """Metric of each corrupted cell where it is defined, for each model."""
         return tuple(
             {
                 key: value
@@ -58,33 +57,33 @@ class Comparison:
 
     @cached_property
     def shared(self) -> tuple[Key, ...]:
-        """The cells of the benchmark that all models have."""
+        """Benchmark cells that all models have."""
         return tuple(key for key in FULL_GRID if all(key in cells for cells in self.values))
 
     @cached_property
     def shared_held_out(self) -> tuple[Key, ...]:
-        """The cells of the held-out corruptions that all models have."""
+        """Cells of the held-out corruptions that all models have."""
         return tuple(key for key in _HELD_OUT if all(key in cells for cells in self.values))
 
     @property
     def complete(self) -> bool:
-        """Whether all models have the whole benchmark, so that the mean is mPC."""
+        """Whether all models have the full benchmark, so that the mean is mPC."""
         return self.shared == FULL_GRID
 
     @cached_property
     def corruptions(self) -> tuple[str, ...]:
-        """Corruptions, held-out ones last, that at least one model has a cell of."""
+        """Corruptions of which at least one model has a cell; held-out ones last."""
         seen = {corruption for cells in self.values for corruption, _ in cells}
         return tuple(name for name in (*BENCHMARK, *VALIDATION) if name in seen)
 
     @cached_property
     def severities(self) -> tuple[int, ...]:
-        """Severities that at least one model has a cell of."""
+        """Severities of which at least one model has a cell."""
         return tuple(sorted({severity for cells in self.values for _, severity in cells}))
 
     @cached_property
     def families(self) -> dict[str, tuple[str, ...]]:
-        """The corruptions by family, those of the validation set as 'held out'."""
+        """Corruptions by family; the validation corruptions are in 'held out'."""
         found = {
             family: tuple(name for name in members if name in self.corruptions)
             for family, members in {**FAMILIES, 'held out': VALIDATION}.items()
@@ -93,35 +92,38 @@ class Comparison:
 
     @property
     def same_device(self) -> bool:
-        """Whether the latencies that are known were measured on one kind of device."""
+        """Whether all known latencies were measured on the same device."""
         timed = [r.model for r in self.results if r.model.latency_ms is not None]
         return len({model.device for model in timed}) <= 1
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
-        """Where the corrupted images came from; more than one is worth a word, as a benchmark
-        of JPEG files is not to the byte what is made on the fly."""
+        """Sources of the corrupted images.
+
+        With more than one, images may differ: a JPEG benchmark is not byte-identical to on-the-fly
+        corruption.
+        """
         cells = (cell for r in self.results for cell in r.cells.values())
         return tuple(dict.fromkeys(cell.source for cell in cells if cell.corruption is not None))
 
     def missing(self, model: int) -> tuple[Key, ...]:
-        """Cells of the benchmark that the model lacks."""
+        """Benchmark cells that the model does not have."""
         return tuple(key for key in FULL_GRID if key not in self.values[model])
 
     def clean(self, model: int) -> float | None:
-        """P, the metric on clean images."""
+        """Return P, the metric on clean images."""
         return self._at(self.results[model], (None, 0))
 
     def mean(self, model: int) -> float | None:
-        """Mean over the shared cells; mPC where :attr:`complete`."""
+        """Return the mean over the shared cells; mPC if :attr:`complete`."""
         return self._mean(model, self.shared)
 
     def relative(self, model: int) -> float | None:
-        """That mean divided by P; rPC where :attr:`complete`."""
+        """Return the mean divided by P; rPC if :attr:`complete`."""
         return ratio(self.mean(model), self.clean(model))
 
     def corruption_error(self, model: int) -> CorruptionError | None:
-        """mCE of a classifier of ImageNet by top-1; None of anything else."""
+        """Return mCE of an ImageNet classifier for metric top1; otherwise None."""
         if self.metric != 'top1' or not self.complete:
             return None
         results = self.results[model]
@@ -131,20 +133,20 @@ class Comparison:
 
     @cached_property
     def shifted(self) -> tuple[str, ...]:
-        """Names of the other test sets that at least one model was evaluated on."""
+        """Names of the shifted test sets that at least one model was evaluated on."""
         return tuple(dict.fromkeys(one.name for r in self.results for one in r.shifted))
 
     def of_shifted(self, model: int, name: str) -> float | None:
-        """The metric on another test set."""
+        """Return the metric on a shifted test set."""
         sets = {one.name: one for one in self.results[model].shifted}
         return sets[name].metrics.get(self.metric) if name in sets else None
 
     def of_corruption(self, model: int, corruption: str) -> float | None:
-        """Mean over the severities of a corruption that all models have."""
+        """Return the mean of a corruption over the severities that all models have."""
         return self._mean(model, [key for key in self._all_shared if key[0] == corruption])
 
     def of_severity(self, model: int, severity: int, corruptions: Sequence[str]) -> float | None:
-        """Mean over some corruptions; None unless all models have each of them."""
+        """Return the mean over corruptions at one severity; None if a model lacks one of them."""
         if severity == 0:
             return self.clean(model)
         keys = [(corruption, severity) for corruption in corruptions]
@@ -154,16 +156,16 @@ class Comparison:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """Classes that have a value of their own, in the order of the data set."""
+        """Classes with results, in the order of the data set."""
         seen = {name for r in self.results for name in self._per_class(r, (None, 0))}
         return tuple(name for name in self.results[0].model.dataset.classes if name in seen)
 
     def class_clean(self, model: int, name: str) -> float | None:
-        """P of one class."""
+        """Return P of one class."""
         return self._per_class(self.results[model], (None, 0)).get(name)
 
     def class_mean(self, model: int, name: str) -> float | None:
-        """Mean of one class over the shared cells; None unless each of them has it."""
+        """Return the mean of one class over the shared cells; None if a cell has no value."""
         found = [self._per_class(self.results[model], key).get(name) for key in self.shared]
         known = [value for value in found if value is not None]
         return sum(known) / len(known) if known and len(known) == len(found) else None
@@ -193,14 +195,13 @@ def compare(
     """Check that models can be compared, and compare them.
 
     Args:
-        results: At least one model. Models of the same name get a number behind it.
-        metric: Metric to report; by default the first that the first model was measured in.
-        baseline: Name of the model that the others are compared with; by default the first.
+        results: Results of at least one model. A number is appended to repeated names.
+        metric: Metric to report; by default the first metric of the first model.
+        baseline: Name of the model to compare the others with; by default the first.
 
     Raises:
-        ValueError: If there is no model, the same folder comes twice, the models were measured on
-            different images, a value is not a fraction, or the metric or the baseline is
-            unknown.
+        ValueError: If there is no model, a folder is repeated, the models were evaluated on
+            different images, a value is not in [0, 1], or the metric or baseline is unknown.
     """
     results = tuple(results)
     names = distinct(r.model.name for r in results)
@@ -215,13 +216,13 @@ def compare(
     index = 0
     if baseline is not None:
         if clean(baseline) not in names:
-            raise ValueError(f'baseline {baseline!r} is none of the models: {", ".join(names)}')
+            raise ValueError(f'baseline {baseline!r} is not one of the models: {", ".join(names)}')
         index = names.index(clean(baseline))
     return Comparison(results=results, names=names, metric=metric, baseline=index)
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:
-    """The names made printable, and distinct by a number behind those that come again."""
+    """Return the names made printable, with a number appended to repeated ones."""
     names = [clean(name) or 'unnamed' for name in names]
     found: list[str] = []
     for index, name in enumerate(names):
@@ -234,5 +235,5 @@ def distinct(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def difference(value: float | None, base: float | None) -> float | None:
-    """A difference, None where it is undefined."""
+    """Return ``value - base``, or None where it is undefined."""
     return None if value is None or base is None else value - base

@@ -1,4 +1,4 @@
-"""The numbers of the report as CSV and JSON."""
+"""Export the numbers of the report as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _HEAD = ('model', 'corruption', 'severity', 'class', 'metric', 'value')
 
 
 def to_csv(comparison: Comparison) -> str:
-    """All values in long form, one a line.
+    """Return all values as CSV in long format, one value per line.
 
-    Columns: model, corruption ('clean' for clean images, 'shifted: V2' for another test set),
-    severity (0 there), class (empty for the mean over classes), metric, value (a fraction; empty
-    where undefined).
+    Columns: model, corruption ('clean' for clean images, 'shifted: V2' for a shifted test set),
+    severity (0 for both), class (empty for the mean over classes), metric, value (a fraction;
+    empty where undefined).
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator='\n')
@@ -40,11 +40,11 @@ def to_csv(comparison: Comparison) -> str:
 
 
 def to_json(comparison: Comparison, *, title: str) -> str:
-    """What the page says, in numbers: fractions, null where undefined.
+    """Return the numbers of the page as JSON: fractions, null where undefined.
 
-    'mPC' and 'rPC' are null unless all models have all 75 cells of the benchmark; 'mean' goes
-    over the cells in 'cells' in any case. 'mCE' and 'relative_mCE' are those of classifiers of
-    ImageNet by top-1, and null otherwise.
+    'mPC' and 'rPC' are null unless all models have all 75 cells of the benchmark; 'mean' is always
+    the mean over the cells in 'cells'. 'mCE' and 'relative_mCE' are null except for top1 of
+    ImageNet classifiers.
     """
     content = {
         'schema': SCHEMA,

@@ -1,4 +1,4 @@
-"""How the models were measured: what one needs to know to measure them again."""
+"""Details that are needed to repeat the evaluation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adasap_det.robustness.results import ModelResults
 
 @dataclass(frozen=True)
 class Fact:
-    """One line: what it is about, and a text for each model."""
+    """One row of the table: its label, and a text for each model."""
 
     label: str
     texts: Sequence[str]
@@ -24,14 +24,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Missing:
-    """Cells of the benchmark that a model lacks: how many, and which."""
+    """Cells of the benchmark that a model was not evaluated on: number and names."""
 
     count: int
     text: str
 
 
 def facts(comparison: Comparison) -> list[Fact]:
-    """The conditions of the evaluation, model by model; lines without any text are left out."""
+    """Return the evaluation details of each model; rows without any text are omitted."""
     lines: list[tuple[str, bool, Callable[[ModelResults], object]]] = [
         ('data set', False, lambda r: f'{r.model.dataset.type}, {r.model.dataset.split}'),
         ('images', False, lambda r: r.cells[None, 0].images),
@@ -40,12 +40,12 @@ def facts(comparison: Comparison) -> list[Fact]:
         *((f'test set {name}', False, partial(_shifted, name=name)) for name in comparison.shifted),
         ('config', True, lambda r: r.model.config),
         ('checkpoint', True, lambda r: r.model.checkpoint),
-        ('SHA-256 of it', True, lambda r: r.model.checkpoint_sha256),
+        ('checkpoint SHA-256', True, lambda r: r.model.checkpoint_sha256),
         ('input size', False, lambda r: _size(r.model.input_size)),
         ('parameters', False, lambda r: _count(r.model.params)),
         ('MACs', False, lambda r: _count(r.model.macs)),
         ('device', False, lambda r: r.model.device),
-        ('results', True, lambda r: r.folder.name),
+        ('results folder', True, lambda r: r.folder.name),
     ]
     found = []
     for label, code, read in lines:
@@ -56,8 +56,10 @@ def facts(comparison: Comparison) -> list[Fact]:
 
 
 def missing_cells(comparison: Comparison) -> list[Missing]:
-    """What each model lacks of the benchmark, as 'Fog 4, 5; Frost 1'; a cell without a value
-    of the metric counts as missing."""
+    """List the missing cells of each model, as 'Fog 4, 5; Frost 1'.
+
+    A cell without a value of the metric counts as missing.
+    """
     return [
         Missing(len(keys), _list(keys) or 'none')
         for keys in map(comparison.missing, range(len(comparison.names)))

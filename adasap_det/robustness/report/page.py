@@ -1,4 +1,4 @@
-"""The HTML page, with everything that it shows inside it."""
+"""Render the self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from markupsafe import Markup
 import adasap_det
 from adasap_det.robustness.report.channel_tables import channel_tables
 from adasap_det.robustness.report.comparison import Comparison
-from adasap_det.robustness.report.example_figures import image_rows
+from adasap_det.robustness.report.embedded_images import image_rows
 from adasap_det.robustness.report.facts import facts, missing_cells
 from adasap_det.robustness.report.figures.channel_bars import channel_bars
 from adasap_det.robustness.report.figures.curves import severity_curves
@@ -25,19 +25,19 @@ from adasap_det.robustness.report.tables import (
 from adasap_det.robustness.report.text import clean
 from adasap_det.utils.plot_style import mark
 
-# Images side by side; more models go on in the next line.
+# Images per line; further models continue on the next line.
 _COLUMNS = 4
 
 
 def render_page(comparison: Comparison, *, title: str) -> str:
-    """The whole page as text; the same for the same input, whenever and wherever it is made.
+    """Render the page. The output is deterministic.
 
     Args:
         comparison: The models.
-        title: Heading of the page; escaped like every other name.
+        title: Heading of the page; escaped like all names.
 
     Raises:
-        ValueError: If an image lies outside its folder, or channels make no sense.
+        ValueError: If an image is outside the results folder or numbers of channels are invalid.
     """
     content = {
         'heat_maps': heat_maps(comparison),
@@ -51,7 +51,7 @@ def render_page(comparison: Comparison, *, title: str) -> str:
                 'table': table,
                 'parts': by_part(comparison, table),
                 'layers': by_layer(comparison, table),
-                'drawings': channel_bars(table, f'channels-{number}'),
+                'figures': channel_bars(table, f'channels-{number}'),
             }
             for number, table in enumerate(channel_tables(comparison))
         ],
@@ -63,16 +63,16 @@ def render_page(comparison: Comparison, *, title: str) -> str:
         ('scatter', 'Clean and corrupted', content['scatters']),
         ('corruptions', 'By corruption', comparison.corruptions),
         ('classes', 'By class', content['classes']),
-        ('images', 'Images', content['images']),
+        ('images', 'Example images', content['images']),
         ('channels', 'Channels', content['channels']),
-        ('measured', 'How it was measured', True),
+        ('measured', 'Evaluation details', True),
     ]
     return _environment().get_template('page.html.j2').render(
         title=title,
         comparison=comparison,
         several=len(comparison.names) > 1,
         num_images=comparison.results[0].cells[None, 0].images,
-        sections=[(key, label) for key, label, there in sections if there],
+        sections=[(key, label) for key, label, content in sections if content],
         marks=[mark(index) for index in range(len(comparison.names))],
         keys=line_keys(comparison) if content['curves'] else [],
         headline=headline(comparison),
@@ -96,5 +96,5 @@ def _environment() -> Environment:
 
 
 def _printable(value: object) -> object:
-    """Whatever the template prints, without characters that no page can hold."""
+    """Remove characters that are invalid in HTML from everything that the template prints."""
     return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,4 +1,4 @@
-"""The tables of the report, ready to be printed."""
+"""Tables of the report."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from adasap_det.robustness.report.text import (
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell.
+class TableCell:
+    """One cell of a table.
 
     Attributes:
-        text: What it says.
-        under: Smaller, below: the difference to the baseline.
-        best: Whether it is marked as the best of its kind.
+        text: Content.
+        subtext: Smaller text below: the difference to the baseline.
+        best: Whether it is highlighted as the best value.
     """
 
     text: str
-    under: str = ''
+    subtext: str = ''
     best: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its head, of the model ``model`` where that is not None, and its cells."""
+    """One row: label, cells, and the index of its model, if it belongs to one."""
 
     label: str
-    cells: Sequence[Cell]
+    cells: Sequence[TableCell]
     model: int | None = None
     note: str = ''
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that belong together, below a head of their own unless ``label`` is empty."""
+    """Rows below a common heading; no heading if ``label`` is empty."""
 
     label: str
     rows: Sequence[Row]
@@ -56,33 +56,33 @@ class Table:
     """A table.
 
     Attributes:
-        corner: Head of the first column.
-        heads: Heads of the other columns.
+        corner: Header of the first column.
+        heads: Headers of the other columns.
         groups: The rows.
-        over: Heads above the heads, of ``span`` columns each; a model's colour goes with them.
-        models: Model of each head, None where it has none.
+        column_groups: Headers above ``heads``, of ``span`` columns each: text and index of a model.
+        models: Index of the model of each header; None if it belongs to none.
     """
 
     corner: str
     heads: Sequence[str]
     groups: Sequence[Group]
-    over: Sequence[tuple[str, int]] = ()
+    column_groups: Sequence[tuple[str, int]] = ()
     span: int = 1
     models: Sequence[int | None] = field(default_factory=list)
 
 
 def mean_name(comparison: Comparison) -> str:
-    """'mPC' for a mean over the whole benchmark, and otherwise plainly what it is."""
+    """Return 'mPC' for a mean over the full benchmark, otherwise its number of cells."""
     return 'mPC' if comparison.complete else f'mean over {len(comparison.shared)} of 75 cells'
 
 
 def relative_name(comparison: Comparison) -> str:
-    """'rPC', or what stands in its place where the benchmark is not complete."""
-    return 'rPC' if comparison.complete else 'that mean / P'
+    """Return 'rPC', or 'mean / P' if the benchmark is incomplete."""
+    return 'rPC' if comparison.complete else 'mean / P'
 
 
 def headline(comparison: Comparison) -> Table:
-    """Each model with what it scores and what it costs."""
+    """Scores and costs of each model."""
     models = range(len(comparison.names))
     info = [r.model for r in comparison.results]
     heads, columns = [], []
@@ -93,13 +93,13 @@ def headline(comparison: Comparison) -> Table:
     ]
     for name in comparison.shifted:
         found = [comparison.of_shifted(i, name) for i in models]
-        kept = [ratio(value, comparison.clean(i)) for i, value in enumerate(found)]
-        scores += [(f'{name}, %', found), (f'R_{name}, %', kept)]
+        ratios = [ratio(value, comparison.clean(i)) for i, value in enumerate(found)]
+        scores += [(f'{name}, %', found), (f'R_{name}, %', ratios)]
     for head, values in scores:
         heads.append(head)
         texts = [percent(value) for value in values]
-        unders = [points(difference(value, values[comparison.baseline])) for value in values]
-        columns.append(_column(comparison, texts, unders, values, largest=True))
+        subtexts = [points(difference(value, values[comparison.baseline])) for value in values]
+        columns.append(_column(comparison, texts, subtexts, values, largest=True))
     errors = [comparison.corruption_error(i) for i in models]
     for head, values in (
         ('mCE, %', [None if e is None else e.mce for e in errors]),
@@ -108,8 +108,8 @@ def headline(comparison: Comparison) -> Table:
         if any(value is not None for value in values):
             heads.append(head)
             texts = [percent(value) for value in values]
-            unders = [points(difference(value, values[comparison.baseline])) for value in values]
-            columns.append(_column(comparison, texts, unders, values, largest=False))
+            subtexts = [points(difference(value, values[comparison.baseline])) for value in values]
+            columns.append(_column(comparison, texts, subtexts, values, largest=False))
     for head, unit, sizes in (
         ('parameters', '', [m.params for m in info]),
         ('MACs', '', [m.macs for m in info]),
@@ -122,12 +122,12 @@ def headline(comparison: Comparison) -> Table:
         else:
             unit, texts = scaled(sizes)
         heads.append(f'{head}, {unit}' if unit else head)
-        unders = [change(size, sizes[comparison.baseline]) for size in sizes]
+        subtexts = [change(size, sizes[comparison.baseline]) for size in sizes]
         comparable = head != 'latency' or comparison.same_device
         columns.append(
-            _column(comparison, texts, unders, sizes, largest=False)
+            _column(comparison, texts, subtexts, sizes, largest=False)
             if comparable
-            else [Cell(text) for text in texts]
+            else [TableCell(text) for text in texts]
         )
     rows = [
         Row(
@@ -142,7 +142,7 @@ def headline(comparison: Comparison) -> Table:
 
 
 def by_corruption(comparison: Comparison) -> Table:
-    """Mean over the severities of each corruption, and the differences to the baseline."""
+    """Mean over the severities of each corruption, with differences to the baseline."""
     models = range(len(comparison.names))
     groups = [Group('', [_scores('clean (P)', comparison, [comparison.clean(i) for i in models])])]
     for family, members in comparison.families.items():
@@ -154,7 +154,7 @@ def by_corruption(comparison: Comparison) -> Table:
             )
             for name in members
         ]
-        title = 'held out, not part of the mean' if family == 'held out' else family
+        title = 'held out (not part of the mean)' if family == 'held out' else family
         groups.append(Group(title, rows))
     if comparison.shared:
         values = [comparison.mean(i) for i in models]
@@ -163,7 +163,7 @@ def by_corruption(comparison: Comparison) -> Table:
 
 
 def by_class(comparison: Comparison) -> Table:
-    """P, mPC and rPC of each class, the best of each marked."""
+    """P, mPC and rPC of each class, with the best of each highlighted."""
     models = range(len(comparison.names))
     rows = []
     for name in comparison.classes:
@@ -182,22 +182,22 @@ def by_class(comparison: Comparison) -> Table:
         'class',
         short * len(models),
         [Group('', rows)],
-        over=[(name, index) for index, name in enumerate(comparison.names)],
+        column_groups=[(name, index) for index, name in enumerate(comparison.names)],
         span=3,
     )
 
 
 def by_part(comparison: Comparison, table: ChannelTable) -> Table:
-    """Channels of the parts of a model, dense and kept."""
-    rows = [_kept(part, dense, kept) for part, dense, kept in table.parts()]
-    total = _kept('all layers', sum(table.dense), [sum(kept) for kept in table.channels])
+    """Dense and remaining channels of the parts of a model."""
+    rows = [_channel_row(part, dense, channels) for part, dense, channels in table.parts()]
+    total = _channel_row('all layers', sum(table.dense), list(map(sum, table.channels)))
     return _channels('part', comparison, table, [Group('', rows), Group('', [total])])
 
 
 def by_layer(comparison: Comparison, table: ChannelTable) -> Table:
-    """Channels of every layer, dense and kept."""
+    """Dense and remaining channels of every layer."""
     rows = [
-        _kept(layer, dense, [channels[index] for channels in table.channels])
+        _channel_row(layer, dense, [channels[index] for channels in table.channels])
         for index, (layer, dense) in enumerate(zip(table.layers, table.dense, strict=True))
     ]
     return _channels('layer', comparison, table, [Group('', rows)])
@@ -210,26 +210,26 @@ def _channels(
     return Table(corner, ['dense', *names], groups, models=[None, *table.models])
 
 
-def _kept(label: str, dense: int, kept: Sequence[int]) -> Row:
-    cells = [Cell(f'{channels:,}', f'{100 * channels / dense:.0f} %') for channels in kept]
-    return Row(label, [Cell(f'{dense:,}'), *cells])
+def _channel_row(label: str, dense: int, channels: Sequence[int]) -> Row:
+    cells = [TableCell(f'{c:,}', f'{100 * c / dense:.0f} %') for c in channels]
+    return Row(label, [TableCell(f'{dense:,}'), *cells])
 
 
 def _scores(label: str, comparison: Comparison, values: Sequence[float | None]) -> Row:
-    unders = [points(difference(value, values[comparison.baseline])) for value in values]
+    subtexts = [points(difference(value, values[comparison.baseline])) for value in values]
     texts = [percent(value) for value in values]
-    return Row(label, _column(comparison, texts, unders, values, largest=True))
+    return Row(label, _column(comparison, texts, subtexts, values, largest=True))
 
 
 def _column(
     comparison: Comparison,
     texts: Sequence[str],
-    unders: Sequence[str],
+    subtexts: Sequence[str],
     values: Sequence[float | None],
     *,
     largest: bool,
-) -> list[Cell]:
-    """Cells of one quantity, one a model; values that print alike are equally good."""
+) -> list[TableCell]:
+    """Cells of one quantity, one per model; values that print the same are equally good."""
     known = [value for value in values if value is not None]
     best = None
     if len(known) > 1:
@@ -237,9 +237,9 @@ def _column(
         if len({text for text in texts if text != NONE}) == 1:
             best = None
     return [
-        Cell(
+        TableCell(
             text,
-            '' if index == comparison.baseline or unders[index] == NONE else unders[index],
+            '' if index == comparison.baseline or subtexts[index] == NONE else subtexts[index],
             text == best,
         )
         for index, text in enumerate(texts)

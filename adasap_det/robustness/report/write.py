@@ -1,4 +1,4 @@
-"""Writes the report: all of it, or nothing."""
+"""Write the three files of the report together."""
 
 from __future__ import annotations
 
@@ -24,24 +24,23 @@ def write_report(
     metric: str | None = None,
     baseline: str | None = None,
 ) -> Path:
-    """Write ``report.html``, one page that needs no network, with ``report.csv`` and
-    ``report.json`` beside it.
+    """Write ``report.html``, a page that works offline, ``report.csv`` and ``report.json``.
 
     Args:
-        results: One model each, measured on the same images.
-        out_dir: Folder for the three files, made if missing; those of an earlier report are
-            replaced, each in one step and only once all three are written.
+        results: Results of each model, on the same images.
+        out_dir: Output folder, created if missing. Files of an earlier report are replaced
+            atomically once all three new files are written.
         title: Heading of the page.
-        metric: Metric to report; by default the first that the first model was measured in.
-        baseline: Name of the model that the others are compared with; by default the first.
+        metric: Metric to report; by default the first metric of the first model.
+        baseline: Name of the model to compare the others with; by default the first.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        ValueError: If the models cannot be compared, metric or baseline are unknown, a value is
-            no fraction, or ``out_dir`` is a file.
-        OSError: If the files cannot be written; those of an earlier report are still there.
+        ValueError: If the models cannot be compared, the metric or baseline is unknown, a value
+            is not in [0, 1], or ``out_dir`` is a file.
+        OSError: If the files cannot be written; an earlier report is left unchanged.
     """
     comparison = compare(results, metric=metric, baseline=baseline)
     out = Path(out_dir)
@@ -53,7 +52,7 @@ def write_report(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise ValueError(f'{out} is a file, not a folder; choose another one') from None
+        raise ValueError(f'{out} is a file, not a folder; choose another output folder') from None
     _write_all(out, texts)
     return out / 'report.html'
 

@@ -76,7 +76,7 @@ def opened(request, browser, page):
     return browser, width
 
 
-def test_the_console_is_silent_and_nothing_is_asked_of_the_network(opened, page):
+def test_no_console_messages_and_no_network_requests(opened, page):
     browser, _ = opened
     assert browser.get_log('browser') == []
     events = [json.loads(entry['message'])['message'] for entry in browser.get_log('performance')]
@@ -90,7 +90,7 @@ def test_the_console_is_silent_and_nothing_is_asked_of_the_network(opened, page)
     assert {url for url in asked if url.startswith('file:')} == {page.as_uri()}
 
 
-def test_every_figure_and_image_is_seen(opened):
+def test_every_figure_and_image_is_visible(opened):
     browser, width = opened
     for name in FIGURES:
         box = browser.execute_script(
@@ -131,12 +131,12 @@ def test_text_is_large_enough_to_read(opened):
     assert smallest >= 8.5  # CSS pixels
 
 
-def test_texts_of_a_figure_do_not_cover_each_other(opened):
+def test_texts_of_a_figure_do_not_overlap(opened):
     browser, _ = opened
     pairs = browser.execute_script(
         """
         const found = [];
-        for (const svg of document.querySelectorAll('svg.drawing')) {
+        for (const svg of document.querySelectorAll('svg.figure')) {
           const boxes = [...svg.querySelectorAll('text')].map(
             t => [t.textContent, t.getBoundingClientRect()]);
           for (const [i, [one, a]] of boxes.entries())
@@ -151,7 +151,7 @@ def test_texts_of_a_figure_do_not_cover_each_other(opened):
     assert pairs == []
 
 
-def test_nasty_names_are_text(opened):
+def test_names_with_markup_are_shown_as_text(opened):
     browser, _ = opened
     assert browser.title == f'Report {NASTY}'
     assert browser.execute_script('return document.querySelectorAll("script").length') == 0
@@ -166,7 +166,7 @@ def test_nasty_names_are_text(opened):
         assert any(start in text for text in texts), where
 
 
-def test_the_table_of_layers_opens(opened):
+def test_layer_table_expands(opened):
     browser, _ = opened
     details = browser.execute_script('return document.querySelector("#channels details")')
     browser.execute_script('arguments[0].open = true', details)

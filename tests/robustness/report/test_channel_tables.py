@@ -8,12 +8,12 @@ from adasap_det.robustness.report.comparison import compare
 LAYERS = (('backbone.a.0', 8), ('backbone.a.1', 16), ('head.b', 4))
 
 
-def with_channels(*kept, dense=(8, 16, 4)):
+def with_channels(*channels, dense=(8, 16, 4)):
     names = [name for name, _ in LAYERS]
     return {
         'channels': [
             {'layer': layer, 'channels': c, 'dense_channels': d}
-            for layer, c, d in zip(names, kept, dense, strict=True)
+            for layer, c, d in zip(names, channels, dense, strict=True)
         ]
     }
 
@@ -34,7 +34,7 @@ def test_models_of_one_architecture_share_a_table(model):
     assert table.parts() == [('backbone.a', 24, [20, 10]), ('head.b', 4, [4, 3])]
 
 
-def test_other_architectures_have_tables_of_their_own(model):
+def test_other_architectures_have_separate_tables(model):
     c = compare(
         [
             model('one', **with_channels(4, 16, 4)),
@@ -44,10 +44,10 @@ def test_other_architectures_have_tables_of_their_own(model):
     assert [table.models for table in channel_tables(c)] == [(0,), (1,)]
 
 
-def test_nothing_pruned_nothing_to_show(model):
+def test_no_table_without_pruned_models(model):
     assert channel_tables(compare([model(), model('b', channels=[])])) == []
 
 
-def test_more_channels_than_the_dense_layer_are_refused(model):
+def test_more_channels_than_the_dense_layer_are_rejected(model):
     with pytest.raises(ValueError, match=r'backbone\.a\.0'):
         channel_tables(compare([model(**with_channels(9, 16, 4))]))

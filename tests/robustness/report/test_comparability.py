@@ -12,25 +12,25 @@ from adasap_det.robustness.results import ShiftedSet, load_results
 from ...helpers.result_folders import CLASSES, make_results, write_cell
 
 
-def test_no_results():
+def test_empty_results_are_rejected():
     with pytest.raises(ValueError, match='no results to report'):
         compare([])
 
 
-def test_the_same_folder_twice(model):
+def test_repeated_folder_is_rejected(model):
     one = model()
     with pytest.raises(ValueError, match='is given twice'):
         compare([one, load_results(one.folder)])
 
 
-def test_a_missing_clean_cell_is_named(tmp_path):
+def test_missing_clean_cell_is_rejected(tmp_path):
     folder = make_results(tmp_path / 'a', 'a')
     (folder / 'cells/clean.json').unlink()
     with pytest.raises(ValueError, match=r'clean'):
         compare([load_results(folder)])
 
 
-def test_an_unknown_metric_is_named(model):
+def test_unknown_metric_is_rejected(model):
     with pytest.raises(ValueError, match=r"metric 'AP75' was not measured .*AP50, AP"):
         compare([model()], metric='AP75')
 
@@ -42,13 +42,13 @@ def test_an_unknown_metric_is_named(model):
         ({'classes': CLASSES[:4]}, r"the classes of 'other' is \['aeroplane'"),
     ],
 )
-def test_different_images_do_not_compare(model, options, message):
+def test_different_images_or_classes_are_rejected(model, options, message):
     with pytest.raises(ValueError, match=message):
         compare([model('first'), model('other', **options)])
 
 
 @pytest.mark.parametrize(('key', 'value'), [('type', 'CocoDataset'), ('split', 'val')])
-def test_different_data_sets_do_not_compare(tmp_path, model, key, value):
+def test_different_data_sets_are_rejected(tmp_path, model, key, value):
     folder = make_results(tmp_path / 'other', 'other')
     text = json.loads((folder / 'model.json').read_text('utf-8'))
     first = text['dataset'][key]
@@ -65,7 +65,7 @@ def test_different_data_sets_do_not_compare(tmp_path, model, key, value):
         ('classes', ['crane', 'dog', 'crane'], ['crane (0)', 'dog', 'crane (2)']),
     ],
 )
-def test_results_of_an_earlier_version_compare_with_new_ones(tmp_path, key, old, new):
+def test_results_of_an_earlier_version_are_comparable_with_new_ones(tmp_path, key, old, new):
     found = []
     for name, value in (('old', old), ('new', new)):
         folder = make_results(tmp_path / name, name, classes=('a', 'b', 'c'))
@@ -76,7 +76,7 @@ def test_results_of_an_earlier_version_compare_with_new_ones(tmp_path, key, old,
     check_comparable(found, ['old', 'new'], 'AP50')
 
 
-def test_cells_of_one_model_have_the_same_images(tmp_path):
+def test_cells_with_different_numbers_of_images_are_rejected(tmp_path):
     folder = make_results(tmp_path / 'a', 'a')
     cell = json.loads((folder / 'cells/fog-3.json').read_text('utf-8'))
     cell['images'] = 7
@@ -86,7 +86,7 @@ def test_cells_of_one_model_have_the_same_images(tmp_path):
 
 
 @pytest.mark.parametrize('value', ['NaN', 'Infinity', '1.2', '-1', '41.2'])
-def test_values_that_are_no_fractions_are_named(tmp_path, value):
+def test_values_outside_0_to_1_are_rejected(tmp_path, value):
     folder = make_results(tmp_path / 'a', 'a', classes=('x', 'y'))
     cell = json.loads((folder / 'cells/fog-3.json').read_text('utf-8'))
     cell['metrics']['AP50'] = json.loads(value)
@@ -95,13 +95,13 @@ def test_values_that_are_no_fractions_are_named(tmp_path, value):
         compare([load_results(folder)])
 
 
-def test_a_latency_that_is_no_number(tmp_path):
+def test_infinite_latency_is_rejected(tmp_path):
     folder = make_results(tmp_path / 'a', 'a', latency_ms=float('inf'))
     with pytest.raises(ValueError, match='latency_ms'):
         compare([load_results(folder)])
 
 
-def test_different_seeds_do_not_compare(model, tmp_path):
+def test_different_seeds_are_rejected(model, tmp_path):
     first, other = model('first'), model('other', source='benchmark seed 0, seed 7')
     with pytest.raises(ValueError, match="the seed of 'other' is '7', that of 'first' is '0'"):
         compare([first, other])
@@ -116,7 +116,7 @@ def on_v2(results, *, config='configs/v2.py', images=10_000, value=0.5):
     return replace(results, shifted=(one,))
 
 
-def test_other_test_sets_of_one_name_have_the_same_images(model):
+def test_shifted_sets_of_one_name_must_have_the_same_number_of_images(model):
     first, other = on_v2(model('first')), model('other')
     with pytest.raises(ValueError, match=r"'V2' of 'other' has 7 .*'first' 10000 .*V2=CONFIG"):
         compare([first, on_v2(other, images=7)])
@@ -124,6 +124,6 @@ def test_other_test_sets_of_one_name_have_the_same_images(model):
 
 
 @pytest.mark.parametrize('value', [float('nan'), 41.2])
-def test_values_on_other_test_sets_are_fractions(model, value):
+def test_shifted_values_outside_0_to_1_are_rejected(model, value):
     with pytest.raises(ValueError, match=r"'first' .*, V2: AP50 is .*not a fraction"):
         compare([on_v2(model('first'), value=value)])

@@ -20,7 +20,7 @@ def test_means_by_hand(tmp_path):
     assert c.clean(0) == pytest.approx(0.6)
     assert c.of_corruption(0, 'fog') == pytest.approx((0.3 + 0.2) / 2)
     assert c.of_corruption(0, 'spatter') == 0
-    # The held-out corruption is no part of the mean.
+    # Held-out corruptions are not part of the mean.
     assert c.shared == (('snow', 1), ('fog', 1), ('fog', 2))
     assert c.mean(0) == pytest.approx((0.3 + 0.3 + 0.2) / 3)
     assert c.relative(0) == pytest.approx((0.3 + 0.3 + 0.2) / 3 / 0.6)
@@ -33,7 +33,7 @@ def test_means_by_hand(tmp_path):
     assert not c.complete and len(c.missing(0)) == 72
 
 
-def test_the_whole_benchmark_gives_the_metrics_of_the_evaluation(results, comparison):
+def test_full_benchmark_gives_the_metrics_of_summarise(results, comparison):
     assert comparison.complete
     for index, r in enumerate(results):
         expected = summarise(r.cells, metric='AP50')
@@ -43,14 +43,14 @@ def test_the_whole_benchmark_gives_the_metrics_of_the_evaluation(results, compar
         assert comparison.missing(index) == ()
 
 
-def test_one_cell_less_is_not_the_whole_benchmark(model):
-    whole, short = model('whole'), model('short', cells=FULL[:-1])
-    c = compare([whole, short])
+def test_one_missing_cell_makes_the_benchmark_incomplete(model):
+    full, short = model('full'), model('short', cells=FULL[:-1])
+    c = compare([full, short])
     assert not c.complete
     assert c.shared == FULL[:-1]
     assert c.missing(0) == () and c.missing(1) == (FULL[-1],)
-    # Both models over the same cells.
-    values = [whole.cells[key].metrics['AP50'] for key in FULL[:-1]]
+    # Both means are over the same cells.
+    values = [full.cells[key].metrics['AP50'] for key in FULL[:-1]]
     assert c.mean(0) == pytest.approx(sum(values) / 74)
 
 
@@ -69,7 +69,7 @@ def test_a_class_without_objects_has_no_value(comparison):
     assert comparison.class_mean(0, 'chair') is None
 
 
-def test_without_a_clean_value_nothing_is_relative(tmp_path):
+def test_relative_is_undefined_without_a_clean_value(tmp_path):
     folder = make_results(tmp_path / 'a', 'a', classes=('x', 'y'))
     write_cell(folder, None, 0, {'x': None, 'y': None})
     c = compare([load_results(folder)])
@@ -78,22 +78,24 @@ def test_without_a_clean_value_nothing_is_relative(tmp_path):
     assert compare([load_results(folder)]).relative(0) is None
 
 
-def test_baseline(results):
+def test_baseline_by_name(results):
     assert compare(results).baseline == 0
     c = compare(results, baseline='Pruned 50 %')
     assert c.baseline == 1 and c.others == (0, 2)
-    with pytest.raises(ValueError, match=r"baseline 'Other' is none of the models: Dense SSD300, "):
+    with pytest.raises(
+        ValueError, match=r"baseline 'Other' is not one of the models: Dense SSD300, "
+    ):
         compare(results, baseline='Other')
 
 
-def test_models_of_the_same_name_are_told_apart(model):
+def test_repeated_names_get_a_number(model):
     assert compare([model('same'), model('same')]).names == ('same', 'same (2)')
     assert distinct(['a', 'a', 'a (2)']) == ('a', 'a (3)', 'a (2)')
     assert distinct(['a\n', 'a']) == ('a', 'a (2)')
     assert distinct(['']) == ('unnamed',)
 
 
-def test_latencies_of_different_devices(model):
+def test_same_device_ignores_models_without_latency(model):
     one, other = model('one'), model('other', device='NVIDIA H200')
     assert compare([one, model('twin')]).same_device
     assert not compare([one, other]).same_device

@@ -10,7 +10,7 @@ from adasap_det.robustness.report.data_export import to_csv, to_json
 from ...helpers.result_folders import CLASSES, FULL
 
 
-def test_the_csv_has_every_value_and_gives_it_back(comparison, results):
+def test_csv_has_every_value_without_rounding(comparison, results):
     rows = list(csv.DictReader(io.StringIO(to_csv(comparison))))
     assert list(rows[0]) == ['model', 'corruption', 'severity', 'class', 'metric', 'value']
     assert len(rows) == 3 * 76 * 2 * (1 + len(CLASSES))
@@ -24,14 +24,14 @@ def test_the_csv_has_every_value_and_gives_it_back(comparison, results):
     assert ('Pruned 50 %', 'clean', '0', '', 'AP50') in found
 
 
-def test_names_survive_the_csv(model):
+def test_csv_escapes_names(model):
     c = compare([model('a,"b"', classes=('x;y', 'n\nm'))])
     rows = list(csv.DictReader(io.StringIO(to_csv(c))))
     assert {row['model'] for row in rows} == {'a,"b"'}
     assert {row['class'] for row in rows} == {'', 'x;y', 'n\nm'}
 
 
-def test_the_json_says_what_the_page_says(comparison):
+def test_json_has_the_numbers_of_the_page(comparison):
     report = json.loads(to_json(comparison, title='T'))
     assert (report['title'], report['metric'], report['complete']) == ('T', 'AP50', True)
     assert report['baseline'] == 'Dense SSD300' and len(report['cells']) == 75
@@ -43,7 +43,7 @@ def test_the_json_says_what_the_page_says(comparison):
     assert len(model['values']) == 75 and model['missing'] == []
 
 
-def test_an_incomplete_benchmark_has_no_mpc(model):
+def test_mpc_is_null_for_an_incomplete_benchmark(model):
     report = json.loads(to_json(compare([model(cells=FULL[1:])]), title='T'))
     assert not report['complete']
     assert report['models'][0]['mPC'] is None and report['models'][0]['rPC'] is None

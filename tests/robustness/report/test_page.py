@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
 
 def shape(page):
-    """Which tags and which attributes a page has."""
+    """Tags and attribute names of a page."""
     return {tag for tag, _ in page.tags} - {'h3', 'p'}, {k for _, attrs in page.tags for k in attrs}
 
 
@@ -39,23 +39,23 @@ def html(comparison):
     return render_page(comparison, title='Robustness of SSD300')
 
 
-def test_all_figures_and_sections_are_there(html):
+def test_page_has_all_figures_and_sections(html):
     page = Page(html)
-    drawings = [attrs['id'] for tag, attrs in page.tags if tag == 'svg']
+    figures = [attrs['id'] for tag, attrs in page.tags if tag == 'svg']
     for prefix, count in (
         ('heat', 3), ('difference', 3), ('curve', 5), ('scatter', 2), ('channels', 3), ('key', 3),
     ):  # fmt: skip
-        assert sum(name.startswith(f'{prefix}-') for name in drawings) == count, prefix
+        assert sum(name.startswith(f'{prefix}-') for name in figures) == count, prefix
     assert sum(tag == 'img' for tag, _ in page.tags) == 3 * 16
     sections = [attrs['id'] for tag, attrs in page.tags if tag == 'section']
     assert sections == [
         'models', 'severity-map', 'curves', 'scatter', 'corruptions', 'classes', 'images',
         'channels', 'measured',
     ]  # fmt: skip
-    assert 'mPC' in page.text and 'not complete' not in page.text
+    assert 'mPC' in page.text and 'incomplete' not in page.text
 
 
-def test_nothing_is_loaded_and_no_script_is_there(html):
+def test_page_loads_nothing_and_has_no_script(html):
     page = Page(html)
     assert not {'script', 'iframe', 'object', 'embed', 'base'} & {tag for tag, _ in page.tags}
     for tag, attrs in page.tags:
@@ -66,7 +66,7 @@ def test_nothing_is_loaded_and_no_script_is_there(html):
     assert not re.search(r'https?://|@import|url\((?!#)', html)
 
 
-def test_ids_are_unique_and_references_lead_somewhere(html):
+def test_ids_are_unique_and_references_resolve(html):
     page = Page(html)
     ids = [attrs['id'] for _, attrs in page.tags if 'id' in attrs]
     assert len(ids) == len(set(ids))
@@ -74,12 +74,12 @@ def test_ids_are_unique_and_references_lead_somewhere(html):
     assert references and set(references) <= set(ids)
 
 
-def test_figures_and_images_say_what_they_show(html):
+def test_figures_and_images_have_alternative_text(html):
     for tag, attrs in Page(html).tags:
         if tag == 'svg':
             assert attrs['role'] == 'img' and len(attrs['aria-label']) > 10
         if tag == 'img':
-            assert 'detections of' in attrs['alt']
+            assert 'predictions of' in attrs['alt']
 
 
 @pytest.mark.parametrize('name', NASTY)
@@ -98,40 +98,40 @@ def test_names_are_escaped_everywhere(model, html, name):
     assert page.text.count(name) >= 12
 
 
-def test_the_same_input_gives_the_same_page(model):
+def test_page_is_deterministic(model):
     c = compare([model(cells=SMALL)])
     assert render_page(c, title='t') == render_page(c, title='t')
 
 
-def test_an_incomplete_benchmark_says_so_and_lists_what_is_missing(model):
+def test_incomplete_benchmark_is_stated_and_missing_cells_are_listed(model):
     cells = [key for key in FULL if key not in (('fog', 4), ('fog', 5), ('frost', 1))]
     text = Page(render_page(compare([model('a'), model('b', cells=cells)]), title='t')).text
-    assert 'over 72 of 75 cells' in text
+    assert 'over 72 of 75 cells' in text and 'benchmark is incomplete' in text
     assert 'Frost 1; Fog 4, 5' in text
     assert not re.search(r'\b(mPC|rPC)\b', text)
 
 
-def test_clean_results_alone_make_a_page(model):
+def test_page_of_clean_results_only(model):
     html = render_page(compare([model(cells=())]), title='t')
     sections = [attrs['id'] for tag, attrs in Page(html).tags if tag == 'section']
     assert sections == ['models', 'classes', 'measured']
 
 
-def test_eight_models_make_a_page(model):
+def test_page_of_eight_models(model):
     c = compare([model(f'model {i}', cells=SMALL, kept=1 - i / 10) for i in range(8)])
-    drawings = [attrs['id'] for tag, attrs in Page(render_page(c, title='t')).tags if tag == 'svg']
-    assert sum(name.startswith('heat-') for name in drawings) == 8
+    figures = [attrs['id'] for tag, attrs in Page(render_page(c, title='t')).tags if tag == 'svg']
+    assert sum(name.startswith('heat-') for name in figures) == 8
     # Against the baseline only.
-    assert sum(name.startswith('difference-0-') for name in drawings) == 7
+    assert sum(name.startswith('difference-0-') for name in figures) == 7
 
 
-def test_different_sources_are_told(model):
+def test_different_sources_are_stated(model):
     one, two = model('a', cells=SMALL), model('b', cells=SMALL, source='benchmark VOC-C, seed 0')
     text = Page(render_page(compare([one, two]), title='t')).text
     assert 'different sources' in text and 'on the fly, seed 0; benchmark VOC-C, seed 0' in text
 
 
-def test_how_it_was_measured(html, results):
+def test_evaluation_details(html, results):
     text = Page(html).text
     for r in results:
         for part in (r.model.config, r.model.checkpoint, r.model.checkpoint_sha256, r.model.device):

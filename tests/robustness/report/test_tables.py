@@ -17,7 +17,7 @@ def column(table, head):
     return [row.cells[index] for group in table.groups for row in group.rows]
 
 
-def test_the_headline_has_differences_and_marks_the_best(comparison):
+def test_headline_has_differences_and_highlights_the_best(comparison):
     table = headline(comparison)
     assert [head.partition(',')[0] for head in table.heads] == [
         'P', 'mPC', 'rPC', 'parameters', 'MACs', 'latency',
@@ -26,15 +26,15 @@ def test_the_headline_has_differences_and_marks_the_best(comparison):
     values = [100 * comparison.mean(i) for i in range(3)]
     assert [cell.text for cell in cells] == [f'{value:.1f}' for value in values]
     assert [cell.best for cell in cells] == [value == max(values) for value in values]
-    assert cells[0].under == ''
-    assert cells[2].under == f'{values[2] - values[0]:+.1f}'.replace('-', '\u2212')
+    assert cells[0].subtext == ''
+    assert cells[2].subtext == f'{values[2] - values[0]:+.1f}'.replace('-', '\u2212')
     sizes = column(table, 'parameters, M')
     assert [cell.text for cell in sizes] == ['26.3', '13.1', '12.9']
-    assert [cell.under for cell in sizes] == ['', '\u221250 %', '\u221251 %']
+    assert [cell.subtext for cell in sizes] == ['', '\u221250 %', '\u221251 %']
     assert [cell.best for cell in sizes] == [False, False, True]
 
 
-def test_other_test_sets_stand_with_their_share_of_the_clean_value(model):
+def test_shifted_sets_are_listed_with_their_ratio_to_clean(model):
     first, second = model('a'), model('b')
     sha, p = second.model.checkpoint_sha256, second.cells[None, 0].metrics['AP50']
     v2 = ShiftedSet('V2', 'v2.py', 7, {'AP50': p / 4, 'AP': None}, sha, 'f')
@@ -52,7 +52,7 @@ def test_other_test_sets_stand_with_their_share_of_the_clean_value(model):
 def test_differences_are_to_the_chosen_baseline(results):
     table = headline(compare(results, baseline='AdaSAP 50 %'))
     cells = column(table, 'P')
-    assert cells[2].under == '' and cells[0].under.startswith('+')
+    assert cells[2].subtext == '' and cells[0].subtext.startswith('+')
     assert [row.note for row in table.groups[0].rows] == ['', '', 'baseline']
 
 
@@ -65,32 +65,32 @@ def test_an_incomplete_mean_is_never_called_mpc(model):
                                      text.replace(',', ' ').split()}  # fmt: skip
 
 
-def test_one_model_is_neither_best_nor_compared(model):
+def test_single_model_has_no_differences_and_no_best(model):
     table = headline(compare([model()]))
-    assert not any(cell.best or cell.under for group in table.groups for row in group.rows
+    assert not any(cell.best or cell.subtext for group in table.groups for row in group.rows
                    for cell in row.cells)  # fmt: skip
 
 
-def test_what_prints_alike_is_equally_good(model):
-    # Same seed and name: the same values, so none of the two is the best.
+def test_values_that_print_the_same_have_no_best(model):
+    # Same seed and name give the same values, so neither is the best.
     table = headline(compare([model('twin'), model('twin')]))
     assert not any(cell.best for cell in column(table, 'P'))
 
 
-def test_a_latency_nobody_measured_has_no_column(model):
+def test_unmeasured_latency_has_no_column(model):
     table = headline(compare([model(latency_ms=None)]))
     assert not any('latency' in head for head in table.heads)
     some = column(headline(compare([model('a', latency_ms=None), model('b')])), 'latency')
     assert [cell.text for cell in some] == ['\u2013', '13.9']
-    assert not any(cell.under or cell.best for cell in some)
+    assert not any(cell.subtext or cell.best for cell in some)
 
 
 def test_latencies_of_different_devices_are_not_compared(model):
     table = headline(compare([model('a'), model('b', device='other', latency_ms=1.0)]))
-    assert not any(cell.best or cell.under for cell in column(table, 'latency'))
+    assert not any(cell.best or cell.subtext for cell in column(table, 'latency'))
 
 
-def test_corruptions_come_by_family_with_the_mean_last(comparison):
+def test_corruptions_are_grouped_by_family_with_the_mean_last(comparison):
     table = by_corruption(comparison)
     assert [group.label for group in table.groups] == [
         '', 'noise', 'blur', 'weather', 'digital', '',
@@ -100,9 +100,9 @@ def test_corruptions_come_by_family_with_the_mean_last(comparison):
     assert table.groups[-1].rows[0].label == 'mPC'
 
 
-def test_held_out_corruptions_stand_apart(model):
+def test_held_out_corruptions_have_their_own_group(model):
     table = by_corruption(compare([model(cells=[*FULL, ('spatter', 2)])]))
-    assert table.groups[-2].label == 'held out, not part of the mean'
+    assert table.groups[-2].label == 'held out (not part of the mean)'
     assert [row.label for row in table.groups[-2].rows] == ['Spatter']
     assert table.groups[-1].rows[0].label == 'mPC'
 
@@ -119,7 +119,7 @@ def test_classes_have_p_mpc_and_rpc_of_each_model(comparison):
 
 
 def classifier(results, *, classes=1000):
-    """The same results, as of a classifier."""
+    """Turn detection results into those of a classifier."""
     cells = {
         key: replace(cell, metrics={'top1': cell.metrics['AP50']}, per_class={})
         for key, cell in results.cells.items()
@@ -128,7 +128,7 @@ def classifier(results, *, classes=1000):
     return replace(results, cells=cells, model=replace(results.model, dataset=dataset))
 
 
-def test_classifiers_of_imagenet_have_an_mce_and_the_smallest_is_best(results):
+def test_imagenet_classifiers_have_mce_and_the_lowest_is_best(results):
     comparison = compare([classifier(r) for r in results])
     assert comparison.metric == 'top1'
     table = headline(comparison)
@@ -144,7 +144,7 @@ def test_classifiers_of_imagenet_have_an_mce_and_the_smallest_is_best(results):
     assert report['models'][1]['relative_mCE'] == errors[1].relative_mce
 
 
-def test_others_have_none(results, comparison):
+def test_mce_is_omitted_for_other_tasks_and_data_sets(results, comparison):
     for c in (comparison, compare([classifier(r, classes=10) for r in results])):
         assert not any('mCE' in head for head in headline(c).heads)
         assert json.loads(to_json(c, title='T'))['models'][0]['mCE'] is None

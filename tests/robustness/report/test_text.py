@@ -16,11 +16,11 @@ def test_percent_and_points():
 
 
 @pytest.mark.parametrize('tiny', [0.0, -0.0, 0.0004, -0.0004])
-def test_what_rounds_to_zero_has_no_sign(tiny):
+def test_values_that_round_to_zero_have_no_sign(tiny):
     assert text.points(tiny) == '0.0'
 
 
-def test_change():
+def test_relative_change():
     assert text.change(50, 100) == '\u221250 %'
     assert text.change(103, 100) == '+3 %'
     assert text.change(100, 100) == '0 %'
@@ -51,7 +51,7 @@ def test_names_of_corruptions():
     assert {text.family_of(name) for name in BENCHMARK} == {'noise', 'blur', 'weather', 'digital'}
 
 
-def test_clean_leaves_no_character_that_a_page_cannot_hold():
+def test_clean_replaces_invalid_characters():
     assert text.clean('a\x00b\x1b[31m\ud800\uffff') == 'a\ufffdb\ufffd[31m\ufffd\ufffd'
     assert text.clean(' two\nlines\t') == 'two lines'
     assert text.clean('<b>&"ümläut 模型 🙂') == '<b>&"ümläut 模型 🙂'
@@ -60,6 +60,6 @@ def test_clean_leaves_no_character_that_a_page_cannot_hold():
 def test_shortening():
     assert text.shorten('abcdef', 6) == 'abcdef'
     assert text.shorten('abcde fg', 7) == 'abcde…'
-    assert text.keep_end('backbone.layer1.conv1', 21) == 'backbone.layer1.conv1'
-    assert text.keep_end('backbone.layer1.conv1', 18) == '…layer1.conv1'
-    assert text.keep_end('x' * 30, 10) == '…' + 'x' * 9
+    assert text.shorten_start('backbone.layer1.conv1', 21) == 'backbone.layer1.conv1'
+    assert text.shorten_start('backbone.layer1.conv1', 18) == '…layer1.conv1'
+    assert text.shorten_start('x' * 30, 10) == '…' + 'x' * 9

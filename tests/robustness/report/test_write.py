@@ -12,7 +12,7 @@ def results(model):
     return [model(cells=[('fog', 1)], layers=())]
 
 
-def test_three_files_and_nothing_else(tmp_path, results):
+def test_writes_three_files_and_nothing_else(tmp_path, results):
     out = tmp_path / 'new/report'
     assert write_report(results, out) == out / 'report.html'
     assert sorted(os.listdir(out)) == ['report.csv', 'report.html', 'report.json']
@@ -20,7 +20,7 @@ def test_three_files_and_nothing_else(tmp_path, results):
 
 
 @pytest.mark.parametrize('failing', [1, 2, 3])
-def test_a_full_disk_costs_nothing_that_was_there(tmp_path, results, monkeypatch, failing):
+def test_full_disk_leaves_an_earlier_report_unchanged(tmp_path, results, monkeypatch, failing):
     out = tmp_path / 'report'
     write_report(results, out, title='old')
     before = {path.name: path.read_bytes() for path in out.iterdir()}
@@ -37,14 +37,14 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path, results, monkeypatch
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_an_earlier_report_is_replaced(tmp_path, results):
+def test_earlier_report_is_replaced(tmp_path, results):
     write_report(results, tmp_path / 'r', title='old')
     page = write_report(results, tmp_path / 'r', title='new')
     assert '<h1>new</h1>' in page.read_text('utf-8')
     assert len(list((tmp_path / 'r').iterdir())) == 3
 
 
-def test_a_file_in_place_of_the_folder_is_refused(tmp_path, results):
+def test_output_folder_that_is_a_file_is_rejected(tmp_path, results):
     (tmp_path / 'file').write_text('mine')
     for out in (tmp_path / 'file', tmp_path / 'file/report'):
         with pytest.raises(ValueError, match='is a file, not a folder'):
@@ -52,13 +52,13 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, results):
     assert (tmp_path / 'file').read_text() == 'mine'
 
 
-def test_bad_results_leave_no_folder(tmp_path, results):
+def test_invalid_input_creates_no_folder(tmp_path, results):
     with pytest.raises(ValueError, match='AP75'):
         write_report(results, tmp_path / 'r', metric='AP75')
     assert not (tmp_path / 'r').exists()
 
 
-def test_names_that_utf8_cannot_hold(tmp_path, model):
+def test_names_with_lone_surrogates(tmp_path, model):
     results = [model('a\ud800b', cells=[('fog', 1)], layers=())]
     page = write_report(results, tmp_path / 'r', title='x\ud800')
     assert 'a\ufffdb' in page.read_text('utf-8')

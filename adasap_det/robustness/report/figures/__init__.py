@@ -1,1 +1,1 @@
-"""The figures of the report, as inline SVG."""
+"""Figures of the report, as inline SVG."""

@@ -1,4 +1,4 @@
-"""Where the pruned channels went: kept against dense channels, layer by layer."""
+"""Bar chart of remaining and dense channels of each layer."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from adasap_det.robustness.report.channel_tables import ChannelTable
-from adasap_det.robustness.report.figures.svg import Drawing, draw
-from adasap_det.robustness.report.text import clean, keep_end
+from adasap_det.robustness.report.figures.svg import SvgFigure, draw
+from adasap_det.robustness.report.text import clean, shorten_start
 from adasap_det.utils.plot_style import mark
 
 _WIDTH = 380
 _TOP, _BOTTOM = 24, 4
-_LEFT = 184  # room for the layer's name
+_LEFT = 184  # space for the layer names
 _BAR = 7
-# Layers that one column holds, where there are few and where there are many.
+# Layers per column, for small and for large models.
 _FEW, _MANY = 16, 40
 _CHARACTER = 6.2
 
 
-def channel_bars(table: ChannelTable, name: str) -> list[Drawing]:
-    """Bars of the kept share of each layer, in columns that are each a drawing.
+def channel_bars(table: ChannelTable, name: str) -> list[SvgFigure]:
+    """Draw the ratio of remaining to dense channels of each layer, one figure per column.
 
     Args:
         table: Layers of models of the same architecture.
-        name: Unique on the page.
+        name: Unique name on the page.
     """
     count = -(-len(table.layers) // _FEW)
-    if count > 3:  # as many columns as stand side by side on a wide page, or twice, thrice that
+    if count > 3:  # a wide page shows three columns side by side, so use a multiple of three
         count = 3 * -(-len(table.layers) // (3 * _MANY))
     rows = -(-len(table.layers) // count)
     return [
@@ -46,26 +46,26 @@ def channel_bars(table: ChannelTable, name: str) -> list[Drawing]:
 
 def _column(
     table: ChannelTable, name: str, layers: Sequence[int], number: int, count: int
-) -> Drawing:
+) -> SvgFigure:
     bars = len(table.models)
     row = max(15, bars * _BAR + 6)
     height = _TOP + row * len(layers) + _BOTTOM
     texts = {index: _numbers(table, index) for index in layers}
-    # The digits of DejaVu Sans at 10 pixels.
+    # Width of a digit of DejaVu Sans at 10 pixels.
     right = _WIDTH - _CHARACTER * max(len('of dense'), *map(len, texts.values())) - 6
     room = right - _LEFT
 
-    def paint(figure: Figure) -> None:
+    def plot(figure: Figure) -> None:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
         axes.set_axis_off()
-        for share in (0, 0.5, 1):
+        for ratio in (0, 0.5, 1):
             axes.text(
-                _LEFT + share * room, 9, f'{100 * share:.0f} %', ha='center', va='center',
+                _LEFT + ratio * room, 9, f'{100 * ratio:.0f} %', ha='center', va='center',
                 fontsize=10,
             )  # fmt: skip
             axes.plot(
-                [_LEFT + share * room] * 2,
+                [_LEFT + ratio * room] * 2,
                 [_TOP - 5, height],
                 color='#d5dae0',
                 linewidth=0.8,
@@ -77,21 +77,21 @@ def _column(
             top = _TOP + place * row
             middle = top + row / 2
             axes.text(
-                _LEFT - 8, middle, keep_end(clean(layer), 28), ha='right', va='center_baseline',
-                fontsize=10,
+                _LEFT - 8, middle, shorten_start(clean(layer), 28), ha='right',
+                va='center_baseline', fontsize=10,
             )  # fmt: skip
             axes.text(_WIDTH, middle, texts[index], ha='right', va='center_baseline', fontsize=10)
             first = middle - bars * _BAR / 2
             for bar, (model, channels) in enumerate(zip(table.models, table.channels, strict=True)):
                 y = first + bar * _BAR
-                share = channels[index] / dense
+                ratio = channels[index] / dense
                 axes.add_artist(
                     Rectangle((_LEFT, y), room, _BAR - 1.5, facecolor='#e9ecef', linewidth=0)
                 )
                 axes.add_artist(
                     Rectangle(
                         (_LEFT, y),
-                        room * share,
+                        room * ratio,
                         _BAR - 1.5,
                         facecolor=mark(model).colour,
                         linewidth=0,
@@ -99,11 +99,15 @@ def _column(
                 )
 
     part = f', part {number + 1} of {count}' if count > 1 else ''
-    alt = f'Bars of the share of channels kept in each layer{part}; the numbers are in the table'
-    return draw(name, alt, paint, width=_WIDTH, height=height)
+    alt = f'Bar chart of remaining channels per layer in percent{part}; numbers are in the table'
+    return draw(name, alt, plot, width=_WIDTH, height=height)
 
 
 def _numbers(table: ChannelTable, index: int) -> str:
-    """Kept and dense channels; of three or more models the table alone says what they kept."""
-    kept = ', '.join(str(channels[index]) for channels in table.channels)
-    return f'{kept} / {table.dense[index]}' if len(table.models) <= 2 else f'/ {table.dense[index]}'
+    """Remaining and dense channels; dense channels only for three or more models."""
+    remaining = ', '.join(str(channels[index]) for channels in table.channels)
+    return (
+        f'{remaining} / {table.dense[index]}'
+        if len(table.models) <= 2
+        else f'/ {table.dense[index]}'
+    )

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from adasap_det.robustness.report.comparison import Comparison
-from adasap_det.robustness.report.figures.svg import Drawing, draw
+from adasap_det.robustness.report.figures.svg import SvgFigure, draw
 from adasap_det.robustness.report.text import corruption_name, shorten
 from adasap_det.utils.plot_style import mark
 
 _WIDTH, _HEIGHT = 360, 250
 
 
-def severity_curves(comparison: Comparison) -> list[Drawing]:
-    """Means over all corruptions of the benchmark, then over each family, on the same scale.
+def severity_curves(comparison: Comparison) -> list[SvgFigure]:
+    """Draw the mean over all benchmark corruptions, then over each family, on the same scale.
 
-    A point is drawn where all models have all the corruptions of the panel at that severity.
+    A point is drawn if all models have all corruptions of the panel at that severity.
     """
     panels = _panels(comparison)
     data = [
@@ -28,7 +28,7 @@ def severity_curves(comparison: Comparison) -> list[Drawing]:
         ]
         for _, _, members in panels
     ]
-    # A panel of clean values alone would show no curve.
+    # Omit panels that have only clean values.
     shown = [
         (panel, lines)
         for panel, lines in zip(panels, data, strict=True)
@@ -40,7 +40,7 @@ def severity_curves(comparison: Comparison) -> list[Drawing]:
 
 
 def _panels(comparison: Comparison) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Key, title and corruptions of each panel, corruptions that lack severities left out."""
+    """Key, title and corruptions of each panel, without corruptions that lack severities."""
     shared = {*comparison.shared, *comparison.shared_held_out}
     severities = {severity for _, severity in shared}
     families = {
@@ -70,10 +70,10 @@ def _panel(
     corruptions: Sequence[str],
     lines: Sequence[Sequence[float | None]],
     top: float,
-) -> Drawing:
+) -> SvgFigure:
     xs = (0, *comparison.severities)
 
-    def paint(figure: Figure) -> None:
+    def plot(figure: Figure) -> None:
         axes = figure.add_axes(
             (44 / _WIDTH, 40 / _HEIGHT, (_WIDTH - 54) / _WIDTH, (_HEIGHT - 72) / _HEIGHT)
         )
@@ -104,4 +104,4 @@ def _panel(
         f'Curves of {comparison.metric} in percent over severity, {title.lower()} ({names}), '
         f'for {", ".join(comparison.names)}'
     )
-    return draw(f'curve-{key}', alt, paint, width=_WIDTH, height=_HEIGHT)
+    return draw(f'curve-{key}', alt, plot, width=_WIDTH, height=_HEIGHT)

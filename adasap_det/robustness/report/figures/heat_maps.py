@@ -1,4 +1,4 @@
-"""Corruption x severity heat maps: of each model, and of the difference between two."""
+"""Corruption x severity heat maps of each model and of differences between models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from adasap_det.robustness.report.comparison import Comparison, Key
-from adasap_det.robustness.report.figures.svg import Drawing, draw
+from adasap_det.robustness.report.figures.svg import SvgFigure, draw
 from adasap_det.robustness.report.text import (
     NONE,
     corruption_name,
@@ -25,12 +25,12 @@ _WIDTH = 360
 _ROW = 22
 _GAP = 6  # between families
 _LEFT, _TOP, _BOTTOM, _MEAN_GAP = 122, 56, 8, 6
-# With up to three models each pair is worth a look; with more, each against the baseline.
+# Up to this number of models every pair is shown; with more, each against the baseline.
 _ALL_PAIRS = 3
 
 
-def heat_maps(comparison: Comparison) -> list[Drawing]:
-    """One heat map a model, all on the same scale; empty without corrupted cells."""
+def heat_maps(comparison: Comparison) -> list[SvgFigure]:
+    """Draw one heat map per model, all on the same scale; empty without corrupted cells."""
     found = [value for cells in comparison.values for value in cells.values()]
     if not found:
         return []
@@ -49,9 +49,11 @@ def heat_maps(comparison: Comparison) -> list[Drawing]:
     ]
 
 
-def difference_maps(comparison: Comparison) -> list[Drawing]:
-    """Differences in percentage points, all on the same scale: each pair of up to three models,
-    with more models each against the baseline."""
+def difference_maps(comparison: Comparison) -> list[SvgFigure]:
+    """Draw differences in percentage points, all on the same scale.
+
+    With up to three models every pair is shown; with more, each model against the baseline.
+    """
     order = (comparison.baseline, *comparison.others)
     pairs = list(combinations(order, 2))
     if len(order) > _ALL_PAIRS:
@@ -61,17 +63,17 @@ def difference_maps(comparison: Comparison) -> list[Drawing]:
     if not found:
         return []
     limit = max(*found, 0.01) if len(found) > 1 else max(found[0], 0.01)
-    # The ends of the map are so dark that the numbers on them all look alike.
+    # Avoid the ends of the colour map, which are too dark to tell values apart.
     scale = Normalize(-1.15 * limit, 1.15 * limit)
-    drawings = []
+    figures = []
     for (base, other), cells in maps.items():
         first, second = comparison.names[base], comparison.names[other]
-        drawings.append(
+        figures.append(
             _heat_map(
                 comparison,
                 f'difference-{base}-{other}',
                 title=second,
-                under=f'minus {first}',
+                subtitle=f'minus {first}',
                 alt=f'{comparison.metric} of {second} minus {first}, in percentage points, by '
                 'corruption and severity',
                 cells=cells,
@@ -79,7 +81,7 @@ def difference_maps(comparison: Comparison) -> list[Drawing]:
                 write=points,
             )
         )
-    return drawings
+    return figures
 
 
 def _differences(comparison: Comparison, base: int, other: int) -> dict[Key, float]:
@@ -96,8 +98,8 @@ def _heat_map(
     cells: Mapping[Key, float],
     colour: Callable[[float], tuple[float, float, float, float]],
     write: Callable[[float | None], str],
-    under: str = '',
-) -> Drawing:
+    subtitle: str = '',
+) -> SvgFigure:
     severities = comparison.severities
     several = len(severities) > 1
     families = comparison.families
@@ -106,12 +108,12 @@ def _heat_map(
     room = _WIDTH - _LEFT - 2 - (_MEAN_GAP if several else 0)
     column = room / (len(severities) + several)
 
-    def paint(figure: Figure) -> None:
+    def plot(figure: Figure) -> None:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
         axes.set_axis_off()
         axes.text(0, 12, shorten(title, 44), fontsize=12, fontweight='bold', va='center')
-        axes.text(0, 29, shorten(under, 52), fontsize=10.5, va='center')
+        axes.text(0, 29, shorten(subtitle, 52), fontsize=10.5, va='center')
         heads = [str(severity) for severity in severities] + ['mean'] * several
         lefts = [_LEFT + i * column for i in range(len(severities))]
         lefts += [_LEFT + len(severities) * column + _MEAN_GAP] * several
@@ -138,7 +140,7 @@ def _heat_map(
                 top += _ROW
             top += _GAP
 
-    return draw(name, alt, paint, width=_WIDTH, height=height)
+    return draw(name, alt, plot, width=_WIDTH, height=height)
 
 
 def _cell(axes, left, top, width, value, colour, write) -> None:  # type: ignore[no-untyped-def]

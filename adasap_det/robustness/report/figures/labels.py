@@ -1,4 +1,4 @@
-"""Names beside the points of a scatter plot such that none covers another."""
+"""Place labels next to the points of a scatter plot without overlaps."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def place_labels(
     colours: Sequence[str],
     fontsize: float = 10.5,
 ) -> None:
-    """Write a name beside each point, inside the axes, clear of points and of other names.
+    """Label each point, inside the axes and without covering points or other labels.
 
-    A name that finds room only farther off gets a thin line to its point. Where there is no room
-    at all, the place with the least overlap is taken.
+    A label far from its point gets a thin leader line. If no free position is found, the one with
+    the least overlap is used.
 
     Args:
-        axes: With its limits set and its place in the figure fixed.
+        axes: Axes with fixed limits and position.
         positions: Points in data coordinates.
-        texts: Their names.
-        radii: Of the marks, in pixels.
-        colours: Of the names.
-        fontsize: In pixels.
+        texts: Label of each point.
+        radii: Radius of each marker, in pixels.
+        colours: Colour of each label.
+        fontsize: Font size in pixels.
     """
     renderer = cast(FigureCanvasAgg, axes.figure.canvas).get_renderer()
     frame = axes.get_window_extent(renderer)
@@ -82,7 +82,7 @@ def place_labels(
 
 
 def _beside(x: float, y: float, width: float, height: float, distance: float, angle: float) -> Bbox:
-    """The box of a text whose nearest edge or corner lies in a direction from a point."""
+    """Return the box of a text at a distance and angle from a point."""
     dx, dy = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     left = x + distance * dx + width * (dx - 1) / 2
     bottom = y + distance * dy + height * (dy - 1) / 2

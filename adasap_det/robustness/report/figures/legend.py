@@ -1,26 +1,26 @@
-"""The line and mark of each model, for the legend."""
+"""Line and marker of each model, for the legend."""
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure
 
 from adasap_det.robustness.report.comparison import Comparison
-from adasap_det.robustness.report.figures.svg import Drawing, draw
+from adasap_det.robustness.report.figures.svg import SvgFigure, draw
 from adasap_det.utils.plot_style import Mark, mark
 
 _WIDTH, _HEIGHT = 34, 14
 
 
-def line_keys(comparison: Comparison) -> list[Drawing]:
-    """One small drawing a model, as its curve looks."""
+def line_keys(comparison: Comparison) -> list[SvgFigure]:
+    """Draw the line and marker of each model's curve."""
     return [
         _key(f'key-{index}', f'Line of {name}', mark(index))
         for index, name in enumerate(comparison.names)
     ]
 
 
-def _key(name: str, alt: str, look: Mark) -> Drawing:
-    def paint(figure: Figure) -> None:
+def _key(name: str, alt: str, look: Mark) -> SvgFigure:
+    def plot(figure: Figure) -> None:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.set_axis_off()
@@ -35,4 +35,4 @@ def _key(name: str, alt: str, look: Mark) -> Drawing:
             markeredgewidth=0.7,
         )
 
-    return draw(name, alt, paint, width=_WIDTH, height=_HEIGHT)
+    return draw(name, alt, plot, width=_WIDTH, height=_HEIGHT)

@@ -1,4 +1,4 @@
-"""Clean against corrupted: robust models lie high, accurate ones right."""
+"""Scatter plot of clean and corrupted performance."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from matplotlib.figure import Figure
 
 from adasap_det.robustness.report.comparison import Comparison
 from adasap_det.robustness.report.figures.labels import place_labels
-from adasap_det.robustness.report.figures.svg import FAINT, Drawing, draw
+from adasap_det.robustness.report.figures.svg import FAINT, SvgFigure, draw
 from adasap_det.robustness.report.text import shorten
 from adasap_det.utils.plot_style import mark
 
 _WIDTH, _HEIGHT = 400, 350
-_LARGEST = 15.0  # radius of the largest mark in pixels
+_LARGEST = 15.0  # radius of the largest marker in pixels
 _SMALLEST = 3.5
 
 
-def scatters(comparison: Comparison) -> list[Drawing]:
-    """Clean against corrupted, marks sized by parameters, and by latency where it is known
-    and was measured on one kind of device."""
-    drawings = []
+def scatters(comparison: Comparison) -> list[SvgFigure]:
+    """Plot corrupted over clean performance, with marker areas by parameters and by latency.
+
+    The latency plot is omitted if latencies are unknown or were measured on different devices.
+    """
+    figures = []
     for key, title, values in (
-        ('params', 'Mark area: parameters', [r.model.params for r in comparison.results]),
-        ('latency', 'Mark area: latency', [r.model.latency_ms for r in comparison.results]),
+        ('params', 'Marker area: parameters', [r.model.params for r in comparison.results]),
+        ('latency', 'Marker area: latency', [r.model.latency_ms for r in comparison.results]),
     ):
         if key == 'latency' and not comparison.same_device:
             continue
         if any(value is not None for value in values):
-            drawing = _scatter(comparison, key, title, values)
-            if drawing is not None:
-                drawings.append(drawing)
-    return drawings
+            figure = _scatter(comparison, key, title, values)
+            if figure is not None:
+                figures.append(figure)
+    return figures
 
 
 def _scatter(
     comparison: Comparison, key: str, title: str, sizes: Sequence[float | None]
-) -> Drawing | None:
+) -> SvgFigure | None:
     found = []
     for index in range(len(comparison.names)):
         clean, mean = comparison.clean(index), comparison.mean(index)
@@ -48,7 +50,7 @@ def _scatter(
     largest = max((size for size in sizes if size is not None), default=0) or 1
     mean_name = 'mPC' if comparison.complete else f'mean over {len(comparison.shared)} of 75 cells'
 
-    def paint(figure: Figure) -> None:
+    def plot(figure: Figure) -> None:
         axes = figure.add_axes(
             (52 / _WIDTH, 48 / _HEIGHT, (_WIDTH - 64) / _WIDTH, (_HEIGHT - 82) / _HEIGHT)
         )
@@ -89,18 +91,18 @@ def _scatter(
         f'{title[0].lower()}{title[1:]}; '
         + '; '.join(f'{comparison.names[i]}: {x:.1f}, {y:.1f}' for i, x, y in found)
     )
-    return draw(f'scatter-{key}', alt, paint, width=_WIDTH, height=_HEIGHT)
+    return draw(f'scatter-{key}', alt, plot, width=_WIDTH, height=_HEIGHT)
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Range with room for marks and names, at least six points wide."""
+    """Return axis limits with a margin for markers and labels, at least 6 points wide."""
     low, high = min(values), max(values)
     pad = max(0.3 * (high - low), 3 - (high - low) / 2, 1)
     return low - pad, high + pad
 
 
 def _ratio_lines(axes, xlim, ylim, complete: bool) -> None:  # type: ignore[no-untyped-def]
-    """Faint lines of equal rPC, named where they leave the axes."""
+    """Draw faint lines of equal rPC, labelled at the edge of the axes."""
     low = max(ylim[0], 0) / xlim[1]
     high = ylim[1] / max(xlim[0], 1e-3)
     step = next((s for s in (0.02, 0.05, 0.1, 0.2) if (high - low) / s <= 6), 0.25)

@@ -1,4 +1,4 @@
-"""Drawings as SVG that stands inside an HTML page, several on one page."""
+"""Matplotlib figures as inline SVG; several can be used on one HTML page."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ INK = '#1f2933'
 FAINT = '#d5dae0'
 
 _REFERENCE = re.compile(r'url\(#([^)]+)\)')
-# The page's own family takes the place of matplotlib's, which up to 3.10 may stand in a shorthand:
+# The font family of the page replaces matplotlib's, which up to 3.10 may use the shorthand
 # "font: 700 11px 'DejaVu Sans', sans-serif".
 _FONT = re.compile(r'font: ((?:[a-z]+ |[1-9]00 )*)([\d.]+px) [^;]*')
 _FAMILY = re.compile(r'font-family: [^;]*(?:; )?')
 _STYLE: Any = {
     'svg.fonttype': 'none',
-    # Names come from users: a dollar sign in one is a dollar sign.
+    # Model names may contain dollar signs, which are no math.
     'text.parse_math': False,
     'font.family': ['DejaVu Sans'],
     'font.size': 11,
@@ -57,11 +57,11 @@ _STYLE: Any = {
 
 
 @dataclass(frozen=True)
-class Drawing:
+class SvgFigure:
     """One figure of the page.
 
     Attributes:
-        name: Unique on the page; ids inside the SVG begin with it.
+        name: Unique name on the page; prefix of the ids inside the SVG.
         svg: The inline ``<svg>`` element.
         width, height: Natural size in CSS pixels.
     """
@@ -73,40 +73,39 @@ class Drawing:
 
 
 def draw(
-    name: str, alt: str, paint: Callable[[Figure], None], *, width: int, height: int
-) -> Drawing:
-    """Have a figure painted and turn it into inline SVG.
+    name: str, alt: str, plot: Callable[[Figure], None], *, width: int, height: int
+) -> SvgFigure:
+    """Draw a figure and convert it to inline SVG.
 
     One unit of the figure is one CSS pixel at natural size: a font size of 11 is 11 pixels. Text
-    stays text and takes the font family of the page.
+    remains text and uses the font family of the page.
 
     Args:
-        name: Unique on the page: letters, digits and hyphens.
-        alt: What the figure shows, for those who do not see it.
-        paint: Draws into the empty figure given to it.
+        name: Unique name on the page: letters, digits and hyphens.
+        alt: Alternative text.
+        plot: Function that draws into an empty figure.
         width, height: Natural size in CSS pixels.
     """
     buffer = io.BytesIO()
-    # Not the user's own settings; the backend stays, as switching it would load pyplot.
+    # Ignore the user's settings, except for the backend, as switching it would load pyplot.
     # Typed as Any: matplotlib 3.11 types the keys as literals, earlier versions as strings.
     settings: Any = {**matplotlib.rcParamsDefault, **_STYLE, 'svg.hashsalt': name}
     settings.pop('backend', None)
     with warnings.catch_warnings(), matplotlib.rc_context(settings):
-        # The browser has the glyphs that matplotlib's own font lacks.
+        # The browser has glyphs that matplotlib's font does not have.
         warnings.filterwarnings('ignore', message='Glyph .* missing from')
         warnings.filterwarnings('ignore', message='Matplotlib currently does not support')
         warnings.filterwarnings('ignore', category=matplotlib.MatplotlibDeprecationWarning)
         figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        FigureCanvasAgg(figure)  # which can measure text
-        paint(figure)
+        FigureCanvasAgg(figure)  # needed to measure text
+        plot(figure)
         figure.savefig(buffer, format='svg', metadata={'Date': None, 'Creator': None})
     svg = _inline(buffer.getvalue(), name=name, alt=alt, width=width, height=height)
-    return Drawing(name=name, svg=svg, width=width, height=height)
+    return SvgFigure(name=name, svg=svg, width=width, height=height)
 
 
 def _inline(data: bytes, *, name: str, alt: str, width: int, height: int) -> Markup:
-    """Make a stand-alone SVG file one element of a page: no declarations, unique ids, no style
-    sheet that would reach the rest of the page."""
+    """Convert an SVG file to an inline element: no declarations or style sheet, unique ids."""
     root = ElementTree.fromstring(data)
     for parent in list(root.iter()):
         parent.tag = _local(parent.tag)
@@ -132,21 +131,21 @@ def _inline(data: bytes, *, name: str, alt: str, width: int, height: int) -> Mar
             element.set(key, value)
     view = root.get('viewBox', '')
     root.attrib = {
-        'class': 'drawing',
+        'class': 'figure',
         'id': name,
         'role': 'img',
         'aria-label': alt,
         'viewBox': view,
         'width': str(width),
         'height': str(height),
-        # What the style sheet of the file said for all elements.
+        # Replaces the removed style sheet.
         'stroke-linejoin': 'round',
     }
     return Markup(ElementTree.tostring(root, encoding='unicode', short_empty_elements=False))
 
 
 def _targets(root: ElementTree.Element) -> list[str]:
-    """The ids that something refers to, in the order of the file."""
+    """Return the ids that are referenced, in the order of the file."""
     used: dict[str, None] = {}
     for element in root.iter():
         for key, value in element.attrib.items():

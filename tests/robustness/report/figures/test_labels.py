@@ -13,7 +13,7 @@ from adasap_det.robustness.report.figures.labels import place_labels
 
 @pytest.mark.parametrize('seed', range(5))
 @pytest.mark.parametrize('spread', [1.0, 0.25])
-def test_no_name_covers_another_or_leaves_the_axes(seed, spread):
+def test_labels_do_not_overlap_and_stay_inside_the_axes(seed, spread):
     random = Random(seed)
     figure = Figure(figsize=(6, 5), dpi=72)
     canvas = FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Example images with detections, small enough to stand inside the page."""
+"""Example images, downscaled and embedded into the page."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from adasap_det.robustness.corruptions.names import CORRUPTIONS
 from adasap_det.robustness.report.comparison import Comparison
 from adasap_det.robustness.report.text import corruption_name
 
-#: What all images together may take as JPEG, in bytes; base64 makes it a third more.
+#: Size limit of all JPEG images together, in bytes; base64 adds a third.
 BUDGET = 6_000_000
-# Longer side in pixels and quality of JPEG, tried in turn until the images fit.
+# Longer side in pixels and JPEG quality, tried in this order until the images fit.
 _SIZES = ((480, 82), (400, 80), (320, 78), (240, 72), (160, 65))
-# The middle severity shows a corruption best: seen, and not yet all there is to see.
+# At the middle severity the corruption is visible without dominating the image.
 _SEVERITY = 3
 
 
 @dataclass(frozen=True)
-class Shown:
+class EmbeddedImage:
     """One image.
 
     Attributes:
-        model: Index of the model whose detections it shows.
+        model: Index of the model whose predictions are drawn on it.
         uri: Data URI of a JPEG; empty where the file cannot be read.
         width, height: In pixels.
-        problem: Why it cannot be shown, else empty.
+        problem: Why it cannot be shown; otherwise empty.
     """
 
     model: int
@@ -43,26 +43,26 @@ class Shown:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """The same image under one corruption, as each model sees it."""
+    """The same image under one corruption, with the predictions of each model."""
 
     label: str
     severity: int
     image_id: str
-    images: tuple[Shown, ...]
+    images: tuple[EmbeddedImage, ...]
 
 
 def image_rows(comparison: Comparison, *, budget: int = BUDGET) -> list[ImageRow]:
-    """One row for clean images and for each corruption that some model has images of.
+    """Return one row for clean images and for each corruption with images of any model.
 
-    Of several severities and images that is taken which most models have, then the severity
-    nearest to 3.
+    Among several severities and images, the one that most models have is chosen, then the severity
+    closest to 3.
 
     Args:
         comparison: The models.
-        budget: Bytes that all images together may take; they shrink until they do.
+        budget: Size limit of all images together, in bytes; they are downscaled to fit.
 
     Raises:
-        ValueError: If a listed file lies outside the folder of images.
+        ValueError: If a listed file is outside the image folder.
     """
     chosen = [
         row for c in (None, *_named(comparison)) if (row := _choose(comparison, c)) is not None
@@ -74,7 +74,7 @@ def image_rows(comparison: Comparison, *, budget: int = BUDGET) -> list[ImageRow
             label='Clean' if corruption is None else corruption_name(corruption),
             severity=severity,
             image_id=image_id,
-            images=tuple(_shown(model, path, encoded[path]) for model, path in files),
+            images=tuple(_embedded(model, path, encoded[path]) for model, path in files),
         )
         for corruption, severity, image_id, files in chosen
     ]
@@ -94,8 +94,8 @@ def _choose(
             if image.corruption == corruption:
                 if Path(image.file).name != image.file:
                     raise ValueError(
-                        f'{r.folder}/images/images.json lists {image.file!r}, which is not '
-                        'the plain name of a file beside it'
+                        f'{r.folder}/images/images.json lists {image.file!r}; only names of files '
+                        'in the same folder are allowed'
                     )
                 files = candidates.setdefault((image.severity, image.image_id), {})
                 files.setdefault(model, r.folder / 'images' / image.file)
@@ -108,7 +108,7 @@ def _choose(
 
 
 def _encode(paths: list[Path], budget: int) -> dict[Path, tuple[bytes, int, int] | str]:
-    """JPEG, width and height of each file, or what is wrong with it."""
+    """Return JPEG data, width and height of each file, or why it cannot be read."""
     found: dict[Path, tuple[bytes, int, int] | str] = {}
     for side, quality in _SIZES:
         found = {path: _jpeg(path, side, quality) for path in paths}
@@ -131,9 +131,9 @@ def _jpeg(path: Path, side: int, quality: int) -> tuple[bytes, int, int] | str:
     return buffer.getvalue(), image.width, image.height
 
 
-def _shown(model: int, path: Path, item: tuple[bytes, int, int] | str) -> Shown:
+def _embedded(model: int, path: Path, item: tuple[bytes, int, int] | str) -> EmbeddedImage:
     if isinstance(item, str):
-        return Shown(model, Markup(), 0, 0, problem=item)
+        return EmbeddedImage(model, Markup(), 0, 0, problem=item)
     data, width, height = item
     uri = Markup('data:image/jpeg;base64,' + base64.b64encode(data).decode('ascii'))
-    return Shown(model, uri, width, height)
+    return EmbeddedImage(model, uri, width, height)
