@@ -310,7 +310,7 @@ def test_a_second_visualizer_or_logger_of_a_name_is_the_first(tmp_path):
 @pytest.mark.parametrize(
     ('name', 'error'),
     [
-        ('adasap_det::ssd/ssd512_r50_8xb16-800e_voc0712.py', ValueError),
+        ('adasap_det::ssd_voc_adasap.py', ValueError),
         ('adasap_det::demo/x.py', AssertionError),
     ],
 )
