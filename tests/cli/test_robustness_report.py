@@ -36,7 +36,7 @@ def test_report_is_written_and_its_path_printed(folders, tmp_path, capsys):
     ('options', 'message'),
     [
         (['--metric', 'AP75'], "metric 'AP75' was not measured"),
-        (['--baseline', 'three'], "baseline 'three' is none of the models: one, two"),
+        (['--baseline', 'three'], "baseline 'three' is not one of the models: one, two"),
     ],
 )
 def test_usage_errors_are_one_line(folders, tmp_path, capsys, options, message):

@@ -73,7 +73,7 @@ def test_second_run_reuses_the_training_and_gives_the_same_results(demo, capsys)
     assert 'Iter(train)' not in out
     assert {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')} == times
     after = json.loads((demo / 'results.json').read_text())
-    assert out.count('5 of 5 cells are there already') == 3
+    assert out.count('5 of 5 cells are already evaluated') == 3
     for name in ('dense', 'plainly pruned', 'AdaSAP'):
         for key in ('ap50', 'p', 'mpc', 'rpc', 'params', 'macs', 'checkpoint'):
             assert after[name][key] == before[name][key]

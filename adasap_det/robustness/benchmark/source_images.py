@@ -111,7 +111,7 @@ def check_problems(source: Source) -> None:
         raise BenchmarkError(
             f'{len(problems)} images of {source.root} cannot be used:\n  {shown}'
             + (f'\n  and {more} more' if more > 0 else '')
-            + '\nMend them, or leave them out with --on-error skip'
+            + '\nRepair them, or leave them out with --on-error skip'
         )
 
 

@@ -38,7 +38,7 @@ def test_an_absent_manifest_tells_unfinished_from_none(tmp_path):
     with pytest.raises(BenchmarkError, match=r'Build one with tools/make_voc_c\.py'):
         read_manifest(tmp_path)
     (tmp_path / 'progress.jsonl').write_text('{}\n')
-    with pytest.raises(BenchmarkError, match='goes on where it was'):
+    with pytest.raises(BenchmarkError, match='build again, it resumes'):
         read_manifest(tmp_path)
 
 
