@@ -131,7 +131,7 @@ class PruningHook(StructureHook):
         self.prune_interval = prune_interval
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
-        self.exclude = exclude
+        self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self.evaluate_pruning = evaluate_pruning
         self.measure_latency = measure_latency

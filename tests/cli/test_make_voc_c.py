@@ -72,7 +72,7 @@ def test_missing_data_error_names_the_folder_and_the_prepare_tool(voc, capsys):
         (['--annotations', 'x.json'], 'require --layout coco'),
         (['--dask', 'tcp://x:1'], 'not both'),
         (['--out', 'data/VOCdevkit'], 'holds other things (VOC2007)'),
-        (['--out', 'file'], 'there is a file where a folder should be'),
+        (['--out', 'file'], 'a file is in the place of a folder'),
         (['--source', 'file'], 'does not exist'),
         (['--verify', '--out', 'data'], 'is no finished benchmark'),
     ],

@@ -235,11 +235,14 @@ def test_damage_to_an_unfinished_benchmark_is_mended(voc, tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (dict(quality=90), 'quality: 95 there, 90 asked for'),
-        (dict(seed=1), 'seed: 0 there, 1 asked for'),
-        (dict(severities=(1, 2)), r'severities: \[1, 3\] there, \[1, 2\] asked for'),
-        (dict(corruptions=('fog',)), r'corruptions: \["gaussian_noise".*\["fog"\] asked for'),
-        (dict(format='png', quality=None, subsampling=None), 'format: jpg there, png asked for'),
+        (dict(quality=90), 'quality: 95 in the folder, 90 requested'),
+        (dict(seed=1), 'seed: 0 in the folder, 1 requested'),
+        (dict(severities=(1, 2)), r'severities: \[1, 3\] in the folder, \[1, 2\] requested'),
+        (dict(corruptions=('fog',)), r'corruptions: \["gaussian_noise".*\["fog"\] requested'),
+        (
+            dict(format='png', quality=None, subsampling=None),
+            'format: jpg in the folder, png requested',
+        ),
     ],
 )
 @pytest.mark.parametrize('finished', [True, False])
@@ -261,9 +264,11 @@ def test_other_images_are_refused(voc, tmp_path):
     out = tmp_path / 'out'
     build(voc, out, subset=3)
     assert read_manifest(out).images.keys() < {f'{i:06d}' for i in range(1, 7)}
-    with pytest.raises(BenchmarkError, match=r'images: 3 .* there, 6 .* asked for'):
+    with pytest.raises(BenchmarkError, match=r'images: 3 .* in the folder, 6 .* requested'):
         build(voc, out)
-    with pytest.raises(BenchmarkError, match='annotations of a cell: links there, copies asked'):
+    with pytest.raises(
+        BenchmarkError, match='annotations of a cell: links in the folder, copies requested'
+    ):
         build(voc, out, subset=3, copy_annotations=True)
 
 
@@ -330,7 +335,7 @@ def test_another_torch_or_processor_is_refused_in_the_middle(voc, tmp_path, monk
         _kill_at(patch, 'image')
         build(voc, out)
     monkeypatch.setattr(run_module, 'software', lambda: {**software(), name: 'other'})
-    with pytest.raises(BenchmarkError, match=f'{name}: .* there, other asked for'):
+    with pytest.raises(BenchmarkError, match=f'{name}: .* in the folder, other requested'):
         build(voc, out)
     monkeypatch.undo()
     monkeypatch.setattr(worker_module, 'software', lambda: {**software(), name: 'other'})
@@ -360,7 +365,7 @@ def test_a_changed_source_is_told(voc, tmp_path):
     annotation = voc / 'VOC2007/Annotations/000002.xml'
     annotation.write_text(annotation.read_text().replace('<object>', '<object> '))
     # Nothing is missing: the old images would get the new annotations.
-    with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the image that the rest.*anew'):
+    with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the image that the rest.*again'):
         build(voc, out)
     assert contents(out) == before
     # Corrected boxes of the same images are taken over.
@@ -400,7 +405,7 @@ def test_a_bad_image_stops_the_build(voc, tmp_path):
     assert not out.exists()
     lists = voc / 'VOC2007/ImageSets/Main/test.txt'
     lists.write_text('000001\n000002\n000006\n')
-    with pytest.raises(BenchmarkError, match=r'000002\.jpg: the JPEG is cut off; mend it'):
+    with pytest.raises(BenchmarkError, match=r'000002\.jpg: the JPEG is truncated; repair it'):
         build(voc, out)
     assert not (out / 'manifest.json').exists()
     # What was built serves the next run, which may skip.
@@ -413,7 +418,7 @@ def test_bad_images_can_be_skipped_and_are_listed(voc, tmp_path):
     report = build(voc, out, on_error='skip')
     assert report.images == 2
     assert read_manifest(out).skipped == report.skipped
-    assert report.skipped['000002'] == 'JPEGImages/000002.jpg: the JPEG is cut off'
+    assert report.skipped['000002'] == 'JPEGImages/000002.jpg: the JPEG is truncated'
     assert report.skipped['000003'].startswith('JPEGImages/000003.jpg: it has 31 x 50 pixels')
     assert report.skipped['000004'].startswith('Annotations/000004.xml cannot be read')
     assert report.skipped['000005'] == 'it is listed more than once in test.txt'
@@ -440,13 +445,13 @@ def test_not_one_usable_image(tmp_path):
 def test_files_in_the_way_are_named(voc, tmp_path):
     (tmp_path / 'file').write_text('')
     for out in (tmp_path / 'file', tmp_path / 'file' / 'out'):
-        with pytest.raises(BenchmarkError, match='file: there is a file where a folder should be'):
+        with pytest.raises(BenchmarkError, match='file: a file is in the place of a folder'):
             build(voc, out)
     out = tmp_path / 'out'
     build(voc, out)
     shutil.rmtree(out / 'contrast')
     (out / 'contrast').write_text('')
-    with pytest.raises(BenchmarkError, match='contrast: there is a file where a folder should be'):
+    with pytest.raises(BenchmarkError, match='contrast: a file is in the place of a folder'):
         build(voc, out)
 
 
@@ -463,7 +468,7 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(voc, tmp_path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, 'write', write)
-        with pytest.raises(BenchmarkError, match=r'the disk is full.*run the same again'):
+        with pytest.raises(BenchmarkError, match=r'the disk is full.*run the same command again'):
             build(voc, out)
     assert not list((out / '.unfinished').iterdir())
     whole = contents(tmp_path / 'whole')
@@ -555,7 +560,7 @@ def test_a_benchmark_in_the_folder_of_its_images_is_refused(tmp_path):
     before = contents(tmp_path)
     arguments = dict(options=OPTIONS, workers=0, quiet=True, say=lambda _: None)
     for out in (root, root / 'in-C', tmp_path / 'link/a/b', root / 'cat/../in-C'):
-        with pytest.raises(BenchmarkError, match=r'lies in the source .* elsewhere with --out'):
+        with pytest.raises(BenchmarkError, match=r'is inside the source .* elsewhere with --out'):
             build_benchmark(folder_source(root), out, **arguments)
     assert contents(tmp_path) == before
     # Beside it, or where the source does not look, a second run finds the same images.
@@ -580,5 +585,5 @@ def test_coco_with_a_skip_lists_what_is_there(tmp_path):
 def test_a_image_lost_from_the_source_is_told(voc, tmp_path):
     build(voc, tmp_path / 'out')
     (voc / 'VOC2007/JPEGImages/000002.jpg').unlink()
-    with pytest.raises(BenchmarkError, match=r'has lost what .* 000002: .* does not exist'):
+    with pytest.raises(BenchmarkError, match=r'images that .* 000002: .* does not exist'):
         build(voc, tmp_path / 'out', on_error='skip')

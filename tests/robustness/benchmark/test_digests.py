@@ -55,15 +55,15 @@ def test_a_write_in_pieces_is_whole(out, monkeypatch):
 def test_what_is_in_the_way_is_named(out, name):
     if name.endswith('.jpg'):
         (out / name).mkdir(parents=True)
-        message = 'a folder where a file should be'
+        message = 'a folder is in the place of a file'
     else:
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_text('in the way')
-        message = 'a file where a folder should be'
+        message = 'a file is in the place of a folder'
     with pytest.raises(OSError) as caught:
         write_whole(out, 'a/b/c.jpg', b'hello')
     text = str(from_os_error(caught.value, out))
-    assert text.startswith(f'{out / name}: there is {message}')
+    assert text.startswith(f'{out / name}: {message}')
     assert not list((out / TEMPORARY).iterdir())
 
 

@@ -151,5 +151,5 @@ def test_a_real_folder_instead_of_a_link_is_told(tmp_path):
     assert verify_benchmark(out, workers=0, quiet=True).damaged == (
         'contrast/2/VOC2007/Annotations',
     )
-    with pytest.raises(BenchmarkError, match='Annotations: there is a folder where a file'):
+    with pytest.raises(BenchmarkError, match='Annotations: a folder is in the place of a file'):
         build(source, out)

@@ -42,7 +42,7 @@ if __name__ == '__main__':
     try:
         build(disk / 'out')
     except BenchmarkError as error:
-        assert 'make room' in str(error), error
+        assert 'free space' in str(error), error
     else:
         raise SystemExit('it fitted')
     subprocess.run(['mount', '-o', 'remount,size=8m', str(disk)], check=True)
