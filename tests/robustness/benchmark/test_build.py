@@ -109,13 +109,13 @@ def test_the_manifest_tells_everything(voc, tmp_path):
     assert list(manifest.images) == [f'{i:06d}' for i in range(1, 7)]
     clean = (voc / 'VOC2007/JPEGImages/000003.jpg').read_bytes()
     assert manifest.images['000003'] == hashlib.sha256(clean).hexdigest()
-    stamps = {**manifest.files, **manifest.annotations}
-    for path, stamp in stamps.items():
+    digests = {**manifest.files, **manifest.annotations}
+    for path, digest in digests.items():
         data = (tmp_path / 'out' / path).read_bytes()
-        assert (len(data), hashlib.sha256(data).hexdigest()) == (stamp.size, stamp.sha256)
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (digest.size, digest.sha256)
     found = contents(tmp_path / 'out')
     files = {path for path, data in found.items() if isinstance(data, bytes)}
-    assert files == stamps.keys() | {'manifest.json'}
+    assert files == digests.keys() | {'manifest.json'}
     text = (tmp_path / 'out/manifest.json').read_text()
     assert str(tmp_path) not in text
 
@@ -375,7 +375,7 @@ def test_a_source_that_changes_in_the_middle_is_told(voc, tmp_path, monkeypatch)
     out = tmp_path / 'out'
     build(voc, out)
     (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
-    monkeypatch.setattr(run_module, 'check_clean', lambda *arguments, **options: None)
+    monkeypatch.setattr(run_module, 'check_clean_images', lambda *arguments, **options: None)
     Image.fromarray(image(99)).save(voc / 'VOC2007/JPEGImages/000002.jpg')
     with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the image that the rest'):
         build(voc, out)
@@ -455,11 +455,11 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(voc, tmp_path, monkeypatch
     out, real, room = tmp_path / 'out', os.write, [60_000]
 
     def write(descriptor, data):
-        taken = real(descriptor, data[: max(0, room[0])]) if room[0] > 0 else 0
-        room[0] -= taken
-        if not taken:
+        used_space = real(descriptor, data[: max(0, room[0])]) if room[0] > 0 else 0
+        room[0] -= used_space
+        if not used_space:
             raise OSError(28, 'No space left on device')
-        return taken
+        return used_space
 
     with monkeypatch.context() as patch:
         patch.setattr(os, 'write', write)
@@ -521,7 +521,7 @@ def test_decoded_once_whatever_the_number_of_cells(voc, tmp_path, monkeypatch):
         lambda data: decoded.append(len(data)) or decode(data),
     )
     # The estimate looks at an image of its own.
-    monkeypatch.setattr(run_module, 'estimate', lambda *_, **__: DiskEstimate(0, 0, 0))
+    monkeypatch.setattr(run_module, 'estimate_disk', lambda *_, **__: DiskEstimate(0, 0, 0))
     build(voc, tmp_path / 'out')
     assert len(decoded) == 6
 

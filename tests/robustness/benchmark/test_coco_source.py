@@ -5,7 +5,7 @@ import json
 import pytest
 
 from adasap_det.robustness.benchmark import BenchmarkError, coco_source
-from adasap_det.robustness.benchmark.coco_source import annotations_of
+from adasap_det.robustness.benchmark.coco_source import subset_annotations
 
 from ...helpers.source_trees import make_coco
 
@@ -21,8 +21,8 @@ def change(root, **entries):
 
 def test_images_in_the_files_order(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
-    assert [item.image_id for item in source.items] == [f'{i:012d}.jpg' for i in range(3)]
-    assert source.items[1].target == 'val/000000000001.jpg'
+    assert [image.image_id for image in source.images] == [f'{i:012d}.jpg' for i in range(3)]
+    assert source.images[1].target == 'val/000000000001.jpg'
     assert source.annotation_file == 'annotations/val.json'
 
 
@@ -48,21 +48,21 @@ def test_file_names_that_start_at_the_root(tmp_path):
     path.write_text(path.read_text().replace('"file_name": "', '"file_name": "val/'))
     source = coco_source(root, annotations='annotations/val.json', images='.')
     assert not source.problems
-    assert [item.image_id for item in source.items] == [f'val/{i:012d}.jpg' for i in range(2)]
-    assert source.items[0].target == 'val/000000000000.jpg'
-    assert source.items[0].path == root / 'val/000000000000.jpg'
+    assert [image.image_id for image in source.images] == [f'val/{i:012d}.jpg' for i in range(2)]
+    assert source.images[0].target == 'val/000000000000.jpg'
+    assert source.images[0].path == root / 'val/000000000000.jpg'
 
 
 def test_the_file_is_kept_to_the_byte_where_nothing_changes(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
-    kept = [item.image_id for item in source.items]
+    kept = [image.image_id for image in source.images]
     raw = (tmp_path / 'coco/annotations/val.json').read_bytes()
-    assert annotations_of(source, kept, format='jpg') == raw
+    assert subset_annotations(source, kept, format='jpg') == raw
 
 
 def test_a_part_of_the_images_takes_its_boxes_along(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
-    data = json.loads(annotations_of(source, ['000000000002.jpg'], format='png'))
+    data = json.loads(subset_annotations(source, ['000000000002.jpg'], format='png'))
     assert [entry['file_name'] for entry in data['images']] == ['000000000002.png']
     assert [box['image_id'] for box in data['annotations']] == [2]
     assert data['categories'] == [{'id': 1, 'name': 'person'}]
@@ -75,7 +75,7 @@ def test_problems_are_told_image_by_image(tmp_path):
     change(root, images=[*images, images[1]])
     (root / 'val/000000000002.jpg').unlink()
     source = read(root)
-    assert [item.image_id for item in source.items] == ['000000000000.jpg']
+    assert [image.image_id for image in source.images] == ['000000000000.jpg']
     assert source.problems['000000000001.jpg'] == 'it is listed more than once in val.json'
     assert source.problems['000000000002.jpg'] == 'val/000000000002.jpg does not exist'
     assert {'000000000003.jpg', '000000000004.jpg'} <= source.problems.keys()

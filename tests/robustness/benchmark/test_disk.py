@@ -12,7 +12,7 @@ from adasap_det.robustness.benchmark import (
     voc_source,
 )
 from adasap_det.robustness.benchmark import disk as disk_module
-from adasap_det.robustness.benchmark.disk import DiskEstimate, human, require_room
+from adasap_det.robustness.benchmark.disk import DiskEstimate, check_free_space, format_size
 from adasap_det.robustness.benchmark.lock import LOCK
 
 from ...helpers.source_trees import CORRUPTIONS, contents, make_voc
@@ -34,9 +34,9 @@ def test_the_need_is_told_first_and_holds(tmp_path, monkeypatch):
     def noted(out, need, **options):
         assert needs or {path.name for path in out.iterdir()} <= {LOCK}
         needs.append(need)
-        return require_room(out, need, **options)
+        return check_free_space(out, need, **options)
 
-    monkeypatch.setattr('adasap_det.robustness.benchmark.run.require_room', noted)
+    monkeypatch.setattr('adasap_det.robustness.benchmark.run.check_free_space', noted)
     report, said = build(root, tmp_path / 'out')
     assert any(line.startswith('disk: about') and 'free' in line for line in said)
     blocks = sum(
@@ -61,21 +61,21 @@ def test_too_few_files_allowed(tmp_path, monkeypatch):
     status = namedtuple('Status', 'f_files f_favail f_blocks f_frsize f_bfree f_bavail')
     monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(100, 9, 9, 9, 9, 9))
     with pytest.raises(BenchmarkError, match='takes 9 more files, and 10 are needed'):
-        require_room(tmp_path, DiskEstimate(1, 10, 1))
+        check_free_space(tmp_path, DiskEstimate(1, 10, 1))
     monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(0, 0, 9, 9, 9, 9))
-    require_room(tmp_path, DiskEstimate(1, 10, 1))
+    check_free_space(tmp_path, DiskEstimate(1, 10, 1))
 
 
 def test_room_that_is_freed_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(10**6, 10**6 - 5000, 5000))
     status = namedtuple('Status', 'f_files f_favail')
     monkeypatch.setattr(disk_module.os, 'statvfs', lambda _: status(100, 9))
-    text = require_room(tmp_path, DiskEstimate(9000, 10, 1), freed=DiskEstimate(4000, 1, 0))
+    text = check_free_space(tmp_path, DiskEstimate(9000, 10, 1), freed=DiskEstimate(4000, 1, 0))
     assert text.endswith('5 kB free and 4 kB more after deleting the existing benchmark')
     with pytest.raises(BenchmarkError, match='make room'):
-        require_room(tmp_path, DiskEstimate(9001, 10, 1), freed=DiskEstimate(4000, 1, 0))
+        check_free_space(tmp_path, DiskEstimate(9001, 10, 1), freed=DiskEstimate(4000, 1, 0))
     with pytest.raises(BenchmarkError, match='takes 10 more files, and 11 are needed'):
-        require_room(tmp_path, DiskEstimate(9000, 11, 1), freed=DiskEstimate(4000, 1, 0))
+        check_free_space(tmp_path, DiskEstimate(9000, 11, 1), freed=DiskEstimate(4000, 1, 0))
 
 
 def test_a_dry_run_of_overwriting_counts_what_the_old_benchmark_takes(tmp_path, monkeypatch):
@@ -89,9 +89,9 @@ def test_a_dry_run_of_overwriting_counts_what_the_old_benchmark_takes(tmp_path, 
 
     def noted(out, need, **options):
         freed.append(options['freed'])
-        return require_room(out, need, **options)
+        return check_free_space(out, need, **options)
 
-    monkeypatch.setattr('adasap_det.robustness.benchmark.run.require_room', noted)
+    monkeypatch.setattr('adasap_det.robustness.benchmark.run.check_free_space', noted)
     build(root, out, overwrite=True, dry_run=True)
     assert contents(out) == before
     old = [path for path in out.rglob('*') if 'mine' not in path.parts]
@@ -103,8 +103,8 @@ def test_a_dry_run_of_overwriting_counts_what_the_old_benchmark_takes(tmp_path, 
     assert freed[1] is None
 
 
-def test_human():
-    assert [human(size) for size in (0, 999, 1000, 35_400_000, 35.4e9, 2e12)] == [
+def test_format_size():
+    assert [format_size(size) for size in (0, 999, 1000, 35_400_000, 35.4e9, 2e12)] == [
         '0 bytes',
         '999 bytes',
         '1 kB',

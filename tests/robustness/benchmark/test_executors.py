@@ -21,7 +21,7 @@ from adasap_det.robustness.benchmark import (
     voc_source,
 )
 from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor
-from adasap_det.robustness.benchmark.scheduling import results
+from adasap_det.robustness.benchmark.scheduling import map_bounded
 
 from ...helpers.source_trees import CORRUPTIONS, contents, make_voc
 
@@ -55,7 +55,7 @@ def test_results_have_a_bounded_number_in_flight():
             most.append(len(running))
             return super().submit(fn, *args, **kwargs)
 
-    for _ in results(Counting(), divide, range(1, 21), in_flight=3):
+    for _ in map_bounded(Counting(), divide, range(1, 21), in_flight=3):
         running.pop()
     assert len(most) == 20 and max(most) <= 3 + 3
 
@@ -69,7 +69,7 @@ def test_results_pass_errors_on_and_begin_nothing_more():
             return super().submit(fn, *args, **kwargs)
 
     with pytest.raises(ZeroDivisionError):
-        list(results(Noting(), divide, [1, 2, 0, 4, 5], in_flight=1))
+        list(map_bounded(Noting(), divide, [1, 2, 0, 4, 5], in_flight=1))
     assert begun == [1, 2, 0]
 
 
@@ -84,7 +84,7 @@ def test_a_cancelled_future_that_never_says_so_is_not_waited_for():
 
     def work():
         try:
-            list(results(Silent(), divide, [1, 0, 2], in_flight=3))
+            list(map_bounded(Silent(), divide, [1, 0, 2], in_flight=3))
         except ZeroDivisionError as error:
             seen.append(error)
 
@@ -108,7 +108,7 @@ def test_processes_give_the_same_bytes_and_a_dead_one_is_told(tmp_path):
     with local_executor(1) as pool:
         assert verify_benchmark(tmp_path / 'there', executor=pool, quiet=True).good
         with pytest.raises(BenchmarkError, match=r'a worker process died.*fewer --workers'):
-            list(results(pool, os._exit, [1], in_flight=1))
+            list(map_bounded(pool, os._exit, [1], in_flight=1))
 
 
 @pytest.mark.slow

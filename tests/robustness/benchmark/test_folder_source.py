@@ -15,8 +15,8 @@ def test_images_of_all_folders_in_order(tmp_path):
     (tmp_path / 'b/notes.txt').write_text('no image')
     (tmp_path / 'b/.5.jpg').write_text('no image either')
     source = folder_source(tmp_path)
-    assert [item.image_id for item in source.items] == ['a/deep/3.jpeg', 'b/1.JPG', 'b/2.png']
-    assert [item.target for item in source.items] == ['a/deep/3.jpeg', 'b/1.JPG', 'b/2.png']
+    assert [image.image_id for image in source.images] == ['a/deep/3.jpeg', 'b/1.JPG', 'b/2.png']
+    assert [image.target for image in source.images] == ['a/deep/3.jpeg', 'b/1.JPG', 'b/2.png']
 
 
 def test_no_images(tmp_path):

@@ -18,7 +18,7 @@ import subprocess, sys
 from pathlib import Path
 import adasap_det.robustness.benchmark.run as run
 from adasap_det.robustness.benchmark import *
-from adasap_det.robustness.benchmark.disk import require_room
+from adasap_det.robustness.benchmark.disk import check_free_space
 
 def build(out):
     options = make_options(corruptions=['contrast', 'gaussian_noise'], severities=[1, 2, 3])
@@ -28,7 +28,7 @@ def build(out):
 if __name__ == '__main__':
     disk, whole = Path(sys.argv[2]), Path(sys.argv[3])
     build(whole)
-    run.require_room = lambda *_, **__: ''
+    run.check_free_space = lambda *_, **__: ''
     try:
         build(disk / 'out')
     except BenchmarkError as error:
@@ -38,7 +38,7 @@ if __name__ == '__main__':
     assert not list((disk / 'out/.unfinished').iterdir())
     for path in (disk / 'out').glob('*/*/VOC2007/JPEGImages/*'):
         assert path.read_bytes() == (whole / path.relative_to(disk / 'out')).read_bytes()
-    run.require_room = require_room
+    run.check_free_space = check_free_space
     try:
         build(disk / 'out')
     except BenchmarkError as error:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 
 from adasap_det.robustness.benchmark import progress as progress_module
-from adasap_det.robustness.benchmark.progress import ProgressReport, clock
+from adasap_det.robustness.benchmark.progress import ProgressReport, format_duration
 
 
 class Terminal(io.StringIO):
@@ -46,8 +46,8 @@ def test_nothing_to_do():
     assert stream.getvalue() == ''
 
 
-def test_clock():
-    assert [clock(seconds) for seconds in (0, 59.6, 3599, 36061)] == [
+def test_format_duration():
+    assert [format_duration(seconds) for seconds in (0, 59.6, 3599, 36061)] == [
         '0:00:00',
         '0:01:00',
         '0:59:59',

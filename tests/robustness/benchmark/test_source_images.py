@@ -15,7 +15,7 @@ def source(tmp_path):
 
 
 def names(source):
-    return [item.image_id for item in source.items]
+    return [image.image_id for image in source.images]
 
 
 def test_a_larger_subset_holds_the_smaller_in_the_sources_order(source):

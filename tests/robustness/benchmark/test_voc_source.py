@@ -14,14 +14,14 @@ def test_devkit_or_the_years_folder(tmp_path):
     source = voc_source(root, year='2012', split='val')
     assert source == voc_source(root / 'VOC2012', split='val')
     assert source.description == {'layout': 'voc', 'folder': 'VOC2012', 'split': 'val'}
-    first = source.items[0]
+    first = source.images[0]
     assert first.image_id == '000001'
     assert first.path == root / 'VOC2012/JPEGImages/000001.jpg'
     assert first.target == 'VOC2012/JPEGImages/000001.jpg'
     assert first.annotation == root / 'VOC2012/Annotations/000001.xml'
     assert not source.problems
     first.path.rename(first.path.with_suffix('.JPEG'))
-    other = voc_source(root, year='2012', split='val').items[0]
+    other = voc_source(root, year='2012', split='val').images[0]
     assert other.path.suffix == '.JPEG' and other.target == first.target
 
 
@@ -31,7 +31,7 @@ def test_a_linked_folder_is_called_as_the_link_as_configs_call_it(tmp_path, monk
     (root / 'VOC2007').symlink_to(tmp_path / 'voc07-copy')
     source = voc_source(root)
     assert source.description['folder'] == 'VOC2007'
-    assert source.items[0].target == 'VOC2007/JPEGImages/000001.jpg'
+    assert source.images[0].target == 'VOC2007/JPEGImages/000001.jpg'
     monkeypatch.chdir(tmp_path / 'voc07-copy')
     assert voc_source('.').description['folder'] == 'voc07-copy'
 
@@ -84,7 +84,7 @@ def test_problems_are_told_image_by_image(tmp_path):
         '<annotation><object><name>cat</name></object></annotation>'
     )
     source = voc_source(tmp_path)
-    assert [item.image_id for item in source.items] == ['000001', '000007', '000008']
+    assert [image.image_id for image in source.images] == ['000001', '000007', '000008']
     assert source.problems.keys() == {'000002', '000003', '000004', '000005', '000006'}
     assert source.problems['000002'] == 'it is listed more than once in test.txt'
     assert source.problems['000003'] == 'JPEGImages/000003.jpg does not exist'
