@@ -88,9 +88,7 @@ def make_options(
     if seed < 0:
         raise BenchmarkError(f'seed is {seed}; give 0 or more')
     if crop is not None and crop < MIN_SIDE:
-        raise BenchmarkError(
-            f'crop is {crop}; corruptions need at least {MIN_SIDE} pixels per side'
-        )
+        raise BenchmarkError(f'crop is {crop}; the corruptions need {MIN_SIDE} pixels per side')
     jpeg = format == 'jpg'
     return Options(
         corruptions=names,

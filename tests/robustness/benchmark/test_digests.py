@@ -22,13 +22,13 @@ def out(tmp_path):
     return tmp_path
 
 
-def test_writes_into_folders_it_makes(out):
+def test_write_creates_missing_folders(out):
     write_file(out, 'a/b/c.jpg', b'hello', durable=True)
     assert (out / 'a/b/c.jpg').read_bytes() == b'hello'
     assert not list((out / TEMPORARY).iterdir())
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(out, monkeypatch):
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_partial_one(out, monkeypatch):
     write_file(out, 'c.jpg', b'old')
     write = os.write
 
@@ -44,7 +44,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part_of_the_new(out, monkeypatch
     assert not list((out / TEMPORARY).iterdir())
 
 
-def test_a_write_in_pieces_is_whole(out, monkeypatch):
+def test_partial_writes_are_completed(out, monkeypatch):
     write = os.write
     monkeypatch.setattr(os, 'write', lambda descriptor, data: write(descriptor, data[:2]))
     write_file(out, 'c.jpg', b'seven b')
@@ -52,7 +52,7 @@ def test_a_write_in_pieces_is_whole(out, monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['a', 'a/b', 'a/b/c.jpg'])
-def test_what_is_in_the_way_is_named(out, name):
+def test_a_blocking_file_or_folder_is_named(out, name):
     if name.endswith('.jpg'):
         (out / name).mkdir(parents=True)
         message = 'a folder where a file should be'
@@ -63,11 +63,11 @@ def test_what_is_in_the_way_is_named(out, name):
     with pytest.raises(OSError) as caught:
         write_file(out, 'a/b/c.jpg', b'hello')
     text = str(from_os_error(caught.value, out))
-    assert text.startswith(f'{out / name}: there is {message}')
+    assert text.startswith(f'{out / name} is {message}')
     assert not list((out / TEMPORARY).iterdir())
 
 
-def test_a_link_replaces_a_link(out):
+def test_an_existing_link_is_replaced(out):
     link(out, 'x/y', '../first')
     link(out, 'x/y', '../second')
     assert os.readlink(out / 'x/y') == '../second'
@@ -83,6 +83,6 @@ def test_check_file(out):
 
 
 @pytest.mark.parametrize('path', ['../x', '/x', 'a/../../x'])
-def test_a_path_out_of_the_benchmark_is_refused(path):
-    with pytest.raises(BenchmarkError, match='leads out of'):
+def test_a_path_outside_the_benchmark_raises(path):
+    with pytest.raises(BenchmarkError, match='is outside the benchmark'):
         check_inside(path)
