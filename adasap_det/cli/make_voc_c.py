@@ -23,9 +23,9 @@ from adasap_det.robustness.benchmark import (
     voc_source,
 )
 from adasap_det.robustness.benchmark.build import ON_ERROR
-from adasap_det.robustness.benchmark.disk import human
+from adasap_det.robustness.benchmark.disk import format_size
 from adasap_det.robustness.benchmark.options import FORMATS, SUBSAMPLINGS
-from adasap_det.robustness.benchmark.progress import clock
+from adasap_det.robustness.benchmark.progress import format_duration
 from adasap_det.robustness.benchmark.source_images import LAYOUTS, folder_name
 
 _PROGRAM = 'adasap-make-voc-c'
@@ -242,9 +242,10 @@ def _build(args: argparse.Namespace) -> int:
 
 
 def _summarise(report: BuildReport) -> None:
+    size, time = format_size(report.size), format_duration(report.seconds)
     print(
-        f'{report.out}: {report.cells} cells of {report.images} images, {human(report.size)}; '
-        f'{report.built} images built in {clock(report.seconds)}'
+        f'{report.out}: {report.cells} cells of {report.images} images, {size}; '
+        f'{report.built} images built in {time}'
     )
     if report.skipped:
         print(f'{len(report.skipped)} images skipped, listed in manifest.json:', file=sys.stderr)

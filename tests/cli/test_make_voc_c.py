@@ -71,10 +71,10 @@ def test_missing_data_error_names_the_folder_and_the_prepare_tool(voc, capsys):
         (['--layout', 'folder'], 'requires --source'),
         (['--annotations', 'x.json'], 'require --layout coco'),
         (['--dask', 'tcp://x:1'], 'not both'),
-        (['--out', 'data/VOCdevkit'], 'holds other things (VOC2007)'),
-        (['--out', 'file'], 'a file is in the place of a folder'),
+        (['--out', 'data/VOCdevkit'], 'contains other files (VOC2007)'),
+        (['--out', 'file'], 'file is a file where a folder should be'),
         (['--source', 'file'], 'does not exist'),
-        (['--verify', '--out', 'data'], 'is no finished benchmark'),
+        (['--verify', '--out', 'data'], 'is not a finished benchmark'),
     ],
 )
 def test_invalid_input_is_reported_and_nothing_is_written(voc, tmp_path, capsys, options, message):

@@ -38,7 +38,7 @@ def hashes(work_dir, ranks):
 
 def prune_steps(done):
     """Log lines of the prune steps."""
-    return re.findall(r'(Cut \d/2: .*)', done.stdout + done.stderr)
+    return re.findall(r'(Prune step \d/2: .*)', done.stdout + done.stderr)
 
 
 def test_three_ranks_stay_equal_and_resume_after_one_is_killed(tmp_path):

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from adasap_det.checkpoint.structure import mark_pruned
+from adasap_det.checkpoint.structure import describe, mark_pruned
 from adasap_det.hooks import PruningHook
 from adasap_det.pruning import (
     ParamsBudget,
@@ -187,7 +187,7 @@ def test_pruned_classifier_reloads_with_equal_outputs(family):
     ratio = count_params(model) / PARAMETERS[family]
     assert hook.budget.keep_ratio - 0.02 <= ratio <= hook.budget.keep_ratio
     state = model.state_dict()
-    mark_pruned(state)
+    mark_pruned(state, describe(model))
     reloaded = build(cfg)
     reloaded.load_state_dict(state)
     inputs = torch.rand(1, 3, *hook.input_size, generator=generator)

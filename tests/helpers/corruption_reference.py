@@ -59,7 +59,7 @@ def _normal(theirs, monkeypatch, clean, severity, field):
     monkeypatch.setattr(theirs.np.random, 'normal', normal)
 
 
-def _words(theirs, monkeypatch, clean, severity, field):
+def _random_bits(theirs, monkeypatch, clean, severity, field):
     # Uniform numbers with the same leading bits and, where needed, the same further bits.
     from adasap_det.robustness.corruptions.noise import _UNDECIDED_GAUSSIAN, _gaussian_table
 
@@ -132,7 +132,7 @@ def _glass(theirs, monkeypatch, clean, severity, field):
 
 
 _PATCHES: dict[str, Callable[..., None]] = {
-    'gaussian_noise': _words,
+    'gaussian_noise': _random_bits,
     'speckle_noise': _normal,
     'spatter': _normal,
     'motion_blur': _angle,

@@ -1,4 +1,4 @@
-"""Builds corrupted benchmarks, such as VOC-C from Pascal VOC, and checks them."""
+"""Build and verify corrupted benchmarks, such as VOC-C from Pascal VOC."""
 
 from adasap_det.robustness.benchmark.build import build_benchmark
 from adasap_det.robustness.benchmark.coco_source import coco_source

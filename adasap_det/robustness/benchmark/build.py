@@ -1,4 +1,4 @@
-"""Builds, resumes and repairs a corrupted benchmark."""
+"""Build, resume and repair a corrupted benchmark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import cv2
 import torch
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError, from_os_error
-from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor, processors
+from adasap_det.robustness.benchmark.executors import InlineExecutor, available_cpus, local_executor
 from adasap_det.robustness.benchmark.lock import locked
 from adasap_det.robustness.benchmark.options import Options, make_options
 from adasap_det.robustness.benchmark.run import BuildReport, BuildRun
@@ -37,55 +37,56 @@ def build_benchmark(
     quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> BuildReport | None:
-    """Write every image of a source with every corruption at every severity.
+    """Corrupt every image of a source with every corruption at every severity.
 
-    Called again after any interruption with the same options it resumes; the result
-    is the same to the byte. Called on a finished benchmark it checks every file against the
-    manifest and makes anew those that are missing or damaged.
+    Called again with the same options after an interruption, it resumes, and the result is
+    identical to the byte. Called on a finished benchmark, it checks every file against the manifest
+    and rebuilds missing and damaged ones.
 
     Args:
         source: From :func:`voc_source`, :func:`coco_source` or :func:`folder_source`.
-        out: Folder of the benchmark: new, empty, or a benchmark of the same options; not inside an
-            image folder that is the source.
+        out: Folder of the benchmark: new, empty, or a benchmark with the same options; not inside
+            an image folder that is the source.
         options: From :func:`make_options`; by default the 15 corruptions of the paper at all five
             severities, as JPEG of quality 95.
         subset: See :func:`choose_subset`.
-        workers: Number of processes on this machine, by default one a processor; 0 works here.
-        executor: Does the work instead, and is left open. Its workers must see source and ``out``
-            under the same absolute paths.
-        in_flight: How many images are with the executor at most.
-        on_error: At an image that cannot be used: ``'stop'``, or ``'skip'`` it and list it.
-        copy_annotations: Copy annotations into each cell instead of linking to one copy. That is
-            done anyway where there are no links.
-        overwrite: Delete a benchmark that is there.
-        dry_run: Say what would be needed, and write nothing.
-        quiet: No progress.
-        say: Gets lines for the user.
+        workers: Number of processes on this machine, by default one per CPU; 0 for none but the
+            calling one.
+        executor: Replaces ``workers``, and is left open. Its workers must see the source and
+            ``out`` under the same absolute paths.
+        in_flight: Maximum number of images submitted to the executor at a time.
+        on_error: What to do at an unusable image: ``'stop'``, or ``'skip'`` it and list it.
+        copy_annotations: Copy annotations into each cell instead of linking to one copy. This is
+            the default where symbolic links are not supported.
+        overwrite: Delete an existing benchmark first.
+        dry_run: Only estimate files and disk use; write nothing.
+        quiet: Show no progress.
+        say: Called with messages for the user.
 
     Returns:
-        What was done; None for a dry run.
+        Summary of the build; None for a dry run.
 
     Raises:
-        BenchmarkError: If something is in the way; nothing is half-written then.
+        BenchmarkError: If the benchmark cannot be built; no file is left half-written.
     """
     options = make_options() if options is None else options
     if on_error not in ON_ERROR:
         raise BenchmarkError(f'on_error {on_error!r} is not one of {", ".join(ON_ERROR)}')
     if options.crop is not None and source.layout != 'folder':
         raise BenchmarkError(
-            f'crop crops images but no boxes, so it does not work with the layout '
-            f'{source.layout!r}; leave it out, or read the images as an image folder'
+            f'crop does not go with the layout {source.layout!r}: it crops images but not their '
+            'boxes; leave it out, or read the images as an image folder'
         )
     out = Path(out).absolute()
     if source.layout == 'folder':
-        _require_outside(out, source.root)
+        _check_outside(out, source.root)
     if subset is not None:
         source = choose_subset(source, subset, seed=options.seed)
     threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
-    number = processors() if workers is None else workers
-    given = contextlib.nullcontext(executor) if executor is not None else local_executor(number)
+    number = available_cpus() if workers is None else workers
+    opened = contextlib.nullcontext(executor) if executor is not None else local_executor(number)
     try:
-        with _folder(out, keep=not dry_run, say=say), given as pool:
+        with _locked_folder(out, keep=not dry_run, say=say), opened as pool:
             assert pool is not None
             if in_flight is None:
                 in_flight = 4 * number if executor is None else 256
@@ -107,22 +108,25 @@ def build_benchmark(
         torch.set_num_threads(torch_threads)
 
 
-def _require_outside(out: Path, root: Path) -> None:
-    """An image folder's images are all that lie below it, but for those in hidden folders."""
-    place, below = out.resolve(), root.resolve()
-    if place.is_relative_to(below) and not any(
-        part.startswith('.') for part in place.relative_to(below).parts
+def _check_outside(out: Path, root: Path) -> None:
+    """Check that the next run would not take the benchmark's images for images of the source.
+
+    An image folder consists of all images below it, except those in hidden folders.
+    """
+    inner, outer = out.resolve(), root.resolve()
+    if inner.is_relative_to(outer) and not any(
+        part.startswith('.') for part in inner.relative_to(outer).parts
     ):
         raise BenchmarkError(
-            f'{out} is inside the source {root}, whose images are all below it: the next run would '
-            'corrupt the corrupted ones as well; give a folder elsewhere with --out'
+            f'{out} is inside the source {root}, so the next run would corrupt the corrupted '
+            'images as well; give a folder elsewhere with --out'
         )
 
 
 @contextlib.contextmanager
-def _folder(out: Path, *, keep: bool, say: Callable[[str], None]) -> Iterator[None]:
-    """Make the benchmark's folder and hold it; leave none behind that got nothing."""
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+def _locked_folder(out: Path, *, keep: bool, say: Callable[[str], None]) -> Iterator[None]:
+    """Create and lock the benchmark's folder; delete created folders if they stay empty."""
+    created = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         with locked(out, say=say):
@@ -132,6 +136,6 @@ def _folder(out: Path, *, keep: bool, say: Callable[[str], None]) -> Iterator[No
         raise
     finally:
         if not keep:
-            for folder in made:
+            for folder in created:
                 with contextlib.suppress(OSError):
                     folder.rmdir()

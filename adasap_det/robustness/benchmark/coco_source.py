@@ -1,4 +1,4 @@
-"""Reads images and annotations in COCO's layout."""
+"""Read a data set in the COCO layout."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from adasap_det.robustness.benchmark.image_codec import with_suffix
 from adasap_det.robustness.benchmark.source_images import (
     Source,
     SourceImage,
+    check_folder,
     check_relative,
-    repeated,
-    require_folder,
+    duplicates,
 )
 
 
@@ -25,43 +25,43 @@ def coco_source(
     annotations: str | os.PathLike[str],
     images: str | os.PathLike[str],
 ) -> Source:
-    """The images that an annotation file lists.
+    """Return the images that an annotation file lists.
 
     Args:
         root: Folder of the data set.
-        annotations: JSON file, relative to ``root`` or not.
+        annotations: JSON file, relative to ``root`` or to the working directory.
         images: Folder of the images, relative to ``root``; it has the same name in each cell.
-            ``'.'`` where file names start at the root.
+            ``'.'`` if file names are relative to ``root``.
 
     Returns:
-        The source. Images without file or listed twice are among its problems.
+        The source. Images that have no file or are listed twice are among its problems.
 
     Raises:
-        BenchmarkError: If a file or folder is missing, or the JSON is not COCO's.
+        BenchmarkError: If a file or folder is missing, or the JSON is not in the COCO format.
     """
     base = Path(root)
-    require_folder(base, 'give the folder of the data set with --source')
+    check_folder(base, 'give the folder of the data set with --source')
     folder = Path(images).as_posix()
     if folder != '.':
         check_relative(folder, '--images')
     inside_cell = '' if folder == '.' else f'{folder}/'
-    require_folder(base / folder, 'name the images folder, relative to --source, with --images')
+    check_folder(base / folder, 'name the images folder, relative to --source, with --images')
     path = base / annotations if (base / annotations).is_file() else Path(annotations)
     data, raw = _read(path, base)
     names = [check_relative(entry['file_name'], str(path)) for entry in data['images']]
-    twice = repeated(names) + _repeated_ids(data['images'])
+    twice = duplicates(names) + _repeated_ids(data['images'])
     problems = dict.fromkeys(twice, f'it is listed more than once in {path.name}')
-    items = []
+    source_images = []
     for name in dict.fromkeys(names):
         if name in problems:
             continue
         file = base / folder / name
         if file.is_file():
-            items.append(SourceImage(name, file, f'{inside_cell}{name}'))
+            source_images.append(SourceImage(name, file, f'{inside_cell}{name}'))
         else:
             problems[name] = f'{inside_cell}{name} does not exist'
     try:
-        # As configs call it, be it a link.
+        # The name that configs use, also if it is a symbolic link.
         inside = Path(os.path.abspath(path)).relative_to(os.path.abspath(base)).as_posix()
     except ValueError:
         inside = f'annotations/{path.name}'
@@ -69,7 +69,7 @@ def coco_source(
         layout='coco',
         root=base,
         description={'layout': 'coco', 'folder': folder, 'annotations': inside},
-        items=tuple(items),
+        images=tuple(source_images),
         problems=problems,
         annotation_file=inside,
         annotations=data,
@@ -77,16 +77,16 @@ def coco_source(
     )
 
 
-def annotations_of(source: Source, kept: Collection[str], *, format: str) -> bytes:
-    """COCO's file for a part of the images.
+def subset_annotations(source: Source, kept: Collection[str], *, format: str) -> bytes:
+    """Return the content of an annotation file for some of the images.
 
     Args:
-        source: As :func:`coco_source` gives it.
-        kept: Ids of the images that are there.
-        format: Of the images; their names follow it.
+        source: From :func:`coco_source`.
+        kept: Ids of the images.
+        format: Image format, which determines the suffix of file names.
 
     Returns:
-        The source's own bytes where nothing changes.
+        The unchanged bytes of the source's file if all images are kept under their names.
     """
     data = source.annotations
     kept = set(kept)
@@ -97,8 +97,8 @@ def annotations_of(source: Source, kept: Collection[str], *, format: str) -> byt
     ]
     if entries == data['images']:
         return source.annotation_bytes
-    numbers = {entry['id'] for entry in entries}
-    boxes = [box for box in data['annotations'] if box['image_id'] in numbers]
+    ids = {entry['id'] for entry in entries}
+    boxes = [box for box in data['annotations'] if box['image_id'] in ids]
     return json.dumps({**data, 'images': entries, 'annotations': boxes}).encode()
 
 
@@ -106,15 +106,14 @@ def _read(path: Path, base: Path) -> tuple[dict[str, Any], bytes]:
     if not path.is_file():
         raise BenchmarkError(
             f'the annotations {str(path)!r} do not exist, neither below {base} nor relative to '
-            f'the working directory; give '
-            'the file with --annotations'
+            'the working directory; give the file with --annotations'
         )
     raw = path.read_bytes()
     try:
         data = json.loads(raw)
     except ValueError as error:
         raise BenchmarkError(f'the annotations {path} cannot be read: {error}') from None
-    good = (
+    valid = (
         isinstance(data, dict)
         and all(isinstance(data.get(key), list) for key in ('images', 'annotations'))
         and all(
@@ -123,17 +122,17 @@ def _read(path: Path, base: Path) -> tuple[dict[str, Any], bytes]:
         )
         and all(isinstance(box, dict) and 'image_id' in box for box in data['annotations'])
     )
-    if not good:
+    if not valid:
         raise BenchmarkError(
-            f"the annotations {path} are not COCO's: lists 'images' (with id and file_name) and "
-            "'annotations' (with image_id) are needed"
+            f"the annotations {path} are not in the COCO format: it needs lists 'images' (with id "
+            "and file_name) and 'annotations' (with image_id)"
         )
     if not data['images']:
-        raise BenchmarkError(f'the annotations {path} list no image')
+        raise BenchmarkError(f'the annotations {path} list no images')
     return data, raw
 
 
 def _repeated_ids(entries: list[dict[str, Any]]) -> list[str]:
-    """File names of entries with the same id."""
-    twice = set(repeated(str(entry['id']) for entry in entries))
+    """Return the file names of entries with the same id."""
+    twice = set(duplicates(str(entry['id']) for entry in entries))
     return [entry['file_name'] for entry in entries if str(entry['id']) in twice]

@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.utils.io import atomic_write
 
-#: Folder inside a benchmark for files that are being written; gone when it is complete.
+#: Folder inside a benchmark for files being written; deleted when the benchmark is complete.
 TEMPORARY = '.unfinished'
 
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """What a file must be.
+    """Size and checksum of a file.
 
     Attributes:
         size: In bytes.
@@ -27,23 +27,23 @@ class FileDigest:
     size: int
     sha256: str
 
+    @classmethod
+    def of(cls, data: bytes) -> FileDigest:
+        """Return the digest of a file with this content."""
+        return cls(len(data), hashlib.sha256(data).hexdigest())
 
-def stamp(data: bytes) -> FileDigest:
-    """The digest of a file with this content."""
-    return FileDigest(len(data), hashlib.sha256(data).hexdigest())
 
-
-def write_whole(out: Path, relative: str, data: bytes, *, durable: bool = False) -> None:
-    """Write ``out/relative`` such that nobody ever sees a part of it.
+def write_file(out: Path, relative: str, data: bytes, *, durable: bool = False) -> None:
+    """Write ``out/relative`` atomically: readers never see a partial file.
 
     Args:
-        out: The benchmark; its folder of unfinished files must exist.
-        relative: Path below it; missing folders are made, ``out`` itself never is.
+        out: Folder of the benchmark; its folder of unfinished files must exist.
+        relative: Path below ``out``; missing folders are created, but never ``out`` itself.
         data: Content.
-        durable: Wait until the disk has it, so that it outlives a loss of power.
+        durable: Flush the file to the disk, so that it survives a loss of power.
 
     Raises:
-        OSError: If the disk is full or something else is in the way; no part is left then.
+        OSError: If the disk is full or the path is blocked; no partial file is left.
     """
     with atomic_write(out / relative, durable=durable, temporary_dir=out / TEMPORARY) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
@@ -59,14 +59,14 @@ def link(out: Path, relative: str, target: str) -> None:
     """Make ``out/relative`` a symbolic link to ``target``; an existing link is replaced.
 
     Raises:
-        OSError: If links do not work here, or a real folder is in the way.
+        OSError: If symbolic links are not supported, or a real folder has this path.
     """
     with atomic_write(out / relative, temporary_dir=out / TEMPORARY) as temporary:
         os.symlink(target, temporary)
 
 
-def links_work(out: Path) -> bool:
-    """Whether the file system of ``out`` has symbolic links."""
+def supports_symlinks(out: Path) -> bool:
+    """Return whether the file system of ``out`` supports symbolic links."""
     probe = out / TEMPORARY / uuid.uuid4().hex
     try:
         os.symlink('nowhere', probe)
@@ -77,7 +77,7 @@ def links_work(out: Path) -> bool:
 
 
 def check_file(out: Path, relative: str, expected: FileDigest) -> str | None:
-    """What is wrong with a file: ``'missing'``, ``'damaged'`` or None."""
+    """Return the problem of a file, ``'missing'`` or ``'damaged'``, or None."""
     digest = hashlib.sha256()
     try:
         with (out / relative).open('rb') as file:
@@ -93,11 +93,11 @@ def check_file(out: Path, relative: str, expected: FileDigest) -> str | None:
 
 
 def check_inside(relative: str) -> str:
-    """A path out of a journal or manifest, which must stay inside the benchmark.
+    """Return a path from a journal or manifest if it is inside the benchmark.
 
     Raises:
-        BenchmarkError: If it does not.
+        BenchmarkError: If it is not.
     """
     if relative.startswith('/') or '..' in PurePosixPath(relative).parts:
-        raise BenchmarkError(f'{relative!r} leads out of the benchmark')
+        raise BenchmarkError(f'{relative!r} is outside the benchmark')
     return relative

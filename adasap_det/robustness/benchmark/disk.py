@@ -1,4 +1,4 @@
-"""Disk space of a benchmark, estimated from a few of its images, and checked."""
+"""Estimate the disk space of a benchmark from a few of its images, and check it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.worker import ImageTask, measure_image
 
-# File systems allocate blocks, and the sample is only a sample.
+# File systems allocate whole blocks. The margin covers the error of the sample.
 _BLOCK = 4096
 _MARGIN = 1.1
 _MAX_SAMPLE = 8
@@ -21,12 +21,12 @@ _MAX_SAMPLE = 8
 
 @dataclass(frozen=True)
 class DiskEstimate:
-    """Disk space that a build will take.
+    """Disk space that files take.
 
     Attributes:
-        size: In bytes, with a margin for the sample's error.
+        size: In bytes; an estimate includes a margin for the sample's error.
         files: Number of files.
-        sampled: Images that the estimate comes from.
+        sampled: Number of images that the estimate is based on.
     """
 
     size: int
@@ -34,16 +34,18 @@ class DiskEstimate:
     sampled: int
 
 
-def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) -> DiskEstimate:
-    """Encode every version of a few images and scale up.
+def estimate_disk(
+    executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0
+) -> DiskEstimate:
+    """Estimate the disk space of a build by encoding all versions of a few images.
 
     Args:
-        executor: Does the encoding.
-        tasks: What is to be built.
+        executor: Runs the encoding.
+        tasks: Images to build.
         extra: Bytes of annotations.
 
     Returns:
-        The need. An image that cannot be read counts like the others, for want of better.
+        The estimate. Unreadable images are assumed to take the mean of the others.
     """
     files = sum(len(task.cells) for task in tasks)
     if not files:
@@ -54,67 +56,67 @@ def estimate(executor: Executor, tasks: Sequence[ImageTask], *, extra: int = 0) 
     for future in [executor.submit(measure_image, task) for task in sample]:
         measured = future.result()
         if measured is not None:
-            sizes += [on_disk(size) for size in measured]
+            sizes += [size_on_disk(size) for size in measured]
             sampled += 1
     mean = sum(sizes) / len(sizes) if sizes else _BLOCK
     return DiskEstimate(int(files * mean * _MARGIN) + extra, files, sampled)
 
 
-def taken(paths: Iterable[Path]) -> DiskEstimate:
-    """Disk space that files, and folders with their content, take now."""
+def used_space(paths: Iterable[Path]) -> DiskEstimate:
+    """Return the disk space of existing files, and of folders with their content."""
     size = files = 0
     for path in paths:
         for file in [path, *path.rglob('*')] if path.is_dir() else [path]:
             status = file.lstat()
             files += 1
-            size += on_disk(status.st_size) if stat.S_ISREG(status.st_mode) else 0
+            size += size_on_disk(status.st_size) if stat.S_ISREG(status.st_mode) else 0
     return DiskEstimate(size, files, 0)
 
 
-def require_room(out: Path, need: DiskEstimate, *, freed: DiskEstimate | None = None) -> str:
-    """Compare with the free space.
+def check_free_space(out: Path, needed: DiskEstimate, *, freed: DiskEstimate | None = None) -> str:
+    """Compare the needed disk space with the free one.
 
     Args:
-        out: Folder on the disk in question.
-        need: What is to be written.
-        freed: What will be deleted first.
+        out: Existing folder on the disk.
+        needed: Files to write.
+        freed: Files that are deleted first.
 
     Returns:
-        A sentence that says both.
+        A sentence with both sizes.
 
     Raises:
-        BenchmarkError: If there is too little room, or too few files may be made.
+        BenchmarkError: If the disk has too little space, or the file system allows too few files.
     """
     freed = freed or DiskEstimate(0, 0, 0)
     free = shutil.disk_usage(out).free
-    text = f'disk: about {human(need.size)} needed at {out}, {human(free)} free'
+    text = f'disk: about {format_size(needed.size)} needed at {out}, {format_size(free)} free'
     if freed.size:
-        text += f' and {human(freed.size)} more after deleting the existing benchmark'
+        text += f' and {format_size(freed.size)} more after deleting the existing benchmark'
     free += freed.size
-    if need.size > free:
+    if needed.size > free:
         raise BenchmarkError(
             f'{text}; free space, choose another folder with --out, or build less with --subset, '
             '--corruptions, --severities or --quality'
         )
     if hasattr(os, 'statvfs'):
         status = os.statvfs(out)
-        # Some file systems have no such limit and say 0.
-        more = status.f_favail + freed.files
-        if status.f_files and more < need.files:
+        # 0 on file systems without such a limit.
+        free_files = status.f_favail + freed.files
+        if status.f_files and free_files < needed.files:
             raise BenchmarkError(
-                f'the file system of {out} takes {more:,} more files, and '
-                f'{need.files:,} are needed; choose another folder with --out'
+                f'the file system of {out} has room for {free_files:,} more files, and '
+                f'{needed.files:,} are needed; choose another folder with --out'
             )
     return text
 
 
-def on_disk(size: int) -> int:
-    """Disk space that a file of this size takes."""
+def size_on_disk(size: int) -> int:
+    """Return the disk space of a file of this size, both in bytes."""
     return -(-size // _BLOCK) * _BLOCK
 
 
-def human(size: float) -> str:
-    """Bytes in a unit that reads well, powers of 1000."""
+def format_size(size: float) -> str:
+    """Format a number of bytes with a decimal unit, such as ``1.23 GB``."""
     for unit in ('bytes', 'kB', 'MB', 'GB'):
         if size < 1000:
             return f'{size:.0f} {unit}' if unit == 'bytes' else f'{size:.3g} {unit}'
@@ -123,5 +125,6 @@ def human(size: float) -> str:
 
 
 def _spread(tasks: Sequence[ImageTask], number: int) -> list[ImageTask]:
+    """Return evenly spaced tasks."""
     step = len(tasks) / number
     return [tasks[int((i + 0.5) * step)] for i in range(number)]

@@ -1,4 +1,4 @@
-"""Errors of a build, with the remedy in the message."""
+"""Errors of building a benchmark; their messages name the remedy."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BenchmarkError(ValueError):
-    """The request, the source or the disk does not allow a benchmark."""
+    """The benchmark cannot be built or read; the message names the reason and the remedy."""
 
 
 class ImageError(ValueError):
-    """One image or its annotation cannot be used; the others can."""
+    """A single image or its annotation cannot be used."""
 
 
 def from_os_error(error: OSError, out: str | os.PathLike[str]) -> BenchmarkError:
-    """A failed system call in the words of somebody who wants a benchmark at ``out``."""
+    """Convert the error of a system call while building ``out`` to a readable one."""
     name: object = error.filename2 or error.filename or out
     if error.errno in _FULL:
         return BenchmarkError(
-            f'the disk is full, or the quota used up, at {out}; nothing is half-written. Make '
+            f'the disk is full, or the quota used up, at {out}; no file is half-written. Free '
             'space and run the same command again: it resumes'
         )
     if isinstance(error, NotADirectoryError | FileExistsError):
         path = Path(str(name))
         name = next((folder for folder in (*path.parents, path) if folder.is_file()), path)
         return BenchmarkError(
-            f'{name}: a file is in the place of a folder; move it away and run the same '
-            'command again'
+            f'{name} is a file where a folder should be; move it away and run the same command '
+            'again'
         )
     if isinstance(error, IsADirectoryError):
         return BenchmarkError(
-            f'{name}: a folder is in the place of a file; move it away and run the same '
-            'command again'
+            f'{name} is a folder where a file should be; move it away and run the same command '
+            'again'
         )
     return BenchmarkError(f'{name}: {error.strerror or error}')

@@ -18,10 +18,10 @@ _PRELOAD = 'adasap_det.robustness.benchmark.worker'
 
 
 class InlineExecutor(Executor):
-    """Does each piece of work at once, in the thread that submits it."""
+    """Run each task immediately, in the thread that submits it."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run ``fn(*args, **kwargs)``; the future is done."""
+        """Run ``fn(*args, **kwargs)`` and return a finished future."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -30,8 +30,8 @@ class InlineExecutor(Executor):
         return future
 
 
-def processors() -> int:
-    """How many processors this process may use."""
+def available_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:
@@ -40,10 +40,10 @@ def processors() -> int:
 
 @contextlib.contextmanager
 def local_executor(workers: int) -> Iterator[Executor]:
-    """Processes on this machine, which end with this one however it ends.
+    """Open a pool of processes, which end with this one even if it is killed.
 
     Args:
-        workers: Number of processes; 0 works in this process.
+        workers: Number of processes; 0 runs the tasks in this process.
 
     Raises:
         BenchmarkError: If ``workers`` is negative.
@@ -64,10 +64,10 @@ def local_executor(workers: int) -> Iterator[Executor]:
 
 @contextlib.contextmanager
 def dask_executor(address: str) -> Iterator[Executor]:
-    """The workers of a Dask cluster.
+    """Connect to the workers of a Dask cluster.
 
     Args:
-        address: Of its scheduler, such as ``tcp://10.0.0.1:8786``, or a scheduler file.
+        address: Address of the scheduler, such as ``tcp://10.0.0.1:8786``, or a scheduler file.
 
     Raises:
         BenchmarkError: If Dask is not installed or no scheduler answers.
@@ -76,7 +76,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError:
         raise BenchmarkError(
-            'Dask is not installed; get it with: pip install "adasap-det[cluster]"'
+            'Dask is not installed; run pip install "adasap-det[cluster]"'
         ) from None
     try:
         where = {'scheduler_file': address} if address.endswith('.json') else {'address': address}
@@ -89,7 +89,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
                 client.wait_for_workers(1, timeout=60)
             except TimeoutError:
                 raise BenchmarkError(f'the Dask cluster at {address!r} has no worker') from None
-        # Not pure: files that were deleted must be written again, whatever Dask has cached.
+        # Not pure: deleted files must be written again, even if Dask has their results cached.
         executor = client.get_executor(pure=False)
         try:
             yield executor
@@ -98,7 +98,7 @@ def dask_executor(address: str) -> Iterator[Executor]:
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Forking from a small server: as fast as fork, without copying the threads of this process."""
+    """Return the forkserver context: as fast as fork, without copying this process's threads."""
     if 'forkserver' not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context('spawn')
     context = multiprocessing.get_context('forkserver')

@@ -1,4 +1,4 @@
-"""Annotations and lists that make a cell a complete data set, stored once and linked to."""
+"""Annotations and lists that make each cell a complete data set, as links or copies."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from adasap_det.robustness.benchmark.coco_source import annotations_of
-from adasap_det.robustness.benchmark.digests import FileDigest, link, stamp, write_whole
+from adasap_det.robustness.benchmark.coco_source import subset_annotations
+from adasap_det.robustness.benchmark.digests import FileDigest, link, write_file
 from adasap_det.robustness.benchmark.source_images import Source
 from adasap_det.robustness.benchmark.worker import Cell, cell_path
 
-#: Folder inside a benchmark with the one copy.
+#: Folder inside a benchmark with the annotations that cells link to.
 SHARED = 'annotations'
 
 
 @dataclass
 class Extras:
-    """Files and links next to the images, by their path below the benchmark.
+    """Files and links of a benchmark besides its images, by path below the benchmark.
 
     Attributes:
-        files: Content, or the file to copy.
+        files: Content, or path of the file to copy.
         links: Target, relative to the link.
     """
 
@@ -32,70 +32,70 @@ class Extras:
 def plan_extras(
     source: Source, kept: Sequence[str], cells: Sequence[Cell], *, format: str, links: bool
 ) -> Extras:
-    """The files needed next to the images of a source.
+    """Return the files and links that cells need besides their images.
 
     Args:
         source: The clean data set.
-        kept: Ids of the images that every cell holds, in order.
-        cells: Of the benchmark.
-        format: Of the images.
-        links: Keep one copy and link each cell to it; else each cell gets a copy.
+        kept: Ids of the images in every cell, in order.
+        cells: Cells of the benchmark.
+        format: Format of the images.
+        links: Whether cells link to one copy; otherwise each cell gets a copy.
     """
     files = _cell_files(source, kept, format=format)
     plan = Extras()
     if links:
         plan.files = {f'{SHARED}/{path}': content for path, content in files.items()}
-        inside = _cell_links(source)
+        cell_links = _cell_links(source)
     else:
-        inside = {}
+        cell_links = {}
     for cell in cells:
         if not links:
             plan.files |= {cell_path(cell, path): content for path, content in files.items()}
-        for path, target in inside.items():
-            place = cell_path(cell, path)
-            goal = (
+        for path, target in cell_links.items():
+            link_path = cell_path(cell, path)
+            relative = (
                 target
                 if target.startswith('../')
-                else os.path.relpath(f'{SHARED}/{target}', os.path.dirname(place))
+                else os.path.relpath(f'{SHARED}/{target}', os.path.dirname(link_path))
             )
-            plan.links[place] = PurePosixPath(goal).as_posix()
+            plan.links[link_path] = PurePosixPath(relative).as_posix()
     return plan
 
 
 def write_extras(out: Path, plan: Extras) -> dict[str, FileDigest]:
-    """Create files and links, except those that are already right.
+    """Create missing and outdated files and links.
 
     Returns:
-        Stamps of the files.
+        Digests of the files.
 
     Raises:
         OSError: If writing fails, or a real folder is where a link should be.
     """
-    stamps = {}
+    digests = {}
     for path, content in plan.files.items():
         data = content if isinstance(content, bytes) else content.read_bytes()
-        stamps[path] = stamp(data)
-        if not _holds(out / path, data):
-            write_whole(out, path, data)
+        digests[path] = FileDigest.of(data)
+        if not _has_content(out / path, data):
+            write_file(out, path, data)
     for path, target in plan.links.items():
         if check_link(out, path, target) is not None:
             link(out, path, target)
-    return stamps
+    return digests
 
 
 def check_link(out: Path, path: str, target: str) -> str | None:
-    """What is wrong with a link: ``'missing'``, ``'damaged'`` or None."""
-    place = out / path
+    """Return the problem of a link, ``'missing'`` or ``'damaged'``, or None."""
+    file = out / path
     try:
-        return None if os.readlink(place) == target else 'damaged'
+        return None if os.readlink(file) == target else 'damaged'
     except OSError:
-        return 'damaged' if os.path.lexists(place) else 'missing'
+        return 'damaged' if os.path.lexists(file) else 'missing'
 
 
 def _cell_files(source: Source, kept: Sequence[str], *, format: str) -> Mapping[str, bytes | Path]:
     if source.layout == 'voc':
         folder, split = source.description['folder'], source.description['split']
-        by_id = {item.image_id: item for item in source.items}
+        by_id = {image.image_id: image for image in source.images}
         files: dict[str, bytes | Path] = {
             f'{folder}/ImageSets/Main/{split}.txt': ''.join(f'{name}\n' for name in kept).encode()
         }
@@ -106,18 +106,18 @@ def _cell_files(source: Source, kept: Sequence[str], *, format: str) -> Mapping[
         return files
     if source.layout == 'coco':
         assert source.annotation_file is not None
-        return {source.annotation_file: annotations_of(source, kept, format=format)}
+        return {source.annotation_file: subset_annotations(source, kept, format=format)}
     return {}
 
 
 def _cell_links(source: Source) -> Mapping[str, str]:
-    """Links of a cell: to a path below the shared folder, or, with ``../``, inside the cell."""
+    """Return targets of a cell's links: below the shared folder, or with ``../`` in the cell."""
     if source.layout == 'voc':
         folder = source.description['folder']
         return {
             f'{folder}/Annotations': f'{folder}/Annotations',
             f'{folder}/ImageSets': f'{folder}/ImageSets',
-            # torchvision's VOCDetection looks for VOCdevkit/VOC2007 below its root.
+            # torchvision's VOCDetection reads VOCdevkit/VOC2007 below its root.
             f'VOCdevkit/{folder}': f'../{folder}',
         }
     if source.layout == 'coco':
@@ -126,7 +126,7 @@ def _cell_links(source: Source) -> Mapping[str, str]:
     return {}
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _has_content(path: Path, data: bytes) -> bool:
     try:
         return path.read_bytes() == data
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -1,4 +1,4 @@
-"""Decoding image files to RGB, and encoding."""
+"""Decode image files to RGB, and encode them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from adasap_det.robustness.benchmark.errors import ImageError
 
-#: Suffixes of files that are taken for images.
+#: Suffixes of image files.
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 MIN_SIDE = 32
 
@@ -25,45 +25,46 @@ _PNG_START = b'\x89PNG\r\n\x1a\n'
 
 
 def decode(data: bytes) -> np.ndarray:
-    """The pixels that MMDetection's ``LoadImageFromFile`` gives, in RGB.
+    """Decode an image to the pixels of MMDetection's ``LoadImageFromFile``, in RGB.
 
-    Decoded by OpenCV, which rotates an image according to its EXIF tag.
+    OpenCV decodes it and rotates it according to its EXIF tag.
 
     Args:
-        data: A whole file.
+        data: Content of the file.
 
     Returns:
         uint8, shape ``(H, W, 3)``, both sides at least 32.
 
     Raises:
-        ImageError: If the file is empty, damaged, cut off, no image or too small.
+        ImageError: If the file is empty, damaged, truncated, not an image or too small.
     """
     if not data:
         raise ImageError('the file is empty')
     # OpenCV fills missing parts with grey, without an error.
-    _check_whole(data)
+    _check_complete(data)
     try:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(f'this is no image that OpenCV reads ({error.err})') from None
+        raise ImageError(f'OpenCV cannot read this image ({error.err})') from None
     if bgr is None:
-        raise ImageError('this is no image that OpenCV reads, or it is damaged')
+        raise ImageError('OpenCV cannot read this file: it is not an image, or damaged')
     height, width = bgr.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise ImageError(
-            f'it has {width} x {height} pixels; the corruptions need {MIN_SIDE} a side'
+            f'it has {width} x {height} pixels; the corruptions need at least {MIN_SIDE} per side'
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def centre_crop(rgb: np.ndarray, side: int) -> np.ndarray:
-    """The middle of the image, its shorter side resized to 256 for a crop of 224 and so on.
+    """Resize an image and crop its centre, as for ImageNet-C.
 
-    As ImageNet-C was made: torchvision's ``Resize`` and ``CenterCrop`` of a PIL image, bilinear.
+    Equals torchvision's bilinear ``Resize`` and ``CenterCrop`` of a PIL image. The shorter side is
+    resized to 256 for a crop of 224, and in proportion for other crops.
 
     Args:
         rgb: uint8, shape ``(H, W, 3)``.
-        side: Of the crop, in pixels.
+        side: Side of the crop in pixels.
 
     Returns:
         uint8, shape ``(side, side, 3)``.
@@ -80,37 +81,37 @@ def centre_crop(rgb: np.ndarray, side: int) -> np.ndarray:
 
 
 def encode(rgb: np.ndarray, *, format: str, quality: int | None, subsampling: str | None) -> bytes:
-    """A file of the image.
+    """Encode an image as the content of a file.
 
     Args:
         rgb: uint8, shape ``(H, W, 3)``.
         format: ``'jpg'`` (baseline, the standard's Huffman tables) or ``'png'``.
-        quality, subsampling: Of a JPEG.
+        quality, subsampling: JPEG options; unused for PNG.
 
     Raises:
-        RuntimeError: If OpenCV refuses.
+        RuntimeError: If OpenCV cannot encode it.
     """
     if format == 'jpg':
         assert quality is not None and subsampling is not None
         flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
         flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[subsampling]]
     else:
-        # Level 1 is OpenCV's default for speed; explicit, since later versions might change it.
+        # OpenCV's default; explicit, since later versions might change it.
         flags = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    done, data = cv2.imencode(f'.{format}', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), flags)
-    if not done:
+    ok, data = cv2.imencode(f'.{format}', cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), flags)
+    if not ok:
         raise RuntimeError(f'OpenCV could not encode an image of shape {rgb.shape} as {format}')
     return data.tobytes()
 
 
 def with_suffix(path: str, format: str) -> str:
-    """``path``, with ``/`` between its parts, for an image in another format."""
+    """Return the path of an image, with ``/`` between its parts, in another format."""
     suffix = PurePath(path).suffix
     same = suffix.lower() in (('.jpg', '.jpeg') if format == 'jpg' else (f'.{format}',))
     return path if same else f'{path[: len(path) - len(suffix)]}.{format}'
 
 
-def _check_whole(data: bytes) -> None:
+def _check_complete(data: bytes) -> None:
     if data.startswith(b'\xff\xd8'):
         _check_jpeg_ends(data)
     elif data.startswith(_PNG_START):
@@ -119,12 +120,12 @@ def _check_whole(data: bytes) -> None:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
-        except Exception as error:  # Pillow's plugins raise nearly anything
-            raise ImageError(f'this is no image, or it is damaged ({error})') from None
+        except Exception as error:  # Pillow's plugins raise exceptions of many types
+            raise ImageError(f'this file is not an image, or damaged ({error})') from None
 
 
 def _check_jpeg_ends(data: bytes) -> None:
-    """Look for the end of the image itself: an embedded thumbnail has an end of its own."""
+    """Check that the JPEG has an end marker, other than that of an embedded thumbnail."""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker, (length,) = data[position + 1], struct.unpack_from('>H', data, position + 2)
@@ -135,9 +136,9 @@ def _check_jpeg_ends(data: bytes) -> None:
         if marker == 0xDA:
             break
     else:
-        # Stray bytes between two segments, which decoders skip.
+        # Decoders skip stray bytes between two segments.
         position = max(data.find(b'\xff\xda', position), position)
-    # Coded data cannot hold FF D9: it writes FF as FF 00.
+    # Entropy-coded data cannot contain FF D9, since FF is written as FF 00.
     if data.find(b'\xff\xd9', position) < 0:
         raise ImageError('the JPEG is truncated')
 

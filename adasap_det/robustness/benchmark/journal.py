@@ -1,4 +1,4 @@
-"""The record of an unfinished benchmark: one appended line per finished image."""
+"""Journal of an unfinished benchmark: one appended line per finished image."""
 
 from __future__ import annotations
 
@@ -10,33 +10,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adasap_det.robustness.benchmark.digests import FileDigest, write_whole
+from adasap_det.robustness.benchmark.digests import FileDigest, write_file
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.worker import Cell, ImageResult
 
 JOURNAL = 'progress.jsonl'
-# Seconds between two syncs to the disk; what a loss of power may cost.
+# Seconds between two flushes to the disk: the work that a loss of power may cost.
 _SYNC_EVERY = 30.0
 
 
 @dataclass
 class BuiltImage:
-    """What is known of an image that an earlier run has finished."""
+    """An image that an earlier run has finished.
+
+    Attributes:
+        source_sha256: Checksum of the clean image.
+        files: Digests of the corrupted images, by cell.
+    """
 
     source_sha256: str
     files: dict[Cell, FileDigest] = field(default_factory=dict)
 
 
 class Journal:
-    """Appends finished images. Use it as a context manager.
+    """Append finished images to a journal; a context manager.
 
     Args:
-        path: An existing journal; half a line at its end is cut off.
+        path: Existing journal; an incomplete last line is removed.
     """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
-        _cut_torn_line(self._descriptor, path)
+        _remove_incomplete_line(self._descriptor, path)
         self._synced = time.monotonic()
 
     def __enter__(self) -> Journal:
@@ -46,12 +51,12 @@ class Journal:
         os.close(self._descriptor)
 
     def add(self, result: ImageResult) -> None:
-        """Record an image whose files are all in place.
+        """Record an image whose files have all been written.
 
         Raises:
-            OSError: If the disk is full. The torn line does no harm.
+            OSError: If the disk is full. The incomplete line is ignored later.
         """
-        files = [[*cell, stamp.size, stamp.sha256] for cell, stamp in result.files.items()]
+        files = [[*cell, digest.size, digest.sha256] for cell, digest in result.files.items()]
         entry = {'image': result.image_id, 'source': result.source_sha256, 'files': files}
         view = memoryview((json.dumps(entry) + '\n').encode())
         while view:
@@ -62,14 +67,14 @@ class Journal:
 
 
 def start_journal(out: Path, header: Mapping[str, Any]) -> None:
-    """Begin a benchmark: the header describes what is being built."""
-    write_whole(out, JOURNAL, (json.dumps(header) + '\n').encode(), durable=True)
+    """Create the journal of a new benchmark; the header describes what is being built."""
+    write_file(out, JOURNAL, (json.dumps(header) + '\n').encode(), durable=True)
 
 
 def read_journal(path: Path) -> tuple[dict[str, Any], dict[str, BuiltImage]]:
-    """The header, and what is finished.
+    """Read the header and the finished images, by image id.
 
-    A line that cannot be read counts for nothing: its image is made again.
+    Unreadable lines are ignored, and their images are built again.
 
     Raises:
         BenchmarkError: If the header cannot be read.
@@ -81,11 +86,10 @@ def read_journal(path: Path) -> tuple[dict[str, Any], dict[str, BuiltImage]]:
                 raise ValueError('no header')
         except ValueError:
             raise BenchmarkError(
-                f'{path} is damaged: its first line does not describe what is being built; '
-                f'build again '
-                'with --overwrite'
+                f'{path} is damaged: its first line does not describe what is being built; build '
+                'again with --overwrite'
             ) from None
-        done: dict[str, BuiltImage] = {}
+        built_images: dict[str, BuiltImage] = {}
         for line in file:
             try:
                 entry = json.loads(line)
@@ -93,15 +97,17 @@ def read_journal(path: Path) -> tuple[dict[str, Any], dict[str, BuiltImage]]:
                     (str(name), int(level)): FileDigest(int(size), str(sha))
                     for name, level, size, sha in entry['files']
                 }
-                known = done.setdefault(str(entry['image']), BuiltImage(str(entry['source'])))
+                built = built_images.setdefault(
+                    str(entry['image']), BuiltImage(str(entry['source']))
+                )
             except (ValueError, KeyError, TypeError):
                 continue
-            known.files.update(files)
-    return header, done
+            built.files.update(files)
+    return header, built_images
 
 
-def _cut_torn_line(descriptor: int, path: Path) -> None:
-    """Otherwise the next line would be appended to the truncated one, and both be lost."""
+def _remove_incomplete_line(descriptor: int, path: Path) -> None:
+    """Remove it, since the next line would be appended to it, and both would be unreadable."""
     end = path.read_bytes().rfind(b'\n') + 1
     if end < os.fstat(descriptor).st_size:
         os.ftruncate(descriptor, end)

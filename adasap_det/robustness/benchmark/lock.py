@@ -1,4 +1,4 @@
-"""One build at a time in a folder; the lock is released with its process, however that ends."""
+"""Lock of a benchmark folder, which the system releases when its process ends."""
 
 from __future__ import annotations
 
@@ -15,57 +15,58 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-#: File that is locked while a benchmark is built; gone afterwards unless the process was killed.
+#: File that is locked during a build; deleted afterwards unless the process was killed.
 LOCK = '.lock'
-_TRIES = 10
+_ATTEMPTS = 10
 
 
 @contextlib.contextmanager
 def locked(folder: Path, *, say: Callable[[str], None] = print) -> Iterator[None]:
-    """Lock a folder. Where locking is not possible, a warning is logged and nothing is locked.
+    """Lock a folder, so that only one process builds in it.
 
-    A file is locked, since network file systems share no locks of folders, nor of files that
-    are only open for reading.
+    If the file system does not support locks, the folder stays unlocked, with a warning.
+    The lock is on a file open for writing, since network file systems do not share locks of
+    folders, nor of files opened read-only.
 
     Args:
-        folder: It exists.
-        say: Gets the line.
+        folder: Existing folder.
+        say: Called with the warning.
 
     Raises:
-        BenchmarkError: If another process holds it.
+        BenchmarkError: If another process has locked it.
     """
     path = folder / LOCK
     descriptor = None
     try:
-        descriptor = _hold(path)
+        descriptor = _lock(path)
     except BlockingIOError:
         raise BenchmarkError(
             f'another process is building in {folder}; wait for it, or stop it'
         ) from None
     except OSError as error:
         say(
-            f'{folder} cannot be locked ({error.strerror}): start no second build in it before '
-            'this one ends'
+            f'{folder} cannot be locked ({error.strerror}): do not start a second build in it '
+            'before this one ends'
         )
     try:
         yield
     finally:
         if descriptor is not None:
-            # While it is held: whoever has opened it in the meantime sees that it is another file.
+            # Before unlocking: a process that has opened it meanwhile sees that it was deleted.
             with contextlib.suppress(OSError):
                 path.unlink()
             os.close(descriptor)
 
 
-def _hold(path: Path) -> int:
-    """Descriptor of the locked file at ``path``; raises OSError if it cannot be locked."""
+def _lock(path: Path) -> int:
+    """Lock the file at ``path`` and return its descriptor; raise OSError if that fails."""
     if fcntl is None:
-        raise OSError(errno.ENOSYS, 'this system has no such locks')
-    for _ in range(_TRIES):
+        raise OSError(errno.ENOSYS, 'file locks are not available on this system')
+    for _ in range(_ATTEMPTS):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _lies_at(path, descriptor):
+            if _is_file_at(path, descriptor):
                 return descriptor
         except BlockingIOError:
             os.close(descriptor)
@@ -75,11 +76,11 @@ def _hold(path: Path) -> int:
                 path.unlink()
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its last holder has removed it since
-    raise OSError(errno.ESTALE, 'the file to lock is another each time')
+        os.close(descriptor)  # another process has deleted it meanwhile
+    raise OSError(errno.ESTALE, 'the lock file is replaced at each attempt')
 
 
-def _lies_at(path: Path, descriptor: int) -> bool:
+def _is_file_at(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The manifest of a finished benchmark, and its comparison when a build is resumed."""
+"""Manifest of a finished benchmark."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The record of a finished benchmark.
+    """Record of a finished benchmark.
 
     Attributes:
-        version: Of adasap_det.
-        software: Versions that the bytes come from.
+        version: Version of adasap_det.
+        software: Versions of the libraries that determine the bytes.
         source: Layout, folder and split or annotation file of the clean data.
         options: Corruptions, severities, format, quality, subsampling and seed.
         images: SHA-256 of each clean image, by image id, in the data set's order.
         skipped: Why an image was left out, by image id.
-        files: FileDigest of each corrupted image, by its path below the benchmark.
-        annotations: Stamps of the copied annotations and lists.
-        links: Target of each symbolic link.
+        files: Digest of each corrupted image, by path below the benchmark.
+        annotations: Digests of the copied annotations and lists, by path.
+        links: Target of each symbolic link, by path.
     """
 
     version: str
@@ -45,22 +45,22 @@ class Manifest:
 
     @property
     def corruptions(self) -> tuple[str, ...]:
-        """Names, in the benchmark's order."""
+        """Names of the corruptions, in the benchmark's order."""
         return tuple(self.options['corruptions'])
 
     @property
     def severities(self) -> tuple[int, ...]:
-        """Rising."""
+        """Severities in ascending order."""
         return tuple(self.options['severities'])
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
-        return sum(stamp.size for stamp in (*self.files.values(), *self.annotations.values()))
+        """Total size of the files in bytes."""
+        return sum(digest.size for digest in (*self.files.values(), *self.annotations.values()))
 
 
 def cell_root(benchmark: str | os.PathLike[str], corruption: str, severity: int) -> Path:
-    """The folder of one cell, laid out as the clean data set is: mmdet's ``data_root``."""
+    """Return the folder of one cell, in the layout of the clean data: mmdet's ``data_root``."""
     return Path(benchmark) / corruption / str(severity)
 
 
@@ -71,15 +71,15 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         path: The benchmark's folder, or its ``manifest.json``.
 
     Raises:
-        BenchmarkError: If there is none, the benchmark is not finished, or the file is damaged.
+        BenchmarkError: If the manifest is missing or damaged, or the benchmark is not finished.
     """
     file = Path(path)
     file = file if file.name == MANIFEST else file / MANIFEST
     if not file.is_file():
-        unfinished = ' It is not finished: run the build again, it resumes.'
+        unfinished = ' It is not finished: run the same build again, it resumes.'
         journal = file.parent / 'progress.jsonl'
         raise BenchmarkError(
-            f'{file} does not exist, so {file.parent} is no finished benchmark.'
+            f'{file} does not exist, so {file.parent} is not a finished benchmark.'
             + (unfinished if journal.is_file() else ' Build one with tools/make_voc_c.py.')
         )
     try:
@@ -98,23 +98,25 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
             options=data['options'],
             images=data['images'],
             skipped=data['skipped'],
-            files=_stamps(data['files']),
-            annotations=_stamps(data['annotations']),
+            files=_read_digests(data['files']),
+            annotations=_read_digests(data['annotations']),
             links={check_inside(path): target for path, target in data['links'].items()},
         )
     except BenchmarkError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchmarkError(
-            f'{file} is damaged or no manifest of a benchmark ({type(error).__name__}: {error}); '
-            'delete it and build again'
+            f'{file} is damaged or not the manifest of a benchmark ({type(error).__name__}: '
+            f'{error}); delete it and build again'
         ) from None
     return manifest
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
-    """The manifest's file: a line each file, no times and no absolute paths, so that two builds
-    give the same bytes."""
+    """Encode a manifest as JSON, with one line per file.
+
+    Without times and absolute paths, so that two builds give the same bytes.
+    """
     head = {
         'kind': KIND,
         'schema': SCHEMA,
@@ -123,22 +125,26 @@ def manifest_bytes(manifest: Manifest) -> bytes:
         'source': dict(manifest.source),
         'options': dict(manifest.options),
     }
-    parts = [f'{_text(key)}: {_text(value)}' for key, value in head.items()]
+    parts = [f'{_to_json(key)}: {_to_json(value)}' for key, value in head.items()]
     sections: dict[str, Mapping[str, Any]] = {
         'images': manifest.images,
         'skipped': manifest.skipped,
         'links': dict(sorted(manifest.links.items())),
-        'annotations': _plain(manifest.annotations),
-        'files': _plain(manifest.files),
+        'annotations': _digest_lists(manifest.annotations),
+        'files': _digest_lists(manifest.files),
     }
     for name, entries in sections.items():
-        lines = ',\n'.join(f'  {_text(key)}: {_text(value)}' for key, value in entries.items())
-        parts.append(f'{_text(name)}: {{\n{lines}\n }}' if entries else f'{_text(name)}: {{}}')
+        lines = ',\n'.join(
+            f'  {_to_json(key)}: {_to_json(value)}' for key, value in entries.items()
+        )
+        parts.append(
+            f'{_to_json(name)}: {{\n{lines}\n }}' if entries else f'{_to_json(name)}: {{}}'
+        )
     return ('{\n ' + ',\n '.join(parts) + '\n}\n').encode()
 
 
-def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """Say in words where two flat records differ, each value of ``found`` first."""
+def describe_differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Describe each difference of an existing and a requested flat record."""
     return [
         f'{key}: {_short(found.get(key))} in the folder, {_short(wanted.get(key))} requested'
         for key in dict.fromkeys([*found, *wanted])
@@ -146,20 +152,20 @@ def differing(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _stamps(entries: Mapping[str, Sequence[Any]]) -> dict[str, FileDigest]:
+def _read_digests(entries: Mapping[str, Sequence[Any]]) -> dict[str, FileDigest]:
     return {
         check_inside(path): FileDigest(int(size), str(sha)) for path, (size, sha) in entries.items()
     }
 
 
-def _plain(stamps: Mapping[str, FileDigest]) -> dict[str, list[Any]]:
-    return {path: [stamp.size, stamp.sha256] for path, stamp in sorted(stamps.items())}
+def _digest_lists(digests: Mapping[str, FileDigest]) -> dict[str, list[Any]]:
+    return {path: [digest.size, digest.sha256] for path, digest in sorted(digests.items())}
 
 
-def _text(value: Any) -> str:
+def _to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True, sort_keys=False)
 
 
 def _short(value: Any) -> str:
-    text = _text(value) if not isinstance(value, str) else value
+    text = _to_json(value) if not isinstance(value, str) else value
     return text if len(text) <= 120 else f'{text[:117]}...'

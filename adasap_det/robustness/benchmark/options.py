@@ -24,18 +24,17 @@ SUBSAMPLINGS = ('4:2:0', '4:2:2', '4:4:4')
 
 @dataclass(frozen=True)
 class Options:
-    """How images are corrupted and stored; make it with :func:`make_options`.
+    """How images are corrupted and stored; created by :func:`make_options`.
 
     Attributes:
         corruptions: Names, in the benchmark's order.
-        severities: Rising, among 1 to 5.
-        format: ``'jpg'`` or ``'png'``; the suffix of every image as well, but for VOC's layout,
-            whose loaders know only ``.jpg``, and look into the file to decode it.
+        severities: Ascending, from 1 to 5.
+        format: ``'jpg'`` or ``'png'``, also the suffix of the images. In the VOC layout the suffix
+            is always ``.jpg``, which its loaders expect; they decode by content.
         quality: JPEG quality, 1 to 100; None for PNG.
-        subsampling: Of the JPEG's colour, such as ``'4:2:0'``; None for PNG.
-        seed: Of the corruptions and of the choice of a subset.
-        crop: Side of the centre crop that is corrupted, 224 as in ImageNet-C; None for the full
-            image.
+        subsampling: Chroma subsampling of JPEG, such as ``'4:2:0'``; None for PNG.
+        seed: Seed of the corruptions and of the choice of a subset.
+        crop: Side of the centre crop that is corrupted, 224 for ImageNet-C; None for full images.
     """
 
     corruptions: tuple[str, ...]
@@ -48,13 +47,13 @@ class Options:
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
-        """Every corruption with every severity."""
+        """All pairs of corruption and severity."""
         return tuple((name, level) for name in self.corruptions for level in self.severities)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, as the manifest holds it."""
+        """Return plain data, as stored in the manifest."""
         data = asdict(self)
-        if self.crop is None:  # as benchmarks of before this option have it
+        if self.crop is None:  # as in benchmarks from before this option
             del data['crop']
         return {**data, 'corruptions': [*self.corruptions], 'severities': [*self.severities]}
 
@@ -69,7 +68,7 @@ def make_options(
     seed: int = 0,
     crop: int | None = None,
 ) -> Options:
-    """Options that have been looked at.
+    """Return validated options; see :class:`Options`.
 
     Raises:
         BenchmarkError: If a value is unknown or out of range.
@@ -89,7 +88,7 @@ def make_options(
     if seed < 0:
         raise BenchmarkError(f'seed is {seed}; give 0 or more')
     if crop is not None and crop < MIN_SIDE:
-        raise BenchmarkError(f'crop is {crop}; the corruptions need {MIN_SIDE} pixels a side')
+        raise BenchmarkError(f'crop is {crop}; the corruptions need {MIN_SIDE} pixels per side')
     jpeg = format == 'jpg'
     return Options(
         corruptions=names,
@@ -103,12 +102,14 @@ def make_options(
 
 
 def software() -> dict[str, str]:
-    """Versions of what the bytes of an image come from, and the kind of processor; equal on all
-    machines of one build."""
+    """Return the versions that the bytes of an image depend on, and the kind of processor.
+
+    They must be equal on all machines of a build.
+    """
     found = {'corruptions': CORRUPTIONS_VERSION, 'opencv': cv2.__version__}
     for name in ('numpy', 'scipy', 'Pillow', 'torch'):
         try:
-            # What follows the plus is the GPU's library, and the corruptions run on the processor.
+            # The part after the plus names the GPU library, but the corruptions run on the CPU.
             found[name.lower()] = version(name).partition('+')[0]
         except PackageNotFoundError:
             found[name.lower()] = 'unknown'

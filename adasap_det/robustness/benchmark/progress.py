@@ -24,15 +24,15 @@ _EVERY = 5.0
 
 
 class ProgressReport:
-    """Counts items of work with rate and time left. Use it as a context manager.
+    """Report progress with rate and time left; a context manager.
 
     Args:
-        label: What is being done.
-        total: Number of pieces.
-        stream: Where to; stderr by default.
-        quiet: Say nothing.
-        unit: What is counted.
-        every: Seconds between two lines where ``stream`` is no terminal.
+        label: Name of the work.
+        total: Number of units of work.
+        stream: Output, stderr by default.
+        quiet: Print nothing.
+        unit: Name of the units.
+        every: Seconds between two lines if ``stream`` is not a terminal.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ProgressReport:
             )
 
     def __enter__(self) -> ProgressReport:
-        self._start = self._said = time.monotonic()
+        self._start = self._printed = time.monotonic()
         if self._bar is not None:
             self._bar.start()
             self._task = self._bar.add_task(self._label, total=self._total)
@@ -74,23 +74,24 @@ class ProgressReport:
         if self._bar is not None:
             self._bar.stop()
         elif not self._quiet and self._done:
-            self._say()
+            self._print()
 
     def advance(self, number: int = 1) -> None:
-        """Count more items as done."""
+        """Count more units as done."""
         self._done += number
         if self._bar is not None:
             self._bar.advance(self._task, number)
-        elif not self._quiet and time.monotonic() - self._said >= self._every:
-            self._said = time.monotonic()
-            self._say()
+        elif not self._quiet and time.monotonic() - self._printed >= self._every:
+            self._printed = time.monotonic()
+            self._print()
 
-    def _say(self) -> None:
-        passed = max(time.monotonic() - self._start, 1e-9)
-        left = passed / self._done * (self._total - self._done)
+    def _print(self) -> None:
+        elapsed = max(time.monotonic() - self._start, 1e-9)
+        left = elapsed / self._done * (self._total - self._done)
         print(
             f'{self._label}: {self._done} of {self._total} {self._unit}, '
-            f'{self._done / passed:.2f} a second, {clock(passed)} passed, {clock(left)} left',
+            f'{self._done / elapsed:.2f} per second, {format_duration(elapsed)} elapsed, '
+            f'{format_duration(left)} left',
             file=self._stream,
             flush=True,
         )
@@ -98,11 +99,11 @@ class ProgressReport:
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        """Images a second."""
+        """Return the rate per second."""
         return Text('' if task.speed is None else f'{task.speed:.2f}/s')
 
 
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
+def format_duration(seconds: float) -> str:
+    """Format seconds as h:mm:ss."""
     total = round(seconds)
     return f'{total // 3600}:{total // 60 % 60:02d}:{total % 60:02d}'

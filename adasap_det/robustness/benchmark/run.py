@@ -1,4 +1,4 @@
-"""One run of a build: existing images, missing images, and the manifest at the end."""
+"""One run of a build: find the missing files, build them, and write the manifest."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adasap_det.robustness.benchmark.digests import TEMPORARY, links_work, write_whole
-from adasap_det.robustness.benchmark.disk import estimate, on_disk, require_room, taken
+from adasap_det.robustness.benchmark.digests import TEMPORARY, supports_symlinks, write_file
+from adasap_det.robustness.benchmark.disk import (
+    check_free_space,
+    estimate_disk,
+    size_on_disk,
+    used_space,
+)
 from adasap_det.robustness.benchmark.errors import BenchmarkError
 from adasap_det.robustness.benchmark.extras import plan_extras, write_extras
 from adasap_det.robustness.benchmark.image_codec import with_suffix
@@ -25,40 +30,40 @@ from adasap_det.robustness.benchmark.manifest import (
 )
 from adasap_det.robustness.benchmark.options import Options, software
 from adasap_det.robustness.benchmark.progress import ProgressReport
-from adasap_det.robustness.benchmark.scheduling import results
+from adasap_det.robustness.benchmark.scheduling import map_bounded
 from adasap_det.robustness.benchmark.source_images import (
     Source,
     SourceImage,
     check_problems,
-    repeated,
+    duplicates,
 )
 from adasap_det.robustness.benchmark.state import (
     State,
-    belongings,
-    erase,
+    benchmark_paths,
+    check_same_options,
+    check_same_versions,
+    check_sources_complete,
+    delete_benchmark,
     identity,
-    other_versions,
     read_state,
-    require_same,
-    require_sources,
-    require_versions,
+    version_differences,
 )
-from adasap_det.robustness.benchmark.verify import check_clean, check_state
+from adasap_det.robustness.benchmark.verify import check_clean_images, find_bad_files
 from adasap_det.robustness.benchmark.worker import ImageResult, ImageTask, build_image, cell_path
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build has done.
+    """Summary of a build.
 
     Attributes:
-        out: The benchmark.
-        images: Images in each cell.
+        out: Folder of the benchmark.
+        images: Number of images in each cell.
         cells: Number of cells.
-        built: Images worked on in this run; the others were there.
+        built: Number of images built in this run; the others existed.
         skipped: Why an image was left out, by image id.
-        size: Bytes of all files.
-        seconds: This run took.
+        size: Total size of the files in bytes.
+        seconds: Duration of this run.
     """
 
     out: Path
@@ -72,7 +77,7 @@ class BuildReport:
 
 @dataclass
 class BuildRun:
-    """One run; fields as the arguments of :func:`build_benchmark`."""
+    """One run; for the fields see the arguments of :func:`build_benchmark`."""
 
     source: Source
     out: Path
@@ -85,18 +90,18 @@ class BuildRun:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def run(self, *, copy: bool, overwrite: bool, dry_run: bool) -> BuildReport | None:
-        """Do it; arguments and result as :func:`build_benchmark` has them."""
+        """Build; for arguments and result see :func:`build_benchmark`."""
         start = time.monotonic()
-        items = {item.image_id: item for item in self.source.items}
+        images = {image.image_id: image for image in self.source.images}
         targets = self._targets()
         if not self.skip:
             check_problems(self.source)
         self.skipped.update(self.source.problems)
         freed = None
         if overwrite and dry_run:
-            freed = taken(belongings(self.out))
+            freed = used_space(benchmark_paths(self.out))
         elif overwrite:
-            erase(self.out)
+            delete_benchmark(self.out)
         by_target = {target: name for name, target in targets.items()}
         state = State() if overwrite else read_state(self.out, by_target)
         kind = self._annotations_kind(state, copy=copy)
@@ -106,23 +111,24 @@ class BuildRun:
             self.source.all_ids,
             annotations=kind,
         )
-        require_same(state, wanted, self.out)
+        check_same_options(state, wanted, self.out)
         versions = software()
         if state.identity is not None and state.manifest is None:
-            require_versions(state, versions, self.out)
-        require_sources(state, self.source.problems, self.out)
-        check_clean(
-            state.done, {name: item.path for name, item in items.items()}, self.out, self.pool,
+            check_same_versions(state, versions, self.out)
+        check_sources_complete(state, self.source.problems, self.out)
+        check_clean_images(
+            state.built, {name: image.path for name, image in images.items()}, self.out, self.pool,
             in_flight=self.in_flight, quiet=self.quiet,
         )  # fmt: skip
 
-        bad = check_state(
-            state.done, targets, self.out, self.pool, in_flight=self.in_flight, quiet=self.quiet
+        bad = find_bad_files(
+            state.built, targets, self.out, self.pool, in_flight=self.in_flight, quiet=self.quiet
         )
-        tasks = self._tasks(items, targets, state, bad, versions)
-        self._announce(state, tasks, bad)
+        tasks = self._tasks(images, targets, state, bad, versions)
+        self._print_plan(state, tasks, bad)
         extra = self._annotations_size(kind) if state.manifest is None else 0
-        self.say(require_room(self.out, estimate(self.pool, tasks, extra=extra), freed=freed))
+        needed = estimate_disk(self.pool, tasks, extra=extra)
+        self.say(check_free_space(self.out, needed, freed=freed))
         if dry_run:
             return None
 
@@ -132,12 +138,12 @@ class BuildRun:
             start_journal(self.out, {**header, 'identity': wanted, 'software': versions})
         with (
             ProgressReport('building', len(tasks), quiet=self.quiet) as progress,
-            contextlib.closing(self._built(tasks, state)) as built,
+            contextlib.closing(self._build_images(tasks, state)) as results,
         ):
-            for result in built:
-                self._take(result, items, state)
+            for result in results:
+                self._record(result, images, state)
                 progress.advance()
-        manifest = self._finish(items, targets, state, versions, links=kind == 'links')
+        manifest = self._finish(images, targets, state, versions, links=kind == 'links')
         return BuildReport(
             out=self.out,
             images=len(manifest.images),
@@ -149,15 +155,15 @@ class BuildRun:
         )
 
     def _targets(self) -> dict[str, str]:
-        """Path in a cell, by image id."""
+        """Return the path in a cell of each image, by image id."""
         targets = {
-            # VOC's loaders ask for <id>.jpg and decode what they find, be it a PNG.
-            item.image_id: item.target
+            # VOC's loaders read <id>.jpg and decode it by content, also if it is a PNG.
+            image.image_id: image.target
             if self.source.layout == 'voc'
-            else with_suffix(item.target, self.options.format)
-            for item in self.source.items
+            else with_suffix(image.target, self.options.format)
+            for image in self.source.images
         }
-        twice = repeated(targets.values())
+        twice = duplicates(targets.values())
         if twice:
             raise BenchmarkError(
                 f'two images of the source would both become {twice[0]}; rename one of them'
@@ -165,9 +171,11 @@ class BuildRun:
         return targets
 
     def _annotations_size(self, kind: str) -> int:
-        sizes = [item.annotation.stat().st_size for item in self.source.items if item.annotation]
-        once = sum(on_disk(size) for size in [*sizes, len(self.source.annotation_bytes)])
-        return once * (len(self.options.cells) if kind == 'copies' else 1)
+        sizes = [
+            image.annotation.stat().st_size for image in self.source.images if image.annotation
+        ]
+        total = sum(size_on_disk(size) for size in [*sizes, len(self.source.annotation_bytes)])
+        return total * (len(self.options.cells) if kind == 'copies' else 1)
 
     def _annotations_kind(self, state: State, *, copy: bool) -> str:
         if self.source.layout == 'folder':
@@ -176,130 +184,133 @@ class BuildRun:
             return 'copies'
         if state.identity is not None:
             return 'links' if state.identity.get('annotations of a cell') != 'copies' else 'copies'
-        made = not (self.out / TEMPORARY).exists()
+        created = not (self.out / TEMPORARY).exists()
         (self.out / TEMPORARY).mkdir(exist_ok=True)
-        works = links_work(self.out)
-        if made:
+        supported = supports_symlinks(self.out)
+        if created:
             (self.out / TEMPORARY).rmdir()
-        if not works:
-            self.say(f'{self.out} takes no symbolic links: each cell gets a copy of annotations')
-        return 'links' if works else 'copies'
+        if not supported:
+            self.say(
+                f'{self.out} does not support symbolic links: each cell gets a copy of annotations'
+            )
+        return 'links' if supported else 'copies'
 
     def _tasks(
         self,
-        items: Mapping[str, SourceImage],
+        images: Mapping[str, SourceImage],
         targets: Mapping[str, str],
         state: State,
         bad: Mapping[str, set[tuple[str, int]]],
         versions: Mapping[str, str],
     ) -> list[ImageTask]:
         tasks = []
-        for name, item in items.items():
-            done = state.done.get(name)
-            there = set() if done is None else done.files.keys() - bad.get(name, set())
-            cells = tuple(cell for cell in self.options.cells if cell not in there)
+        for name, image in images.items():
+            built = state.built.get(name)
+            existing = set() if built is None else built.files.keys() - bad.get(name, set())
+            cells = tuple(cell for cell in self.options.cells if cell not in existing)
             if cells:
                 tasks.append(
                     ImageTask(
                         out=str(self.out),
                         image_id=name,
-                        source=str(item.path.absolute()),
+                        source=str(image.path.absolute()),
                         target=targets[name],
                         options=self.options,
                         cells=cells,
                         software=tuple(versions.items()),
-                        source_sha256=None if done is None else done.source_sha256,
+                        source_sha256=None if built is None else built.source_sha256,
                     )
                 )
         return tasks
 
-    def _announce(self, state: State, tasks: list[ImageTask], bad: Mapping[str, object]) -> None:
+    def _print_plan(self, state: State, tasks: list[ImageTask], bad: Mapping[str, object]) -> None:
         cells = len(self.options.cells)
-        total = len(self.source.items)
+        total = len(self.source.images)
         self.say(
             f'{total} images x {len(self.options.corruptions)} corruptions x '
             f'{len(self.options.severities)} severities = {total * cells} files in {self.out}'
         )
         if state.identity is not None:
             lost = f', {len(bad)} with missing or damaged files' if bad else ''
-            self.say(f'{len(state.done)} images exist{lost}; {len(tasks)} to build')
+            self.say(f'{len(state.built)} images exist{lost}; {len(tasks)} to build')
 
-    def _built(self, tasks: list[ImageTask], state: State) -> Generator[ImageResult, None, None]:
-        # A finished benchmark under repair needs no journal: its manifest lists what is missing.
+    def _build_images(
+        self, tasks: list[ImageTask], state: State
+    ) -> Generator[ImageResult, None, None]:
+        # Repairing a finished benchmark needs no journal: the manifest lists its files.
         with contextlib.ExitStack() as stack:
             journal = None
             if state.manifest is None:
                 journal = stack.enter_context(Journal(self.out / JOURNAL))
-            # Closed at once when the caller gives up: nothing is written after that.
-            work = results(self.pool, build_image, tasks, in_flight=self.in_flight)
-            for result in stack.enter_context(contextlib.closing(work)):
+            # Closed as soon as the caller stops, so that nothing is written after that.
+            results = map_bounded(self.pool, build_image, tasks, in_flight=self.in_flight)
+            for result in stack.enter_context(contextlib.closing(results)):
                 if journal is not None and result.problem is None:
                     journal.add(result)
                 yield result
 
-    def _take(self, result: ImageResult, items: Mapping[str, SourceImage], state: State) -> None:
+    def _record(self, result: ImageResult, images: Mapping[str, SourceImage], state: State) -> None:
         name = result.image_id
         if result.problem is not None:
-            place = items[name].path.relative_to(self.source.root).as_posix()
-            text = f'{place}: {result.problem}'
-            if name in state.done:
-                raise BenchmarkError(f'{text}; {self.out} was made of it before: restore it')
+            file = images[name].path.relative_to(self.source.root).as_posix()
+            text = f'{file}: {result.problem}'
+            if name in state.built:
+                raise BenchmarkError(f'{text}; {self.out} was built from it before: restore it')
             if not self.skip:
                 raise BenchmarkError(
-                    f'{self.source.root / place}: {result.problem}; repair it, or leave it out '
-                    f'with '
+                    f'{self.source.root / file}: {result.problem}; repair it, or leave it out with '
                     '--on-error skip'
                 )
             self.skipped[name] = text
             return
-        known = state.done.setdefault(name, BuiltImage(result.source_sha256))
-        for cell, stamp in result.files.items():
-            if known.files.get(cell, stamp) != stamp:
-                others = other_versions(state, software()) or [
-                    'the versions on record are the same; the processor may be of another kind'
+        built = state.built.setdefault(name, BuiltImage(result.source_sha256))
+        for cell, digest in result.files.items():
+            if built.files.get(cell, digest) != digest:
+                others = version_differences(state, software()) or [
+                    'the recorded versions are the same; the processor may be of another kind'
                 ]
                 raise BenchmarkError(
-                    f'{name}, {cell[0]} {cell[1]}, comes out with other bytes than before '
-                    f'({"; ".join(others)}); resume where it was built, or with the versions of '
-                    'then, or build again with --overwrite'
+                    f'{name}, {cell[0]} {cell[1]}, has other bytes than before '
+                    f'({"; ".join(others)}); resume on the machine or with the versions that built '
+                    'it, or build again with --overwrite'
                 )
-        known.files.update(result.files)
+        built.files.update(result.files)
 
     def _finish(
         self,
-        items: Mapping[str, SourceImage],
+        images: Mapping[str, SourceImage],
         targets: Mapping[str, str],
         state: State,
         versions: Mapping[str, str],
         *,
         links: bool,
     ) -> Manifest:
-        kept = [name for name in items if name in state.done]
+        kept = [name for name in images if name in state.built]
         if not kept:
-            raise BenchmarkError(f'not one image of {self.source.root} can be used')
+            raise BenchmarkError(f'no image of {self.source.root} can be used')
         plan = plan_extras(
             self.source, kept, self.options.cells, format=self.options.format, links=links
         )
-        stamps = write_extras(self.out, plan)
+        digests = write_extras(self.out, plan)
         manifest = Manifest(
             version=state.version or _version(),
             software=versions if state.identity is None else state.software,
             source=self.source.description,
             options=self.options.to_json(),
-            images={name: state.done[name].source_sha256 for name in kept},
+            images={name: state.built[name].source_sha256 for name in kept},
             skipped=dict(sorted(self.skipped.items())),
             files={
-                cell_path(cell, targets[name]): state.done[name].files[cell]
+                cell_path(cell, targets[name]): state.built[name].files[cell]
                 for name in kept
                 for cell in self.options.cells
             },
-            annotations=stamps,
+            annotations=digests,
             links=plan.links,
         )
         data = manifest_bytes(manifest)
-        place = self.out / MANIFEST
-        if not place.is_file() or place.read_bytes() != data:
-            write_whole(self.out, MANIFEST, data, durable=True)
+        file = self.out / MANIFEST
+        if not file.is_file() or file.read_bytes() != data:
+            write_file(self.out, MANIFEST, data, durable=True)
         (self.out / JOURNAL).unlink(missing_ok=True)
         shutil.rmtree(self.out / TEMPORARY)
         return manifest

@@ -1,4 +1,4 @@
-"""Submits work to an executor, a limited amount at a time."""
+"""Submit tasks to an executor, a limited number at a time."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ _Argument = TypeVar('_Argument')
 _Result = TypeVar('_Result')
 
 
-def results(
+def map_bounded(
     executor: Executor,
     function: Callable[..., _Result],
     arguments: Iterable[_Argument],
     *,
     in_flight: int,
 ) -> Generator[_Result, None, None]:
-    """Results of ``function(*argument)``, as they come.
+    """Yield the results of ``function(*argument)`` in order of completion.
 
-    When the caller stops, or a piece of work fails, nothing more is begun and what runs is waited
+    If the caller stops or a task fails, no further task is submitted, and running ones are waited
     for.
 
     Args:
-        executor: Does the work.
-        function, arguments: What; each argument is a tuple.
-        in_flight: How many pieces are with the executor at most.
+        executor: Runs the tasks.
+        function: Function to run.
+        arguments: Positional arguments of each task, as a tuple, or a single one.
+        in_flight: Maximum number of submitted tasks at a time.
 
     Raises:
         BenchmarkError: If a worker died.
-        Exception: What a piece of work raised.
+        Exception: If a task raised it.
     """
     pending: set[Future[_Result]] = set()
     remaining = iter(arguments)
@@ -47,15 +48,15 @@ def results(
             for future in done:
                 yield future.result()
     except Exception as error:
-        # The second is Dask's, which need not be installed.
+        # KilledWorker is Dask's, which need not be installed.
         if not isinstance(error, BrokenExecutor) and type(error).__name__ != 'KilledWorker':
             raise
         raise BenchmarkError(
-            'a worker process died, perhaps for want of memory; run the same again with fewer '
+            'a worker process died, perhaps out of memory; run the same command again with fewer '
             '--workers: it resumes'
         ) from None
     finally:
-        # Those that are cancelled may never say so: Dask's do not if their result came meanwhile.
+        # Cancelled futures may never finish: Dask's do not if their result arrives meanwhile.
         wait([future for future in pending if not future.cancel()])
 
 

@@ -21,12 +21,12 @@ class SourceImage:
     """One image of the source.
 
     Attributes:
-        image_id: Names the image, and seeds its corruptions: the file's stem in VOC's layout,
-            ``file_name`` in COCO's, the path below the root of an image folder.
-        path: The file.
-        target: Where its corrupted version lies in a cell, with ``/`` between the parts, and the
+        image_id: Name of the image, which seeds its corruptions: the stem of the file in the VOC
+            layout, ``file_name`` in the COCO layout, the path below the root of an image folder.
+        path: File of the image.
+        target: Path of its corrupted version in a cell, with ``/`` between the parts, and with the
             suffix of the source.
-        annotation: Its own annotation's file, if it has one.
+        annotation: File of its annotation, if it has its own.
     """
 
     image_id: str
@@ -41,20 +41,20 @@ class Source:
 
     Attributes:
         layout: ``'voc'``, ``'coco'`` or ``'folder'``.
-        root: Folder that the paths in messages are relative to.
-        description: What names this source in a manifest, the same on every machine: the names of
+        root: Folder to which paths in messages are relative.
+        description: Description of this source in a manifest, the same on every machine: names of
             its folder, split or annotation file, but no absolute path.
-        items: Images that can be tried, in the order of the source.
-        problems: What is wrong with the others, by image id.
-        annotation_file: COCO's, relative to a cell.
-        annotations: What COCO's file holds.
-        annotation_bytes: The same as it lies in the file.
+        images: Images to corrupt, in the order of the source.
+        problems: Problems of the unusable images, by image id.
+        annotation_file: COCO annotation file, relative to a cell.
+        annotations: Content of the COCO annotation file.
+        annotation_bytes: The same as bytes.
     """
 
     layout: str
     root: Path
     description: Mapping[str, str]
-    items: tuple[SourceImage, ...]
+    images: tuple[SourceImage, ...]
     problems: Mapping[str, str] = field(default_factory=dict)
     annotation_file: str | None = None
     annotations: Mapping[str, Any] = field(default_factory=dict)
@@ -62,18 +62,20 @@ class Source:
 
     @property
     def all_ids(self) -> tuple[str, ...]:
-        """The usable and the others, each once."""
-        return (*(item.image_id for item in self.items), *self.problems)
+        """Ids of all images, usable or not."""
+        return (*(image.image_id for image in self.images), *self.problems)
 
 
 def folder_name(path: str | os.PathLike[str]) -> str:
-    """What configs call a folder: its own name where it is reached as ``'.'``, the link's where it
-    is one."""
+    """Return the name of a folder in configs.
+
+    That is the real name of ``'.'``, but the link's name of a symbolic link.
+    """
     return Path(os.path.abspath(path)).name
 
 
-def require_folder(path: Path, remedy: str) -> None:
-    """Check that a folder exists; the BenchmarkError names it."""
+def check_folder(path: Path, remedy: str) -> None:
+    """Raise a BenchmarkError with the path and the remedy unless the folder exists."""
     if path.is_dir():
         return
     if path.exists():
@@ -82,27 +84,27 @@ def require_folder(path: Path, remedy: str) -> None:
 
 
 def check_relative(path: str, where: str) -> str:
-    """A path from a data set's own files, which must not lead out of the data set.
+    """Return a path from a list or annotation file if it is inside the data set.
 
     Raises:
-        BenchmarkError: If it does.
+        BenchmarkError: If it is not.
     """
     parts = PurePosixPath(path).parts
     if not parts or path.startswith('/') or '..' in parts or '\0' in path or '\\' in path:
-        raise BenchmarkError(f'{where} names {path!r}, which is no path inside the data set')
+        raise BenchmarkError(f'{where} names {path!r}, which is not a path inside the data set')
     return path
 
 
-def repeated(names: Iterable[str]) -> list[str]:
-    """Those that occur more than once, each once."""
+def duplicates(names: Iterable[str]) -> list[str]:
+    """Return the names that occur more than once."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
 def check_problems(source: Source) -> None:
-    """Say which images cannot be used, if any.
+    """Check that all images of a source are usable.
 
     Raises:
-        BenchmarkError: Their number, the first of them, and what can be done.
+        BenchmarkError: If some are not, with their number and the first of them.
     """
     problems = source.problems
     if problems:
@@ -116,17 +118,17 @@ def check_problems(source: Source) -> None:
 
 
 def choose_subset(source: Source, subset: int | str | os.PathLike[str], *, seed: int) -> Source:
-    """Leave a part of a source.
+    """Return a source with some of the images, in the same order.
 
     Args:
-        source: The whole.
-        subset: So many images, drawn by ``seed`` such that the larger subset holds the smaller
-            one; or a text file with an image id a line. The order stays that of the source.
-        seed: Of the draw.
+        source: The full source.
+        subset: Number of images, drawn by ``seed`` such that a larger subset contains the smaller
+            ones; or a text file with one image id per line.
+        seed: Seed of the draw.
 
     Raises:
-        BenchmarkError: If the number is not positive, or the file is missing, empty, names an
-            image twice or one that the source has not.
+        BenchmarkError: If the number is not positive, or the file is missing, empty, or lists an
+            image twice or one that is not in the source.
     """
     ids = source.all_ids
     if isinstance(subset, int):
@@ -139,7 +141,7 @@ def choose_subset(source: Source, subset: int | str | os.PathLike[str], *, seed:
         layout=source.layout,
         root=source.root,
         description=source.description,
-        items=tuple(item for item in source.items if item.image_id in chosen),
+        images=tuple(image for image in source.images if image.image_id in chosen),
         problems={name: text for name, text in source.problems.items() if name in chosen},
         annotation_file=source.annotation_file,
         annotations=source.annotations,
@@ -160,15 +162,15 @@ def _read_ids(path: Path, known: Iterable[str]) -> list[str]:
         ) from None
     names = [line.strip() for line in lines if line.strip()]
     if not names:
-        raise BenchmarkError(f'{path} is empty; write one image id a line into it')
-    twice = repeated(names)
+        raise BenchmarkError(f'{path} is empty; it needs one image id per line')
+    twice = duplicates(names)
     if twice:
-        raise BenchmarkError(f'{path} lists {twice[0]!r} twice; leave it once')
+        raise BenchmarkError(f'{path} lists {twice[0]!r} twice; remove one of the lines')
     known = set(known)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise BenchmarkError(
-            f'{path} lists {len(unknown)} images that the source does not have, the first is '
+            f'{path} lists {len(unknown)} images that are not in the source, the first is '
             f'{unknown[0]!r}'
         )
     return names

@@ -1,4 +1,4 @@
-"""Checks a benchmark against its manifest."""
+"""Verify a benchmark against its manifest."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any
 
 from adasap_det.robustness.benchmark.errors import from_os_error
-from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor, processors
+from adasap_det.robustness.benchmark.executors import InlineExecutor, available_cpus, local_executor
 from adasap_det.robustness.benchmark.extras import check_link
 from adasap_det.robustness.benchmark.journal import BuiltImage
 from adasap_det.robustness.benchmark.manifest import read_manifest
 from adasap_det.robustness.benchmark.progress import ProgressReport
-from adasap_det.robustness.benchmark.scheduling import results
+from adasap_det.robustness.benchmark.scheduling import map_bounded
 from adasap_det.robustness.benchmark.worker import (
     Cell,
     cell_path,
     check_files,
     check_sources,
-    other_image,
+    clean_image_error,
 )
 
-# Files that one piece of work checks.
+# Number of files that one task checks.
 _CHUNK = 400
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Outcome of a check.
+    """Result of a verification.
 
     Attributes:
         files: Number of files and links checked.
@@ -43,7 +43,7 @@ class VerifyReport:
 
     @property
     def good(self) -> bool:
-        """Whether all is as it was built."""
+        """Whether no file is missing or damaged."""
         return not self.missing and not self.damaged
 
 
@@ -57,13 +57,13 @@ def verify_benchmark(
     """Compare every file of a finished benchmark with the checksum in its manifest.
 
     Args:
-        benchmark: Its folder. The source is not needed.
-        workers: Number of processes, by default one a processor; 0 works here.
-        executor: Does the work instead, and is left open.
-        quiet: No progress.
+        benchmark: Folder of the benchmark. The source is not needed.
+        workers: Number of processes, by default one per CPU; 0 for none but the calling one.
+        executor: Replaces ``workers``, and is left open.
+        quiet: Show no progress.
 
     Returns:
-        What is missing or damaged.
+        The missing and damaged files.
 
     Raises:
         BenchmarkError: If there is no finished benchmark.
@@ -72,29 +72,29 @@ def verify_benchmark(
     try:
         manifest = read_manifest(out)
         expected = [*manifest.files.items(), *manifest.annotations.items()]
-        complaints = [
-            (path, complaint)
+        bad = [
+            (path, problem)
             for path, target in manifest.links.items()
-            if (complaint := check_link(out, path, target)) is not None
+            if (problem := check_link(out, path, target)) is not None
         ]
-        number = processors() if workers is None else workers
+        number = available_cpus() if workers is None else workers
         if executor is not None:
-            complaints += _check(out, expected, executor, in_flight=256, quiet=quiet)
+            bad += _check(out, expected, executor, in_flight=256, quiet=quiet)
         else:
-            # Processes cost seconds to start; a small benchmark is read in less.
+            # Starting processes takes seconds, longer than reading a small benchmark.
             with local_executor(number if len(expected) > 10 * _CHUNK else 0) as pool:
-                complaints += _check(out, expected, pool, in_flight=4 * number, quiet=quiet)
+                bad += _check(out, expected, pool, in_flight=4 * number, quiet=quiet)
     except OSError as error:
         raise from_os_error(error, out) from error
     return VerifyReport(
         files=len(expected) + len(manifest.links),
-        missing=tuple(sorted(path for path, complaint in complaints if complaint == 'missing')),
-        damaged=tuple(sorted(path for path, complaint in complaints if complaint == 'damaged')),
+        missing=tuple(sorted(path for path, problem in bad if problem == 'missing')),
+        damaged=tuple(sorted(path for path, problem in bad if problem == 'damaged')),
     )
 
 
-def check_state(
-    done: Mapping[str, BuiltImage],
+def find_bad_files(
+    built_images: Mapping[str, BuiltImage],
     targets: Mapping[str, str],
     out: Path,
     executor: Executor,
@@ -102,14 +102,14 @@ def check_state(
     in_flight: int,
     quiet: bool,
 ) -> dict[str, set[Cell]]:
-    """Cells whose file is missing or damaged, by image id, among images of an earlier run."""
+    """Return the cells of each image of an earlier run whose file is missing or damaged."""
     owner: dict[str, tuple[str, Cell]] = {}
     expected = []
-    for name, known in done.items():
-        for cell, wanted in known.files.items():
+    for name, built in built_images.items():
+        for cell, digest in built.files.items():
             path = cell_path(cell, targets[name])
             owner[path] = name, cell
-            expected.append((path, wanted))
+            expected.append((path, digest))
     bad: dict[str, set[Cell]] = {}
     for path, _ in _check(out, expected, executor, in_flight=in_flight, quiet=quiet):
         name, cell = owner[path]
@@ -117,8 +117,8 @@ def check_state(
     return bad
 
 
-def check_clean(
-    done: Mapping[str, BuiltImage],
+def check_clean_images(
+    built_images: Mapping[str, BuiltImage],
     sources: Mapping[str, Path],
     out: Path,
     executor: Executor,
@@ -126,29 +126,30 @@ def check_clean(
     in_flight: int,
     quiet: bool,
 ) -> None:
-    """Whether the clean images are still those that an earlier run has corrupted.
+    """Check that the clean images are still those that an earlier run corrupted.
 
     Otherwise old images would be combined with new annotations.
 
     Args:
-        done: What was made, by image id.
-        sources: Clean images, by image id.
-        out: The benchmark.
-        executor, in_flight: Do the work.
-        quiet: No progress.
+        built_images: Finished images, by image id.
+        sources: Files of the clean images, by image id.
+        out: Folder of the benchmark.
+        executor: Runs the check.
+        in_flight: Maximum number of submitted tasks at a time.
+        quiet: Show no progress.
 
     Raises:
-        BenchmarkError: Which one is another, and what to do.
+        BenchmarkError: If an image has changed or is missing.
     """
     expected = [
-        (str(sources[name].absolute()), known.source_sha256) for name, known in done.items()
+        (str(sources[name].absolute()), built.source_sha256) for name, built in built_images.items()
     ]
     bad = _check(
         out, expected, executor, in_flight=in_flight, quiet=quiet, check=check_sources,
         unit='images',
     )  # fmt: skip
     if bad:
-        raise other_image(*min(bad), out)
+        raise clean_image_error(*min(bad), out)
 
 
 def _check(
@@ -163,10 +164,10 @@ def _check(
 ) -> list[tuple[str, str]]:
     chunks = [expected[i : i + _CHUNK] for i in range(0, len(expected), _CHUNK)]
     arguments = ((str(out), chunk) for chunk in chunks)
-    complaints: list[tuple[str, str]] = []
+    bad: list[tuple[str, str]] = []
     in_flight = 1 if isinstance(executor, InlineExecutor) else max(1, in_flight)
     with ProgressReport('checking', len(expected), quiet=quiet, unit=unit) as progress:
-        for number, found in results(executor, check, arguments, in_flight=in_flight):
-            complaints += found
+        for number, found in map_bounded(executor, check, arguments, in_flight=in_flight):
+            bad += found
             progress.advance(number)
-    return complaints
+    return bad

@@ -1,4 +1,4 @@
-"""The task of a worker: one image, decoded once, in all its corrupted versions."""
+"""Task of a worker: decode one image and write all its corrupted versions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from adasap_det.robustness.benchmark.digests import (
     TEMPORARY,
     FileDigest,
     check_file,
-    stamp,
-    write_whole,
+    write_file,
 )
 from adasap_det.robustness.benchmark.errors import BenchmarkError, ImageError
 from adasap_det.robustness.benchmark.image_codec import centre_crop, decode, encode
@@ -26,23 +25,23 @@ from adasap_det.robustness.benchmark.options import Options, software
 from adasap_det.robustness.corruptions import corrupt_severities
 
 Cell = tuple[str, int]
-# Corruptions whose images wait for the encoder; bounds the memory.
-_WAITING = 2
+# Maximum number of corruptions whose images wait for encoding; bounds the memory.
+_MAX_WAITING = 2
 
 
 @dataclass(frozen=True)
 class ImageTask:
-    """One image and what to make of it. Plain data: it travels to other machines.
+    """One image and the cells to build; plain data, since it is sent to other machines.
 
     Attributes:
-        out: The benchmark, by a path that the worker sees too.
-        image_id: Seeds the corruptions.
-        source: The clean image's file.
+        out: Folder of the benchmark, by a path that is valid for the worker too.
+        image_id: Name of the image, which seeds the corruptions.
+        source: File of the clean image.
         target: Path of the corrupted image inside a cell.
-        options: Of the benchmark; its cells are not all wanted.
-        cells: Those wanted, those of one corruption side by side.
+        options: Options of the benchmark.
+        cells: Cells to build, grouped by corruption.
         software: Versions that the worker must have too.
-        source_sha256: Of the clean image, if it is known from an earlier run.
+        source_sha256: Checksum of the clean image, if known from an earlier run.
     """
 
     out: str
@@ -57,13 +56,13 @@ class ImageTask:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What became of one image.
+    """Result of an :class:`ImageTask`.
 
     Attributes:
-        image_id: Which one.
-        source_sha256: Of the clean image.
-        files: FileDigest of what was written, by cell.
-        problem: Why nothing was.
+        image_id: Name of the image.
+        source_sha256: Checksum of the clean image.
+        files: Digests of the written files, by cell.
+        problem: Why the image is unusable; None if it was built.
     """
 
     image_id: str
@@ -73,24 +72,24 @@ class ImageResult:
 
 
 def cell_path(cell: Cell, target: str) -> str:
-    """Path of an image inside the benchmark."""
+    """Return the path of an image or folder of a cell inside the benchmark."""
     return f'{cell[0]}/{cell[1]}/{target}'
 
 
 def build_image(task: ImageTask) -> ImageResult:
-    """Write every wanted version of an image.
+    """Write the corrupted versions of an image.
 
-    Encoding and writing run in a second thread while the next corruption is computed.
+    Files are encoded and written in a second thread while the next corruption is computed.
 
     Raises:
-        BenchmarkError: If this worker cannot see the benchmark, or has other versions.
+        BenchmarkError: If the worker cannot access the benchmark, or has other versions.
         OSError: If writing fails.
     """
     out = Path(task.out)
     if not (out / TEMPORARY).is_dir():
         raise BenchmarkError(
-            f'a worker does not see {out / TEMPORARY}: the benchmark must lie in a folder that '
-            'all workers share, under the same path, and must not be removed while it is built'
+            f'a worker does not see {out / TEMPORARY}: the benchmark must be in a folder that all '
+            'workers share, under the same path, and must not be removed while it is built'
         )
     _check_software(task)
     try:
@@ -98,12 +97,12 @@ def build_image(task: ImageTask) -> ImageResult:
     except ImageError as error:
         return ImageResult(task.image_id, problem=str(error))
     if task.source_sha256 not in (None, source_sha256):
-        raise other_image(task.source, 'changed', out)
+        raise clean_image_error(task.source, 'changed', out)
 
     def finish(cell: Cell, rgb: np.ndarray) -> tuple[Cell, FileDigest]:
         data = _encode(rgb, task.options)
-        write_whole(out, cell_path(cell, task.target), data)
-        return cell, stamp(data)
+        write_file(out, cell_path(cell, task.target), data)
+        return cell, FileDigest.of(data)
 
     files: dict[Cell, FileDigest] = {}
     waiting: deque[list[Future[tuple[Cell, FileDigest]]]] = deque()
@@ -113,7 +112,7 @@ def build_image(task: ImageTask) -> ImageResult:
                 waiting.append(
                     [encoder.submit(finish, (name, level), rgb) for level, rgb in images.items()]
                 )
-                if len(waiting) > _WAITING:
+                if len(waiting) > _MAX_WAITING:
                     files.update(future.result() for future in waiting.popleft())
             for futures in waiting:
                 files.update(future.result() for future in futures)
@@ -124,7 +123,7 @@ def build_image(task: ImageTask) -> ImageResult:
 
 
 def measure_image(task: ImageTask) -> list[int] | None:
-    """Sizes in bytes of the files that :func:`build_image` would write; None if it would not."""
+    """Return the sizes in bytes of the files of :func:`build_image`; None for a bad image."""
     try:
         image, _ = _load(task)
     except ImageError:
@@ -136,20 +135,27 @@ def measure_image(task: ImageTask) -> list[int] | None:
     ]
 
 
-def other_image(source: str, complaint: str, out: Path) -> BenchmarkError:
-    """What to say of a clean image that is ``'changed'`` or ``'missing'`` under a benchmark."""
+def clean_image_error(source: str, problem: str, out: Path) -> BenchmarkError:
+    """Return the error for a clean image that is ``'changed'`` or ``'missing'``."""
     what = {
-        'changed': 'is not the image that the rest of the benchmark was made of',
-        'missing': 'cannot be read, and the rest of the benchmark was made of it',
-    }[complaint]
+        'changed': 'is not the image that the rest of the benchmark was built from',
+        'missing': 'cannot be read, and the rest of the benchmark was built from it',
+    }[problem]
     return BenchmarkError(
-        f'{source} {what}; restore it, or build again with --overwrite, or with {out} deleted'
+        f'{source} {what}; restore it, or build again with --overwrite or after deleting {out}'
     )
 
 
 def check_sources(out: str, expected: list[tuple[str, str]]) -> tuple[int, list[tuple[str, str]]]:
-    """Compare clean images with the SHA-256 of those that a benchmark was made of; how many, and
-    path and complaint of each other one. ``out`` is not looked at."""
+    """Compare clean images with the SHA-256 of those that a benchmark was built from.
+
+    Args:
+        out: Unused; for the same signature as :func:`check_files`.
+        expected: Path and SHA-256 of each image.
+
+    Returns:
+        Number of images, and path and problem of each changed or missing one.
+    """
     bad = []
     for source, sha256 in expected:
         try:
@@ -165,19 +171,23 @@ def check_sources(out: str, expected: list[tuple[str, str]]) -> tuple[int, list[
 def check_files(
     out: str, expected: list[tuple[str, FileDigest]]
 ) -> tuple[int, list[tuple[str, str]]]:
-    """Compare files with their digests; returns how many, and path and problem of each bad one."""
-    found = ((path, check_file(Path(out), path, wanted)) for path, wanted in expected)
-    bad = [(path, complaint) for path, complaint in found if complaint is not None]
+    """Compare files of a benchmark with their digests.
+
+    Returns:
+        Number of files, and path and problem of each missing or damaged one.
+    """
+    found = ((path, check_file(Path(out), path, digest)) for path, digest in expected)
+    bad = [(path, problem) for path, problem in found if problem is not None]
     return len(expected), bad
 
 
 def _check_software(task: ImageTask) -> None:
-    here = software()
+    installed = software()
     for name, wanted in task.software:
-        if here.get(name) != wanted:
+        if installed.get(name) != wanted:
             raise BenchmarkError(
-                f'a worker has {name} {here.get(name)}, the benchmark is built with {wanted}; '
-                'all machines of a build need the same versions, and one kind of processor'
+                f'a worker has {name} {installed.get(name)}, the benchmark is built with {wanted}; '
+                'all machines of a build need the same versions and the same kind of processor'
             )
 
 
@@ -193,15 +203,15 @@ def _load(task: ImageTask) -> tuple[np.ndarray, str]:
 
 
 def _corrupted(task: ImageTask, image: np.ndarray) -> Iterator[tuple[str, dict[int, np.ndarray]]]:
-    # One process a core is what fills a machine; threads of libraries would only get in the way.
+    # With one process per core, the libraries' own threads would only compete for the cores.
     if cv2.getNumThreads() != 1:
         cv2.setNumThreads(1)
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
-    wanted: dict[str, list[int]] = {}
+    by_corruption: dict[str, list[int]] = {}
     for name, level in task.cells:
-        wanted.setdefault(name, []).append(level)
-    for name, levels in wanted.items():
+        by_corruption.setdefault(name, []).append(level)
+    for name, levels in by_corruption.items():
         yield (
             name,
             corrupt_severities(

@@ -19,9 +19,9 @@ Draw = Callable[[np.random.Generator, CleanImage, int], Any]
 
 #: Per corruption: the function that draws its random field, if any, and the one that applies it.
 FUNCTIONS: dict[str, tuple[Draw | None, Callable[..., np.ndarray]]] = {
-    'gaussian_noise': (noise.draw_words, noise.gaussian_noise),
-    'shot_noise': (noise.draw_words, noise.shot_noise),
-    'impulse_noise': (noise.draw_words, noise.impulse_noise),
+    'gaussian_noise': (noise.draw_bits, noise.gaussian_noise),
+    'shot_noise': (noise.draw_bits, noise.shot_noise),
+    'impulse_noise': (noise.draw_bits, noise.impulse_noise),
     'defocus_blur': (None, blur.defocus_blur),
     'glass_blur': (glass.draw_offsets, glass.glass_blur),
     'motion_blur': (blur.draw_angle, blur.motion_blur),

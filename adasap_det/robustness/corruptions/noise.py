@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from .clean_image import CleanImage
-from .random_words import BITS, Words
+from .random_bits import BITS, RandomBits
 
 GAUSSIAN_SCALE = (0.08, 0.12, 0.18, 0.26, 0.38)
 SPECKLE_SCALE = (0.15, 0.2, 0.35, 0.45, 0.6)
@@ -20,12 +20,12 @@ _UNDECIDED_SHOT = 255
 _UNDECIDED_GAUSSIAN = np.iinfo(np.int16).min
 
 
-def draw_words(rng: np.random.Generator, clean: CleanImage, severity: int) -> Words:
+def draw_bits(rng: np.random.Generator, clean: CleanImage, severity: int) -> RandomBits:
     """Draw a uniform field with 16 leading bits, ``(H, W, 3)``."""
-    return Words.draw(rng, clean.image.shape)
+    return RandomBits.draw(rng, clean.image.shape)
 
 
-def gaussian_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
+def gaussian_noise(clean: CleanImage, severity: int, field: RandomBits) -> np.ndarray:
     """``x + scale * n``, where n is the normal quantile of the field.
 
     Since x is an integer and the result is truncated, only the discrete ``floor(scale * n)``
@@ -67,7 +67,7 @@ def speckle_noise(clean: CleanImage, severity: int, field: np.ndarray) -> np.nda
     return cv2.addWeighted(clean.float32, 1.0, noise, scale, -0.499, dtype=cv2.CV_8U)
 
 
-def impulse_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
+def impulse_noise(clean: CleanImage, severity: int, field: RandomBits) -> np.ndarray:
     """Set each value to 255 or to 0, each with probability ``amount / 2``.
 
     The lowest numbers of the field become salt, the next pepper.
@@ -78,7 +78,7 @@ def impulse_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
     return (clean.image & ~pepper) | salt
 
 
-def _below(field: Words, threshold: float) -> np.ndarray:
+def _below(field: RandomBits, threshold: float) -> np.ndarray:
     """255 where the field is below the threshold, else 0, uint8."""
     cell, rest = divmod(threshold * (1 << BITS), 1)
     below = field.leading < np.uint16(cell)
@@ -87,7 +87,7 @@ def _below(field: Words, threshold: float) -> np.ndarray:
     return (-below.view(np.int8)).view(np.uint8)
 
 
-def shot_noise(clean: CleanImage, severity: int, field: Words) -> np.ndarray:
+def shot_noise(clean: CleanImage, severity: int, field: RandomBits) -> np.ndarray:
     """Poisson counts with mean ``photons * x``: quantiles of the field, by table."""
     table, cumulative, grey = _poisson_table(PHOTONS[severity - 1])
     index = clean.memo.get('shot_index')

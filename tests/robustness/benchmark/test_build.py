@@ -37,7 +37,7 @@ OPTIONS = make_options(corruptions=CORRUPTIONS, severities=(1, 3))
 
 
 class Killed(BaseException):
-    """As a process that ends at once would: nothing is caught, nothing tidied up."""
+    """Stands for a process that is killed: nothing is caught or cleaned up."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def build(root, out, **options):
     return build_benchmark(voc_source(root), out, **arguments)
 
 
-def test_every_image_is_the_corrupted_clean_one(voc, tmp_path):
+def test_every_image_equals_the_corrupted_source_image(voc, tmp_path):
     report = build(voc, tmp_path / 'out')
     assert (report.images, report.cells, report.built) == (6, 8, 6)
     for image_id in ('000001', '000006'):
@@ -64,7 +64,7 @@ def test_every_image_is_the_corrupted_clean_one(voc, tmp_path):
             assert found == encode(expected, format='jpg', quality=95, subsampling='4:2:0')
 
 
-def test_png_holds_the_pixels_of_on_the_fly_corruption(voc, tmp_path):
+def test_png_has_the_pixels_of_on_the_fly_corruption(voc, tmp_path):
     options = make_options(corruptions=['gaussian_noise'], severities=[5], format='png', seed=7)
     build(voc, tmp_path / 'out', options=options)
     clean = decode((voc / 'VOC2007/JPEGImages/000002.jpg').read_bytes())
@@ -74,7 +74,7 @@ def test_png_holds_the_pixels_of_on_the_fly_corruption(voc, tmp_path):
     np.testing.assert_array_equal(np.asarray(found), expected)
 
 
-def test_executor_order_and_run_do_not_show(voc, tmp_path):
+def test_result_is_independent_of_executor_and_order(voc, tmp_path):
     build(voc, tmp_path / 'a')
     with ThreadPoolExecutor(3) as pool:
         build(voc, tmp_path / 'b', executor=pool)
@@ -84,7 +84,7 @@ def test_executor_order_and_run_do_not_show(voc, tmp_path):
 
 
 class Backwards(ThreadPoolExecutor):
-    """Does what was submitted last first."""
+    """Run the last submitted task first."""
 
     def __init__(self):
         super().__init__(1)
@@ -100,7 +100,7 @@ class Backwards(ThreadPoolExecutor):
         return future
 
 
-def test_the_manifest_tells_everything(voc, tmp_path):
+def test_manifest_describes_the_benchmark(voc, tmp_path):
     build(voc, tmp_path / 'out')
     manifest = read_manifest(tmp_path / 'out')
     assert manifest.source == {'layout': 'voc', 'folder': 'VOC2007', 'split': 'test'}
@@ -109,20 +109,22 @@ def test_the_manifest_tells_everything(voc, tmp_path):
     assert list(manifest.images) == [f'{i:06d}' for i in range(1, 7)]
     clean = (voc / 'VOC2007/JPEGImages/000003.jpg').read_bytes()
     assert manifest.images['000003'] == hashlib.sha256(clean).hexdigest()
-    stamps = {**manifest.files, **manifest.annotations}
-    for path, stamp in stamps.items():
+    digests = {**manifest.files, **manifest.annotations}
+    for path, digest in digests.items():
         data = (tmp_path / 'out' / path).read_bytes()
-        assert (len(data), hashlib.sha256(data).hexdigest()) == (stamp.size, stamp.sha256)
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (digest.size, digest.sha256)
     found = contents(tmp_path / 'out')
     files = {path for path, data in found.items() if isinstance(data, bytes)}
-    assert files == stamps.keys() | {'manifest.json'}
+    assert files == digests.keys() | {'manifest.json'}
     text = (tmp_path / 'out/manifest.json').read_text()
     assert str(tmp_path) not in text
 
 
-@pytest.mark.parametrize('write', ['image', 'journal', 'manifest', 'link', 'half a journal line'])
-def test_killed_and_started_again_it_is_the_same_to_the_byte(voc, tmp_path, monkeypatch, write):
-    build(voc, tmp_path / 'whole')
+@pytest.mark.parametrize(
+    'write', ['image', 'journal', 'manifest', 'link', 'incomplete journal line']
+)
+def test_resumed_build_equals_an_uninterrupted_one(voc, tmp_path, monkeypatch, write):
+    build(voc, tmp_path / 'complete')
     out = tmp_path / 'out'
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_at(patch, write)
@@ -130,17 +132,17 @@ def test_killed_and_started_again_it_is_the_same_to_the_byte(voc, tmp_path, monk
     assert not (out / 'manifest.json').exists()
     left = contents(out)
     assert 'progress.jsonl' in left
-    # Whatever is there under its own name is whole.
+    # Images under their final name are complete.
     for path, data in left.items():
         if path.endswith('.jpg') and not path.startswith('.unfinished'):
-            assert data == (tmp_path / 'whole' / path).read_bytes()
+            assert data == (tmp_path / 'complete' / path).read_bytes()
     report = build(voc, out)
-    assert report.built == {'image': 4, 'half a journal line': 4, 'journal': 4}.get(write, 0)
-    assert contents(out) == contents(tmp_path / 'whole')
+    assert report.built == {'image': 4, 'incomplete journal line': 4, 'journal': 4}.get(write, 0)
+    assert contents(out) == contents(tmp_path / 'complete')
 
 
 def _kill_at(patch, write):
-    """End the build in the third image, or while what follows the images is written."""
+    """Kill the build at the third image, or while the files after the images are written."""
     real_replace, real_write, count = os.replace, os.write, [0]
 
     def replace_(old, new):
@@ -158,7 +160,7 @@ def _kill_at(patch, write):
         if bytes(data).startswith(b'{"image": "000003"'):
             if write == 'journal':
                 raise Killed
-            if write == 'half a journal line':
+            if write == 'incomplete journal line':
                 real_write(descriptor, data[: len(data) // 2])
                 raise Killed
         return real_write(descriptor, data)
@@ -167,16 +169,16 @@ def _kill_at(patch, write):
     patch.setattr(os, 'write', write_)
 
 
-def test_leftovers_of_a_killed_run_go(voc, tmp_path, monkeypatch):
+def test_resumed_build_deletes_leftovers_of_a_killed_one(voc, tmp_path, monkeypatch):
     out = tmp_path / 'out'
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_at(patch, 'image')
-        unlink = Path.unlink  # nobody tidies up
+        unlink = Path.unlink  # a killed process does not clean up
 
-        def spared(path, **options):
+        def keep_images(path, **options):
             return None if '.jpg.' in path.name else unlink(path, **options)
 
-        patch.setattr(Path, 'unlink', spared)
+        patch.setattr(Path, 'unlink', keep_images)
         build(voc, out)
     assert any((out / '.unfinished').iterdir())
     build(voc, out)
@@ -184,15 +186,15 @@ def test_leftovers_of_a_killed_run_go(voc, tmp_path, monkeypatch):
 
 
 def damage(out):
-    """Five kinds; returns what is missing and what is damaged."""
+    """Damage five files; return the missing and the damaged ones."""
     cells = out / 'contrast/1/VOC2007', out / 'gaussian_noise/3/VOC2007'
     (cells[0] / 'JPEGImages/000001.jpg').unlink()
     file = cells[1] / 'JPEGImages/000001.jpg'
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1  # of the same size
     file.write_bytes(data)
-    with (cells[1] / 'JPEGImages/000005.jpg').open('r+b') as cut:
-        cut.truncate(100)
+    with (cells[1] / 'JPEGImages/000005.jpg').open('r+b') as truncated:
+        truncated.truncate(100)
     (cells[0] / 'Annotations').unlink()
     (out / 'annotations/VOC2007/Annotations/000002.xml').write_text('<annotation/>')
     missing = ('contrast/1/VOC2007/Annotations', 'contrast/1/VOC2007/JPEGImages/000001.jpg')
@@ -204,10 +206,10 @@ def damage(out):
     return missing, damaged
 
 
-def test_verify_names_the_damage_and_a_second_run_mends_it(voc, tmp_path):
+def test_verify_lists_damage_and_a_second_run_repairs_it(voc, tmp_path):
     out = tmp_path / 'out'
     build(voc, out)
-    whole = contents(out)
+    complete = contents(out)
     report = verify_benchmark(out, workers=0, quiet=True)
     assert report.good
     assert report.files == 6 * 8 + 6 + 1 + 3 * 8
@@ -215,21 +217,21 @@ def test_verify_names_the_damage_and_a_second_run_mends_it(voc, tmp_path):
     report = verify_benchmark(out, workers=0, quiet=True)
     assert (report.missing, report.damaged) == (missing, damaged)
     assert build(voc, out).built == 2  # those two images only
-    assert contents(out) == whole
+    assert contents(out) == complete
     shutil.rmtree(out / 'brightness')
     assert build(voc, out).built == 6
-    assert contents(out) == whole
+    assert contents(out) == complete
 
 
-def test_damage_to_an_unfinished_benchmark_is_mended(voc, tmp_path, monkeypatch):
-    build(voc, tmp_path / 'whole')
+def test_resumed_build_repairs_damaged_files(voc, tmp_path, monkeypatch):
+    build(voc, tmp_path / 'complete')
     out = tmp_path / 'out'
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_at(patch, 'manifest')
         build(voc, out)
     (out / 'contrast/1/VOC2007/JPEGImages/000004.jpg').write_bytes(b'')
     assert build(voc, out).built == 1
-    assert contents(out) == contents(tmp_path / 'whole')
+    assert contents(out) == contents(tmp_path / 'complete')
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,9 @@ def test_damage_to_an_unfinished_benchmark_is_mended(voc, tmp_path, monkeypatch)
     ],
 )
 @pytest.mark.parametrize('finished', [True, False])
-def test_other_options_are_refused_by_name(voc, tmp_path, monkeypatch, change, message, finished):
+def test_other_options_raise_an_error_that_names_them(
+    voc, tmp_path, monkeypatch, change, message, finished
+):
     out = tmp_path / 'out'
     if finished:
         build(voc, out)
@@ -260,7 +264,7 @@ def test_other_options_are_refused_by_name(voc, tmp_path, monkeypatch, change, m
     assert contents(out) == before
 
 
-def test_other_images_are_refused(voc, tmp_path):
+def test_other_images_raise(voc, tmp_path):
     out = tmp_path / 'out'
     build(voc, out, subset=3)
     assert read_manifest(out).images.keys() < {f'{i:06d}' for i in range(1, 7)}
@@ -272,7 +276,7 @@ def test_other_images_are_refused(voc, tmp_path):
         build(voc, out, subset=3, copy_annotations=True)
 
 
-def test_overwrite_builds_anew_and_spares_what_is_not_the_benchmarks(voc, tmp_path):
+def test_overwrite_rebuilds_and_keeps_other_files(voc, tmp_path):
     out = tmp_path / 'out'
     build(voc, out)
     (out / 'my results').mkdir()
@@ -287,17 +291,17 @@ def test_overwrite_builds_anew_and_spares_what_is_not_the_benchmarks(voc, tmp_pa
     assert verify_benchmark(out, workers=0, quiet=True).good
 
 
-def test_a_folder_of_other_things_is_left_alone(voc, tmp_path):
+def test_a_folder_with_other_files_raises_and_stays_unchanged(voc, tmp_path):
     out = tmp_path / 'out'
     out.mkdir()
     (out / 'thesis.tex').write_text('mine')
     for options in ({}, dict(overwrite=True), dict(overwrite=True, dry_run=True)):
-        with pytest.raises(BenchmarkError, match=r'holds other things \(thesis\.tex\)'):
+        with pytest.raises(BenchmarkError, match=r'contains other files \(thesis\.tex\)'):
             build(voc, out, **options)
     assert contents(out) == {'thesis.tex': b'mine'}
 
 
-def test_other_versions_are_refused_in_the_middle(voc, tmp_path, monkeypatch):
+def test_other_versions_raise_on_resume(voc, tmp_path, monkeypatch):
     out = tmp_path / 'out'
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_at(patch, 'image')
@@ -309,8 +313,8 @@ def test_other_versions_are_refused_in_the_middle(voc, tmp_path, monkeypatch):
         build(voc, out)
 
 
-def test_what_was_begun_with_fewer_versions_on_record_goes_on(voc, tmp_path, monkeypatch):
-    """As earlier releases began it, without torch and the processor."""
+def test_builds_with_fewer_recorded_versions_are_resumed(voc, tmp_path, monkeypatch):
+    """Earlier releases did not record torch and the processor."""
     out = tmp_path / 'out'
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_at(patch, 'image')
@@ -321,7 +325,7 @@ def test_what_was_begun_with_fewer_versions_on_record_goes_on(voc, tmp_path, mon
     del header['software']['torch'], header['software']['processor']
     journal.write_text(json.dumps(header) + '\n' + ''.join(lines))
     assert build(voc, out).built == 4
-    # Who made the first images with which torch is not known.
+    # The torch version of the first images is unknown.
     assert read_manifest(out).software == header['software']
     (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
     assert build(voc, out).built == 1
@@ -329,7 +333,7 @@ def test_what_was_begun_with_fewer_versions_on_record_goes_on(voc, tmp_path, mon
 
 
 @pytest.mark.parametrize('name', ['torch', 'processor'])
-def test_another_torch_or_processor_is_refused_in_the_middle(voc, tmp_path, monkeypatch, name):
+def test_another_torch_or_processor_raises_on_resume(voc, tmp_path, monkeypatch, name):
     out = tmp_path / 'out'
     with monkeypatch.context() as patch, pytest.raises(Killed):
         _kill_at(patch, 'image')
@@ -343,7 +347,7 @@ def test_another_torch_or_processor_is_refused_in_the_middle(voc, tmp_path, monk
         build(voc, out)
 
 
-def test_other_bytes_than_before_are_told(voc, tmp_path, monkeypatch):
+def test_other_bytes_than_before_raise(voc, tmp_path, monkeypatch):
     out = tmp_path / 'out'
     build(voc, out)
     (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
@@ -351,11 +355,13 @@ def test_other_bytes_than_before_are_told(voc, tmp_path, monkeypatch):
     monkeypatch.setattr(
         worker_module, 'encode', lambda rgb, **options: real(rgb ^ np.uint8(1), **options)
     )
-    with pytest.raises(BenchmarkError, match='on record are the same; the processor may be of'):
+    with pytest.raises(
+        BenchmarkError, match='recorded versions are the same; the processor may be of'
+    ):
         build(voc, out)
 
 
-def test_a_changed_source_is_told(voc, tmp_path):
+def test_a_changed_source_image_raises(voc, tmp_path):
     out = tmp_path / 'out'
     build(voc, out)
     before = contents(out)
@@ -368,26 +374,26 @@ def test_a_changed_source_is_told(voc, tmp_path):
     with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the image that the rest.*again'):
         build(voc, out)
     assert contents(out) == before
-    # Corrected boxes of the same images are taken over.
+    # Corrected annotations of the same images are updated.
     path.write_bytes(original)
     build(voc, out)
     shared = out / 'annotations/VOC2007/Annotations/000002.xml'
     assert shared.read_text() == annotation.read_text()
 
 
-def test_a_source_that_changes_in_the_middle_is_told(voc, tmp_path, monkeypatch):
-    """After the check, before the image that is missing is made again."""
+def test_a_source_image_that_changes_during_the_build_raises(voc, tmp_path, monkeypatch):
+    """After the check of the sources, before the missing image is rebuilt."""
     out = tmp_path / 'out'
     build(voc, out)
     (out / 'contrast/1/VOC2007/JPEGImages/000002.jpg').unlink()
-    monkeypatch.setattr(run_module, 'check_clean', lambda *arguments, **options: None)
+    monkeypatch.setattr(run_module, 'check_clean_images', lambda *arguments, **options: None)
     Image.fromarray(image(99)).save(voc / 'VOC2007/JPEGImages/000002.jpg')
     with pytest.raises(BenchmarkError, match=r'000002\.jpg is not the image that the rest'):
         build(voc, out)
 
 
 def spoil(voc):
-    """One image each: cut off, too small, without annotation, listed twice. 1 and 6 stay."""
+    """Make 2 to 5 unusable: truncated, too small, without valid annotation, listed twice."""
     folder = voc / 'VOC2007'
     path = folder / 'JPEGImages/000002.jpg'
     path.write_bytes(path.read_bytes()[:-200])
@@ -408,7 +414,7 @@ def test_a_bad_image_stops_the_build(voc, tmp_path):
     with pytest.raises(BenchmarkError, match=r'000002\.jpg: the JPEG is truncated; repair it'):
         build(voc, out)
     assert not (out / 'manifest.json').exists()
-    # What was built serves the next run, which may skip.
+    # The next run keeps the images that were built.
     assert build(voc, out, on_error='skip').images == 2
 
 
@@ -429,53 +435,53 @@ def test_bad_images_can_be_skipped_and_are_listed(voc, tmp_path):
         '000006.jpg',
     ]
     assert verify_benchmark(out, workers=0, quiet=True).good
-    # Mended in the meantime, it is taken in.
+    # A repaired image is added.
     Image.fromarray(image(2)).save(voc / 'VOC2007/JPEGImages/000003.jpg')
     assert build(voc, out, on_error='skip').images == 3
     assert verify_benchmark(out, workers=0, quiet=True).good
 
 
-def test_not_one_usable_image(tmp_path):
+def test_no_usable_image_raises(tmp_path):
     voc = make_voc(tmp_path / 'voc', 1)
     (voc / 'VOC2007/JPEGImages/000001.jpg').write_bytes(b'')
-    with pytest.raises(BenchmarkError, match='not one image'):
+    with pytest.raises(BenchmarkError, match='no image of'):
         build(voc, tmp_path / 'out', on_error='skip')
 
 
-def test_files_in_the_way_are_named(voc, tmp_path):
+def test_files_that_block_a_folder_are_named(voc, tmp_path):
     (tmp_path / 'file').write_text('')
     for out in (tmp_path / 'file', tmp_path / 'file' / 'out'):
-        with pytest.raises(BenchmarkError, match='file: a file is in the place of a folder'):
+        with pytest.raises(BenchmarkError, match='file is a file where a folder should be'):
             build(voc, out)
     out = tmp_path / 'out'
     build(voc, out)
     shutil.rmtree(out / 'contrast')
     (out / 'contrast').write_text('')
-    with pytest.raises(BenchmarkError, match='contrast: a file is in the place of a folder'):
+    with pytest.raises(BenchmarkError, match='contrast is a file where a folder should be'):
         build(voc, out)
 
 
-def test_a_full_disk_is_told_and_the_next_run_goes_on(voc, tmp_path, monkeypatch):
-    build(voc, tmp_path / 'whole')
+def test_a_full_disk_raises_and_the_next_run_resumes(voc, tmp_path, monkeypatch):
+    build(voc, tmp_path / 'complete')
     out, real, room = tmp_path / 'out', os.write, [60_000]
 
     def write(descriptor, data):
-        taken = real(descriptor, data[: max(0, room[0])]) if room[0] > 0 else 0
-        room[0] -= taken
-        if not taken:
+        written = real(descriptor, data[: max(0, room[0])]) if room[0] > 0 else 0
+        room[0] -= written
+        if not written:
             raise OSError(28, 'No space left on device')
-        return taken
+        return written
 
     with monkeypatch.context() as patch:
         patch.setattr(os, 'write', write)
         with pytest.raises(BenchmarkError, match=r'the disk is full.*run the same command again'):
             build(voc, out)
     assert not list((out / '.unfinished').iterdir())
-    whole = contents(tmp_path / 'whole')
+    complete = contents(tmp_path / 'complete')
     for path, data in contents(out).items():
-        assert path.startswith(('progress', '.unfinished')) or data == whole[path]
+        assert path.startswith(('progress', '.unfinished')) or data == complete[path]
     assert build(voc, out).built < 6
-    assert contents(out) == whole
+    assert contents(out) == complete
 
 
 def test_a_dry_run_writes_nothing(voc, tmp_path):
@@ -486,7 +492,7 @@ def test_a_dry_run_writes_nothing(voc, tmp_path):
     assert any(line.startswith('disk: about') for line in said)
 
 
-def test_a_dry_run_leaves_no_folder_above_either(voc, tmp_path):
+def test_a_dry_run_creates_no_parent_folders(voc, tmp_path):
     before = contents(tmp_path)
     build(voc, tmp_path / 'new/newer/out', dry_run=True)
     with pytest.raises(BenchmarkError, match='workers is -1'):
@@ -497,7 +503,7 @@ def test_a_dry_run_leaves_no_folder_above_either(voc, tmp_path):
     assert contents(tmp_path) == {**before, 'mine': 'folder'}
 
 
-def test_two_builds_in_one_folder_are_refused(voc, tmp_path):
+def test_a_second_build_in_the_same_folder_raises(voc, tmp_path):
     pytest.importorskip('fcntl')
     out = tmp_path / 'out'
     out.mkdir()
@@ -510,23 +516,23 @@ def test_two_builds_in_one_folder_are_refused(voc, tmp_path):
     assert not (out / LOCK).exists()
 
 
-def test_the_lock_of_a_killed_build_is_in_nobodys_way(voc, tmp_path):
-    build(voc, tmp_path / 'whole')
+def test_a_leftover_lock_file_does_not_block_a_build(voc, tmp_path):
+    build(voc, tmp_path / 'complete')
     out = tmp_path / 'out'
     out.mkdir()
     (out / LOCK).touch()
     build(voc, out)
-    assert contents(out) == contents(tmp_path / 'whole')
+    assert contents(out) == contents(tmp_path / 'complete')
 
 
-def test_decoded_once_whatever_the_number_of_cells(voc, tmp_path, monkeypatch):
+def test_each_image_is_decoded_once(voc, tmp_path, monkeypatch):
     decoded = []
     monkeypatch.setattr(
         'adasap_det.robustness.benchmark.worker.decode',
         lambda data: decoded.append(len(data)) or decode(data),
     )
-    # The estimate looks at an image of its own.
-    monkeypatch.setattr(run_module, 'estimate', lambda *_, **__: DiskEstimate(0, 0, 0))
+    # The estimate decodes an image too.
+    monkeypatch.setattr(run_module, 'estimate_disk', lambda *_, **__: DiskEstimate(0, 0, 0))
     build(voc, tmp_path / 'out')
     assert len(decoded) == 6
 
@@ -552,7 +558,7 @@ def test_folder_of_images(tmp_path):
         build_benchmark(folder_source(tmp_path / 'in'), tmp_path / 'x', workers=0)
 
 
-def test_a_benchmark_in_the_folder_of_its_images_is_refused(tmp_path):
+def test_a_benchmark_inside_its_source_folder_raises(tmp_path):
     root = tmp_path / 'in'
     (root / 'cat').mkdir(parents=True)
     Image.fromarray(image(1)).save(root / 'cat/1.png')
@@ -563,13 +569,13 @@ def test_a_benchmark_in_the_folder_of_its_images_is_refused(tmp_path):
         with pytest.raises(BenchmarkError, match=r'is inside the source .* elsewhere with --out'):
             build_benchmark(folder_source(root), out, **arguments)
     assert contents(tmp_path) == before
-    # Beside it, or where the source does not look, a second run finds the same images.
+    # Next to it, or in a hidden folder, a second run finds the same images.
     for out in (tmp_path / 'in-C', root / '.benchmark'):
         build_benchmark(folder_source(root), out, **arguments)
         assert build_benchmark(folder_source(root), out, **arguments).built == 0
 
 
-def test_coco_with_a_skip_lists_what_is_there(tmp_path):
+def test_coco_annotations_omit_skipped_images(tmp_path):
     root = make_coco(tmp_path / 'coco', 3)
     (root / 'val/000000000001.jpg').write_bytes(b'\xff\xd8')
     out = tmp_path / 'out'
@@ -582,8 +588,8 @@ def test_coco_with_a_skip_lists_what_is_there(tmp_path):
     assert verify_benchmark(out, workers=0, quiet=True).good
 
 
-def test_a_image_lost_from_the_source_is_told(voc, tmp_path):
+def test_an_image_missing_from_the_source_raises(voc, tmp_path):
     build(voc, tmp_path / 'out')
     (voc / 'VOC2007/JPEGImages/000002.jpg').unlink()
-    with pytest.raises(BenchmarkError, match=r'images that .* 000002: .* does not exist'):
+    with pytest.raises(BenchmarkError, match=r'has lost images .* 000002: .* does not exist'):
         build(voc, tmp_path / 'out', on_error='skip')

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from adasap_det.robustness.benchmark import BenchmarkError, coco_source
-from adasap_det.robustness.benchmark.coco_source import annotations_of
+from adasap_det.robustness.benchmark.coco_source import subset_annotations
 
 from ...helpers.source_trees import make_coco
 
@@ -19,14 +19,14 @@ def change(root, **entries):
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-def test_images_in_the_files_order(tmp_path):
+def test_images_are_in_the_order_of_the_file(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
-    assert [item.image_id for item in source.items] == [f'{i:012d}.jpg' for i in range(3)]
-    assert source.items[1].target == 'val/000000000001.jpg'
+    assert [image.image_id for image in source.images] == [f'{i:012d}.jpg' for i in range(3)]
+    assert source.images[1].target == 'val/000000000001.jpg'
     assert source.annotation_file == 'annotations/val.json'
 
 
-def test_a_file_elsewhere_goes_to_annotations(tmp_path):
+def test_an_annotation_file_elsewhere_is_stored_below_annotations(tmp_path):
     root = make_coco(tmp_path / 'coco', 1)
     moved = (root / 'annotations/val.json').rename(tmp_path / 'mine.json')
     assert coco_source(root, annotations=moved, images='val').annotation_file == (
@@ -34,7 +34,7 @@ def test_a_file_elsewhere_goes_to_annotations(tmp_path):
     )
 
 
-def test_linked_annotations_are_called_as_the_link(tmp_path):
+def test_linked_annotations_have_the_name_of_the_link(tmp_path):
     root = make_coco(tmp_path / 'coco', 1)
     path = root / 'annotations/val.json'
     path.rename(root / 'annotations/instances_v2.json')
@@ -42,40 +42,40 @@ def test_linked_annotations_are_called_as_the_link(tmp_path):
     assert read(root).annotation_file == 'annotations/val.json'
 
 
-def test_file_names_that_start_at_the_root(tmp_path):
+def test_file_names_relative_to_the_root(tmp_path):
     root = make_coco(tmp_path / 'coco', 2)
     path = root / 'annotations/val.json'
     path.write_text(path.read_text().replace('"file_name": "', '"file_name": "val/'))
     source = coco_source(root, annotations='annotations/val.json', images='.')
     assert not source.problems
-    assert [item.image_id for item in source.items] == [f'val/{i:012d}.jpg' for i in range(2)]
-    assert source.items[0].target == 'val/000000000000.jpg'
-    assert source.items[0].path == root / 'val/000000000000.jpg'
+    assert [image.image_id for image in source.images] == [f'val/{i:012d}.jpg' for i in range(2)]
+    assert source.images[0].target == 'val/000000000000.jpg'
+    assert source.images[0].path == root / 'val/000000000000.jpg'
 
 
-def test_the_file_is_kept_to_the_byte_where_nothing_changes(tmp_path):
+def test_unchanged_annotations_keep_their_bytes(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
-    kept = [item.image_id for item in source.items]
+    kept = [image.image_id for image in source.images]
     raw = (tmp_path / 'coco/annotations/val.json').read_bytes()
-    assert annotations_of(source, kept, format='jpg') == raw
+    assert subset_annotations(source, kept, format='jpg') == raw
 
 
-def test_a_part_of_the_images_takes_its_boxes_along(tmp_path):
+def test_a_subset_keeps_only_its_boxes(tmp_path):
     source = read(make_coco(tmp_path / 'coco', 3))
-    data = json.loads(annotations_of(source, ['000000000002.jpg'], format='png'))
+    data = json.loads(subset_annotations(source, ['000000000002.jpg'], format='png'))
     assert [entry['file_name'] for entry in data['images']] == ['000000000002.png']
     assert [box['image_id'] for box in data['annotations']] == [2]
     assert data['categories'] == [{'id': 1, 'name': 'person'}]
 
 
-def test_problems_are_told_image_by_image(tmp_path):
+def test_problems_are_listed_by_image(tmp_path):
     root = make_coco(tmp_path / 'coco', 5)
     images = json.loads((root / 'annotations/val.json').read_text())['images']
     images[3]['id'] = 4
     change(root, images=[*images, images[1]])
     (root / 'val/000000000002.jpg').unlink()
     source = read(root)
-    assert [item.image_id for item in source.items] == ['000000000000.jpg']
+    assert [image.image_id for image in source.images] == ['000000000000.jpg']
     assert source.problems['000000000001.jpg'] == 'it is listed more than once in val.json'
     assert source.problems['000000000002.jpg'] == 'val/000000000002.jpg does not exist'
     assert {'000000000003.jpg', '000000000004.jpg'} <= source.problems.keys()
@@ -85,20 +85,23 @@ def test_problems_are_told_image_by_image(tmp_path):
     ('text', 'message'),
     [
         ('{"images": [', 'cannot be read'),
-        ('[]', "are not COCO's"),
-        ('{"images": [{"id": 1}], "annotations": []}', "are not COCO's"),
-        ('{"images": [], "annotations": []}', 'list no image'),
-        ('{"images": [{"id": 1, "file_name": "../a.jpg"}], "annotations": []}', 'no path inside'),
+        ('[]', 'are not in the COCO format'),
+        ('{"images": [{"id": 1}], "annotations": []}', 'are not in the COCO format'),
+        ('{"images": [], "annotations": []}', 'list no images'),
+        (
+            '{"images": [{"id": 1, "file_name": "../a.jpg"}], "annotations": []}',
+            'not a path inside',
+        ),
     ],
 )
-def test_annotations_that_make_no_sense(tmp_path, text, message):
+def test_invalid_annotations_raise(tmp_path, text, message):
     root = make_coco(tmp_path / 'coco', 1)
     (root / 'annotations/val.json').write_text(text)
     with pytest.raises(BenchmarkError, match=message):
         read(root)
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_missing_files_and_folders_are_named(tmp_path):
     root = make_coco(tmp_path / 'coco', 1)
     with pytest.raises(BenchmarkError, match=r"'absent\.json' do not exist.*--annotations"):
         coco_source(root, annotations='absent.json', images='val')

@@ -21,7 +21,7 @@ from adasap_det.robustness.benchmark import (
     voc_source,
 )
 from adasap_det.robustness.benchmark.executors import InlineExecutor, local_executor
-from adasap_det.robustness.benchmark.scheduling import results
+from adasap_det.robustness.benchmark.scheduling import map_bounded
 
 from ...helpers.source_trees import CORRUPTIONS, contents, make_voc
 
@@ -46,7 +46,7 @@ def divide(number):
     return 1 / number
 
 
-def test_results_have_a_bounded_number_in_flight():
+def test_map_bounded_limits_the_submitted_tasks():
     running, most = [], []
 
     class Counting(InlineExecutor):
@@ -55,26 +55,26 @@ def test_results_have_a_bounded_number_in_flight():
             most.append(len(running))
             return super().submit(fn, *args, **kwargs)
 
-    for _ in results(Counting(), divide, range(1, 21), in_flight=3):
+    for _ in map_bounded(Counting(), divide, range(1, 21), in_flight=3):
         running.pop()
     assert len(most) == 20 and max(most) <= 3 + 3
 
 
-def test_results_pass_errors_on_and_begin_nothing_more():
-    begun = []
+def test_map_bounded_raises_errors_and_submits_nothing_more():
+    started = []
 
-    class Noting(InlineExecutor):
+    class Recording(InlineExecutor):
         def submit(self, fn, /, *args, **kwargs):
-            begun.append(args[0])
+            started.append(args[0])
             return super().submit(fn, *args, **kwargs)
 
     with pytest.raises(ZeroDivisionError):
-        list(results(Noting(), divide, [1, 2, 0, 4, 5], in_flight=1))
-    assert begun == [1, 2, 0]
+        list(map_bounded(Recording(), divide, [1, 2, 0, 4, 5], in_flight=1))
+    assert started == [1, 2, 0]
 
 
-def test_a_cancelled_future_that_never_says_so_is_not_waited_for():
-    """As one of Dask's whose result comes while it is cancelled."""
+def test_a_cancelled_future_that_never_finishes_is_not_waited_for():
+    """Like a future of Dask whose result arrives while it is cancelled."""
 
     class Silent(InlineExecutor):
         def submit(self, fn, /, *args, **kwargs):
@@ -84,7 +84,7 @@ def test_a_cancelled_future_that_never_says_so_is_not_waited_for():
 
     def work():
         try:
-            list(results(Silent(), divide, [1, 0, 2], in_flight=3))
+            list(map_bounded(Silent(), divide, [1, 0, 2], in_flight=3))
         except ZeroDivisionError as error:
             seen.append(error)
 
@@ -94,13 +94,13 @@ def test_a_cancelled_future_that_never_says_so_is_not_waited_for():
     assert len(seen) == 1
 
 
-def test_workers_must_not_be_negative():
+def test_negative_workers_raise():
     with pytest.raises(BenchmarkError, match='workers is -1'), local_executor(-1):
         pass
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_bytes_and_a_dead_one_is_told(tmp_path):
+def test_processes_give_the_same_bytes_and_a_dead_one_raises(tmp_path):
     root = make_voc(tmp_path / 'voc', 6)
     build(root, tmp_path / 'here', workers=0)
     build(root, tmp_path / 'there', workers=2)
@@ -108,7 +108,7 @@ def test_processes_give_the_same_bytes_and_a_dead_one_is_told(tmp_path):
     with local_executor(1) as pool:
         assert verify_benchmark(tmp_path / 'there', executor=pool, quiet=True).good
         with pytest.raises(BenchmarkError, match=r'a worker process died.*fewer --workers'):
-            list(results(pool, os._exit, [1], in_flight=1))
+            list(map_bounded(pool, os._exit, [1], in_flight=1))
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def _runs(process: int) -> bool:
     return state not in 'ZX'
 
 
-def test_absent_dask_is_named(monkeypatch):
+def test_missing_dask_raises_with_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, 'distributed', None)
     with pytest.raises(BenchmarkError, match=r'adasap-det\[cluster\]'), dask_executor('tcp://x:1'):
         pass
@@ -154,13 +154,13 @@ def test_a_dask_cluster_gives_the_same_bytes(tmp_path, capsys):
         command += ['--corruptions', *CORRUPTIONS, '--dask', cluster.scheduler_address]
         assert main(command) == 0
         assert contents(tmp_path / 'here') == contents(tmp_path / 'there')
-        # Files that Dask has made before are made again when they are lost.
+        # Lost files are rebuilt, though Dask has cached the results.
         lost = tmp_path / 'there/contrast/2/VOC2007/JPEGImages/000003.jpg'
         lost.unlink()
         assert main([*command, '--verify']) == 1
         assert main(command) == 0
         assert contents(tmp_path / 'here') == contents(tmp_path / 'there')
-        # A bad image on a worker reaches the user as anywhere else.
+        # An unusable image on a worker is reported as without Dask.
         (root / 'VOC2007/JPEGImages/000005.jpg').write_bytes(b'')
         capsys.readouterr()
         command[3] = str(tmp_path / 'other')
@@ -168,7 +168,7 @@ def test_a_dask_cluster_gives_the_same_bytes(tmp_path, capsys):
         assert '000005.jpg: the file is empty' in capsys.readouterr().err
 
 
-def test_no_scheduler_is_told():
+def test_a_missing_scheduler_raises():
     pytest.importorskip('distributed')
     with pytest.raises(BenchmarkError, match='no Dask scheduler answers'), dask_executor('nowhere'):
         pass

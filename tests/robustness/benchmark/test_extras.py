@@ -1,4 +1,4 @@
-"""Each cell is a data set that the usual loaders read, by links or by copies."""
+"""Each cell is a data set that common loaders can read, with links or copies."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def voc_dataset(cell):
 def voc_c(request, tmp_path, monkeypatch):
     source = voc_source(make_voc(tmp_path / 'voc', 3))
     if request.param.startswith('copies where'):
-        monkeypatch.setattr(run_module, 'links_work', lambda out: False)
+        monkeypatch.setattr(run_module, 'supports_symlinks', lambda out: False)
     out = build(source, tmp_path / 'out', copy_annotations=request.param == 'copies')
     links = [path for path, data in contents(out).items() if isinstance(data, str) and '..' in data]
     assert bool(links) == (request.param == 'links')
     assert all(not os.path.isabs(os.readlink(out / path)) for path in links)
     assert verify_benchmark(out, workers=0, quiet=True).good
-    # Moved as a whole, it still is one.
+    # The benchmark can be moved.
     shutil.rmtree(tmp_path / 'voc')
     return out.rename(tmp_path / 'moved')
 
@@ -79,7 +79,7 @@ def test_mmdet_reads_every_cell_of_voc(voc_c):
         np.testing.assert_array_equal(sample['gt_bboxes'], expected)
 
 
-def test_what_mmdet_loads_from_png_is_on_the_fly_corruption(tmp_path):
+def test_png_loaded_by_mmdet_equals_on_the_fly_corruption(tmp_path):
     root = make_voc(tmp_path / 'voc', 3)
     out = build(voc_source(root), tmp_path / 'out', options=OPTIONS)
     clean = voc_dataset(root)[2]
@@ -102,7 +102,7 @@ def test_torchvision_reads_voc(tmp_path):
 
 
 @pytest.mark.parametrize('options', [JPEG, OPTIONS], ids=['jpg', 'png'])
-def test_coco_is_read_by_mmdet_and_torchvision(tmp_path, options):
+def test_mmdet_and_torchvision_read_coco(tmp_path, options):
     root = make_coco(tmp_path / 'coco', 3)
     source = coco_source(root, annotations='annotations/val.json', images='val')
     cell = cell_root(build(source, tmp_path / 'out', options=options), 'contrast', 4)
@@ -131,7 +131,7 @@ def test_a_subset_of_coco_lists_only_its_images(tmp_path):
     assert listed == sorted(path.name for path in (out / 'contrast/2/val').iterdir())
 
 
-def test_image_folder_is_read_by_torchvision(tmp_path):
+def test_torchvision_reads_an_image_folder(tmp_path):
     images = make_voc(tmp_path / 'voc', 3) / 'VOC2007/JPEGImages'
     for number, name in enumerate(IDS):
         (tmp_path / f'in/class{number % 2}').mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def test_image_folder_is_read_by_torchvision(tmp_path):
     assert [label for _, label in dataset.samples] == [0, 0, 1]
 
 
-def test_a_real_folder_instead_of_a_link_is_told(tmp_path):
+def test_a_real_folder_instead_of_a_link_raises(tmp_path):
     source = voc_source(make_voc(tmp_path / 'voc', 3))
     out = build(source, tmp_path / 'out')
     link = out / 'contrast/2/VOC2007/Annotations'
@@ -151,5 +151,5 @@ def test_a_real_folder_instead_of_a_link_is_told(tmp_path):
     assert verify_benchmark(out, workers=0, quiet=True).damaged == (
         'contrast/2/VOC2007/Annotations',
     )
-    with pytest.raises(BenchmarkError, match='Annotations: a folder is in the place of a file'):
+    with pytest.raises(BenchmarkError, match='Annotations is a folder where a file'):
         build(source, out)

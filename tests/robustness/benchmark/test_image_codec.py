@@ -22,14 +22,14 @@ def as_file(rgb: np.ndarray, format: str, **options: object) -> bytes:
 
 
 def with_thumbnail() -> bytes:
-    """A JPEG that holds a whole small JPEG, with its own end, in its EXIF data."""
+    """Return a JPEG with a thumbnail, a JPEG with an end marker, in its EXIF data."""
     data = as_file(image(0), 'JPEG')
     inner = b'Exif\0\0' + as_file(image(1), 'JPEG')
     return data[:2] + b'\xff\xe1' + (len(inner) + 2).to_bytes(2, 'big') + inner + data[2:]
 
 
 def with_stray_bytes() -> bytes:
-    """Four bytes between the first two segments."""
+    """Return a JPEG with four bytes between the first two segments."""
     data = as_file(image(0), 'JPEG')
     end = 4 + int.from_bytes(data[4:6], 'big')
     return data[:end] + bytes(4) + data[end:]
@@ -74,15 +74,15 @@ def test_decode_gives_the_pixels_that_mmdet_loads(data, tmp_path):
 
 
 @pytest.mark.parametrize('make', [as_file, None], ids=['plain', 'thumbnail'])
-@pytest.mark.parametrize('cut', [0.3, 0.9, -1, -2])
-def test_a_cut_off_jpeg_is_told(make, cut):
+@pytest.mark.parametrize('end', [0.3, 0.9, -1, -2])
+def test_a_truncated_jpeg_raises(make, end):
     data = with_thumbnail() if make is None else as_file(image(0), 'JPEG')
-    data = data[:cut] if cut < 0 else data[: int(len(data) * cut)]
+    data = data[:end] if end < 0 else data[: int(len(data) * end)]
     with pytest.raises(ImageError, match='truncated'):
         decode(data)
 
 
-def test_a_cut_off_png_is_told():
+def test_a_truncated_png_raises():
     data = as_file(image(0), 'PNG')
     for end in (len(data) // 2, len(data) - 1, len(data) - 12):
         with pytest.raises(ImageError, match='truncated'):
@@ -93,23 +93,23 @@ def test_a_cut_off_png_is_told():
     ('data', 'message'),
     [
         (b'', 'empty'),
-        (b'hello, world', 'no image'),
-        (b'\xff\xd8\xff\xe0\x00\x04ab\xff\xda\x00\x04ab\xff\xd9', 'no image'),
+        (b'hello, world', 'not an image'),
+        (b'\xff\xd8\xff\xe0\x00\x04ab\xff\xda\x00\x04ab\xff\xd9', 'not an image'),
         (as_file(image(0, width=31, height=40), 'PNG'), '31 x 40 pixels'),
         (as_file(image(0, width=40, height=31), 'JPEG'), '40 x 31 pixels'),
         (as_file(image(0), 'BMP')[:2000], 'damaged'),
     ],
 )
-def test_what_is_no_usable_image_is_told(data, message):
+def test_unusable_images_raise(data, message):
     with pytest.raises(ImageError, match=message):
         decode(data)
 
 
-def test_the_smallest_image():
+def test_the_smallest_allowed_image():
     assert decode(as_file(image(0, width=32, height=32), 'JPEG')).shape == (32, 32, 3)
 
 
-def test_png_keeps_every_pixel():
+def test_png_is_lossless():
     rgb = image(0)
     np.testing.assert_array_equal(
         decode(encode(rgb, format='png', quality=None, subsampling=None)), rgb
@@ -120,7 +120,7 @@ def test_png_keeps_every_pixel():
     ('subsampling', 'factors'), [('4:2:0', (2, 2)), ('4:2:2', (2, 1)), ('4:4:4', (1, 1))]
 )
 @pytest.mark.parametrize('quality', [60, 95])
-def test_jpeg_has_the_quality_and_subsampling_asked_for(subsampling, factors, quality):
+def test_jpeg_has_the_requested_quality_and_subsampling(subsampling, factors, quality):
     rgb = image(0)
     data = encode(rgb, format='jpg', quality=quality, subsampling=subsampling)
     ours, pillows = (
@@ -142,7 +142,7 @@ def test_with_suffix():
 @pytest.mark.parametrize('size', [(375, 500), (500, 333), (64, 64), (257, 255), (1000, 401)])
 @pytest.mark.parametrize('side', [224, 96])
 def test_centre_crop_equals_torchvision(size, side):
-    """As ImageNet-C was made."""
+    """ImageNet-C was cropped by torchvision."""
     image = photograph(*size)
     reference = transforms.Compose(
         [transforms.Resize(round(side * 256 / 224)), transforms.CenterCrop(side)]

@@ -23,7 +23,7 @@ def add(path, *names):
             file.add(ImageResult(name, 'sha of the source', FILES))
 
 
-def test_what_is_added_is_read(journal):
+def test_added_images_are_read(journal):
     add(journal, 'a', 'b')
     header, done = read_journal(journal)
     assert header == {'identity': {'seed': 0}}
@@ -31,18 +31,18 @@ def test_what_is_added_is_read(journal):
     assert done['b'].files == FILES and done['b'].source_sha256 == 'sha of the source'
 
 
-def test_cut_anywhere_it_holds_all_lines_before_and_takes_more(journal):
+def test_a_journal_truncated_anywhere_keeps_the_lines_before_and_can_be_continued(journal):
     add(journal, 'a', 'b')
-    whole = journal.read_bytes()
-    start = whole.index(b'"b"') - 10
-    for end in range(start, len(whole)):
-        journal.write_bytes(whole[:end])
+    complete = journal.read_bytes()
+    start = complete.index(b'"b"') - 10
+    for end in range(start, len(complete)):
+        journal.write_bytes(complete[:end])
         assert list(read_journal(journal)[1]) in (['a'], ['a', 'b'])
         add(journal, 'c')
         assert list(read_journal(journal)[1]) == ['a', 'c']
 
 
-def test_a_damaged_line_loses_its_image_only(journal):
+def test_a_damaged_line_loses_only_its_image(journal):
     add(journal, 'a', 'b', 'c')
     lines = journal.read_bytes().splitlines(keepends=True)
     lines[2] = b'\0' * (len(lines[2]) - 1) + b'\n'
@@ -50,7 +50,7 @@ def test_a_damaged_line_loses_its_image_only(journal):
     assert list(read_journal(journal)[1]) == ['a', 'c']
 
 
-def test_a_damaged_header_is_told(journal):
+def test_a_damaged_header_raises(journal):
     journal.write_bytes(b'\0\0\n')
     with pytest.raises(BenchmarkError, match=r'damaged.*--overwrite'):
         read_journal(journal)

@@ -1,4 +1,4 @@
-"""``kill -9`` in the middle of a real build, as its user would see it."""
+"""``kill -9`` during a real build."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lines(journal: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'killpg'), reason='needs process groups')
-def test_killed_twice_it_ends_as_one_built_in_one_go(tmp_path):
+def test_a_build_killed_twice_equals_an_uninterrupted_one(tmp_path):
     root = make_voc(tmp_path / 'voc', NUMBER)
     out = tmp_path / 'out'
     command = ['--source', str(root), '--corruptions', *CORRUPTIONS, 'elastic_transform', '--out']
@@ -47,11 +47,11 @@ def test_killed_twice_it_ends_as_one_built_in_one_go(tmp_path):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        assert process.returncode == -signal.SIGKILL  # it was in the middle
+        assert process.returncode == -signal.SIGKILL  # killed before it finished
         assert not (out / 'manifest.json').exists()
         done.append(lines(journal))
     assert done[0] < done[1] < NUMBER
     assert main([*command, str(out), '--workers', '0']) == 0
-    assert main([*command, str(tmp_path / 'whole'), '--workers', '0']) == 0
-    assert contents(out) == contents(tmp_path / 'whole')
+    assert main([*command, str(tmp_path / 'complete'), '--workers', '0']) == 0
+    assert contents(out) == contents(tmp_path / 'complete')
     assert main(['--verify', '--out', str(out), '--quiet']) == 0

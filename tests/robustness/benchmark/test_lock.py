@@ -11,25 +11,25 @@ from adasap_det.robustness.benchmark.lock import LOCK, locked
 fcntl = pytest.importorskip('fcntl')
 
 
-def said_while_locked(folder):
-    said = []
-    with locked(folder, say=said.append):
+def messages_while_locked(folder):
+    messages = []
+    with locked(folder, say=messages.append):
         pass
-    return said
+    return messages
 
 
-def test_held_once_and_gone_afterwards(tmp_path):
+def test_locked_once_and_deleted_afterwards(tmp_path):
     with locked(tmp_path):
-        for _ in range(2):  # being refused takes nothing from the holder
+        for _ in range(2):  # a failed attempt does not release the lock
             with pytest.raises(BenchmarkError, match='another process is building'):
-                said_while_locked(tmp_path)
+                messages_while_locked(tmp_path)
         assert (tmp_path / LOCK).is_file()
-    assert said_while_locked(tmp_path) == []
+    assert messages_while_locked(tmp_path) == []
     assert not list(tmp_path.iterdir())
 
 
-def test_held_where_only_files_open_for_writing_are_locked(tmp_path, monkeypatch):
-    """As NFS does."""
+def test_locked_where_only_files_open_for_writing_can_be_locked(tmp_path, monkeypatch):
+    """NFS works like this."""
     real = fcntl.flock
 
     def flock(descriptor, operation):
@@ -39,26 +39,26 @@ def test_held_where_only_files_open_for_writing_are_locked(tmp_path, monkeypatch
 
     monkeypatch.setattr(fcntl, 'flock', flock)
     with locked(tmp_path), pytest.raises(BenchmarkError, match='another process is building'):
-        said_while_locked(tmp_path)
+        messages_while_locked(tmp_path)
 
 
-def test_no_locks_are_told(tmp_path, monkeypatch):
+def test_unsupported_locks_print_a_warning(tmp_path, monkeypatch):
     def flock(descriptor, operation):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, 'flock', flock)
-    (line,) = said_while_locked(tmp_path)
+    (line,) = messages_while_locked(tmp_path)
     assert line.startswith(f'{tmp_path} cannot be locked ({os.strerror(errno.ENOLCK)})')
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_takes_no_file_is_told(tmp_path):
+def test_a_lock_file_that_cannot_be_created_prints_a_warning(tmp_path):
     (tmp_path / LOCK).mkdir()
-    assert len(said_while_locked(tmp_path)) == 1
+    assert len(messages_while_locked(tmp_path)) == 1
 
 
-def test_the_file_of_a_build_that_ends_meanwhile_is_no_lock(tmp_path, monkeypatch):
-    """Its holder removes it between our opening and our locking it."""
+def test_a_lock_file_deleted_while_opening_is_not_a_lock(tmp_path, monkeypatch):
+    """The other build deletes it after we open it and before we lock it."""
     real, removed = fcntl.flock, []
 
     def flock(descriptor, operation):
@@ -68,4 +68,4 @@ def test_the_file_of_a_build_that_ends_meanwhile_is_no_lock(tmp_path, monkeypatc
 
     monkeypatch.setattr(fcntl, 'flock', flock)
     with locked(tmp_path), pytest.raises(BenchmarkError, match='another process is building'):
-        said_while_locked(tmp_path)
+        messages_while_locked(tmp_path)

@@ -21,7 +21,7 @@ MANIFEST = Manifest(
 )
 
 
-def test_read_gives_what_was_written(tmp_path):
+def test_write_and_read_round_trip(tmp_path):
     (tmp_path / 'manifest.json').write_bytes(manifest_bytes(MANIFEST))
     found = read_manifest(tmp_path)
     assert found == MANIFEST == read_manifest(tmp_path / 'manifest.json')
@@ -29,36 +29,36 @@ def test_read_gives_what_was_written(tmp_path):
     assert (found.corruptions, found.severities, found.size) == (('fog',), (1, 3), 8)
 
 
-def test_order_of_work_does_not_show():
+def test_bytes_are_independent_of_the_order_of_work():
     other = Manifest(**{**vars(MANIFEST), 'files': dict(reversed(MANIFEST.files.items()))})
     assert manifest_bytes(other) == manifest_bytes(MANIFEST)
 
 
-def test_an_absent_manifest_tells_unfinished_from_none(tmp_path):
+def test_error_of_a_missing_manifest_distinguishes_unfinished_from_absent(tmp_path):
     with pytest.raises(BenchmarkError, match=r'Build one with tools/make_voc_c\.py'):
         read_manifest(tmp_path)
     (tmp_path / 'progress.jsonl').write_text('{}\n')
-    with pytest.raises(BenchmarkError, match='build again, it resumes'):
+    with pytest.raises(BenchmarkError, match='run the same build again, it resumes'):
         read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'kind': 'something else'}, 'no manifest of a benchmark'),
+        ({'kind': 'something else'}, 'not the manifest of a benchmark'),
         ({'schema': 99}, 'schema 99'),
-        ({'files': {'../../x': [1, 'aa']}}, 'leads out of the benchmark'),
+        ({'files': {'../../x': [1, 'aa']}}, 'is outside the benchmark'),
         ({'files': [1]}, 'damaged'),
     ],
 )
-def test_a_damaged_manifest_is_told(tmp_path, change, message):
+def test_a_damaged_manifest_raises(tmp_path, change, message):
     data = json.loads(manifest_bytes(MANIFEST)) | change
     (tmp_path / 'manifest.json').write_text(json.dumps(data))
     with pytest.raises(BenchmarkError, match=message):
         read_manifest(tmp_path)
 
 
-def test_half_a_manifest_is_told(tmp_path):
+def test_a_truncated_manifest_raises(tmp_path):
     data = manifest_bytes(MANIFEST)
     (tmp_path / 'manifest.json').write_bytes(data[: len(data) // 2])
     with pytest.raises(BenchmarkError, match='damaged'):

@@ -38,23 +38,23 @@ def test_png_has_neither_quality_nor_subsampling():
         (dict(seed=-1), 'seed is -1'),
     ],
 )
-def test_options_that_make_no_sense(options, message):
+def test_invalid_options_raise(options, message):
     with pytest.raises(BenchmarkError, match=message):
         make_options(**options)
 
 
-def test_a_crop_is_kept_and_no_crop_is_not_mentioned():
+def test_crop_is_recorded_only_if_given():
     assert make_options(crop=224).to_json()['crop'] == 224
     assert 'crop' not in make_options().to_json()
     with pytest.raises(BenchmarkError, match='crop is 31; the corruptions need 32'):
         make_options(crop=31)
 
 
-def test_software_names_every_library_that_makes_pixels_and_the_processor():
+def test_software_lists_the_processor_and_all_libraries_that_affect_pixels():
     found = software()
     assert found.keys() == {
         *('corruptions', 'opencv', 'numpy', 'scipy', 'pillow', 'torch', 'processor')
     }
     assert found['processor'] == platform.machine()
-    # Builds for other GPUs are the same on the processor.
+    # Builds for other GPUs give the same results on the CPU.
     assert found['torch'] == torch.__version__.partition('+')[0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import io
 
 from adasap_det.robustness.benchmark import progress as progress_module
-from adasap_det.robustness.benchmark.progress import ProgressReport, clock
+from adasap_det.robustness.benchmark.progress import ProgressReport, format_duration
 
 
 class Terminal(io.StringIO):
@@ -11,7 +11,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_log_gets_a_line_now_and_then_with_rate_and_time_left(monkeypatch):
+def test_a_log_gets_lines_with_rate_and_time_left(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(progress_module.time, 'monotonic', lambda: now[0])
     stream = io.StringIO()
@@ -20,7 +20,9 @@ def test_a_log_gets_a_line_now_and_then_with_rate_and_time_left(monkeypatch):
             now[0] += 0.5
             progress.advance()
     lines = stream.getvalue().splitlines()
-    assert lines[0] == ('building: 10 of 1000 images, 2.00 a second, 0:00:05 passed, 0:08:15 left')
+    assert lines[0] == (
+        'building: 10 of 1000 images, 2.00 per second, 0:00:05 elapsed, 0:08:15 left'
+    )
     assert len(lines) == 3  # at 5 and 10 seconds and at the end
     assert lines[-1].startswith('building: 20 of 1000')
 
@@ -32,22 +34,22 @@ def test_a_terminal_gets_a_bar():
     assert 'building' in stream.getvalue() and '3/4' in stream.getvalue()
 
 
-def test_quiet():
+def test_quiet_prints_nothing():
     for stream in (io.StringIO(), Terminal()):
         with ProgressReport('building', 4, stream=stream, quiet=True) as progress:
             progress.advance()
         assert stream.getvalue() == ''
 
 
-def test_nothing_to_do():
+def test_no_work_prints_nothing():
     stream = io.StringIO()
     with ProgressReport('building', 0, stream=stream):
         pass
     assert stream.getvalue() == ''
 
 
-def test_clock():
-    assert [clock(seconds) for seconds in (0, 59.6, 3599, 36061)] == [
+def test_format_duration():
+    assert [format_duration(seconds) for seconds in (0, 59.6, 3599, 36061)] == [
         '0:00:00',
         '0:01:00',
         '0:59:59',

@@ -15,10 +15,10 @@ def source(tmp_path):
 
 
 def names(source):
-    return [item.image_id for item in source.items]
+    return [image.image_id for image in source.images]
 
 
-def test_a_larger_subset_holds_the_smaller_in_the_sources_order(source):
+def test_a_larger_subset_contains_the_smaller_in_the_order_of_the_source(source):
     parts = [names(choose_subset(source, n, seed=0)) for n in (1, 5, 12, 20, 99)]
     assert [len(part) for part in parts] == [1, 5, 12, 20, 20]
     for small, large in pairwise(parts):
@@ -27,7 +27,7 @@ def test_a_larger_subset_holds_the_smaller_in_the_sources_order(source):
     assert names(choose_subset(source, 5, seed=1)) != parts[1]
 
 
-def test_a_file_names_the_subset(source, tmp_path):
+def test_a_file_lists_the_subset(source, tmp_path):
     path = tmp_path / 'ids.txt'
     path.write_text('000007\n\n 000003 \n')
     assert names(choose_subset(source, path, seed=0)) == ['000003', '000007']
@@ -38,17 +38,17 @@ def test_a_file_names_the_subset(source, tmp_path):
     [
         ('', 'is empty'),
         ('000001\n000001\n', "lists '000001' twice"),
-        ('000001\n5\n6\n', "2 images that the source does not have, the first is '5'"),
+        ('000001\n5\n6\n', "2 images that are not in the source, the first is '5'"),
     ],
 )
-def test_a_subset_file_that_makes_no_sense(source, tmp_path, text, message):
+def test_an_invalid_subset_file_raises(source, tmp_path, text, message):
     path = tmp_path / 'ids.txt'
     path.write_text(text)
     with pytest.raises(BenchmarkError, match=message):
         choose_subset(source, path, seed=0)
 
 
-def test_a_subset_that_is_no_number_and_no_file(source, tmp_path):
+def test_a_subset_that_is_neither_number_nor_file_raises(source, tmp_path):
     with pytest.raises(BenchmarkError, match='neither a number nor a readable text file'):
         choose_subset(source, tmp_path / 'absent.txt', seed=0)
     with pytest.raises(BenchmarkError, match='subset is 0'):

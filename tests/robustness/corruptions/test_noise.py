@@ -12,7 +12,7 @@ from adasap_det.robustness.corruptions.noise import (
     impulse_noise,
     shot_noise,
 )
-from adasap_det.robustness.corruptions.random_words import Words
+from adasap_det.robustness.corruptions.random_bits import RandomBits
 from adasap_det.robustness.corruptions.seeds import generator
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -26,7 +26,7 @@ def flat(level, side=200):
 
 
 def words(seed, side=200):
-    return Words.draw(generator(seed), (side, side, 3))
+    return RandomBits.draw(generator(seed), (side, side, 3))
 
 
 def grouped(observed, expected):
@@ -61,8 +61,8 @@ def test_shot_noise_is_the_quantile_of_its_field(severity):
     """Exact for every pixel, including those that the table leaves undecided."""
     image = np.arange(256, dtype=np.uint8).repeat(3 * 64).reshape(128, 128, 3)
     clean = CleanImage(image)
-    noisy = shot_noise(clean, severity, Words.draw(generator(5), image.shape))
-    field = Words.draw(generator(5), image.shape)
+    noisy = shot_noise(clean, severity, RandomBits.draw(generator(5), image.shape))
+    field = RandomBits.draw(generator(5), image.shape)
     photons = PHOTONS[severity - 1]
     rates = photons * image.reshape(-1).astype(float) / 255
     cell = field.leading.reshape(-1) >> 4
@@ -83,7 +83,7 @@ def test_shot_noise_has_mean_and_deviation_of_the_reference():
     np.random.seed(0)
     for severity in SEVERITIES:
         reference = np.uint8(theirs.shot_noise(Image.fromarray(ramp), severity)).astype(float)
-        field = Words.draw(generator(9 + severity), ramp.shape)
+        field = RandomBits.draw(generator(9 + severity), ramp.shape)
         ours = shot_noise(CleanImage(ramp), severity, field).astype(float)
         spread = reference.std(axis=(0, 2)) + 1e-9
         error = np.sqrt(2 * spread**2 / 1800) + 1e-3
@@ -127,6 +127,6 @@ def test_impulse_threshold_between_two_leading_values():
     cell, rest = divmod(amount / 2 * (1 << 16), 1)
     leading = np.full((400, 400, 3), int(cell), np.uint16)
     clean = CleanImage(np.full(leading.shape, 100, np.uint8))
-    noisy = impulse_noise(clean, 1, Words(leading, generator(2)))
+    noisy = impulse_noise(clean, 1, RandomBits(leading, generator(2)))
     low, high = binom.interval(1 - P_VALUE, noisy.size, rest)
     assert low <= (noisy == 255).sum() <= high

@@ -15,7 +15,7 @@ BITS = 16
 
 
 @dataclass(frozen=True)
-class Words:
+class RandomBits:
     """Leading bits of a uniform field, and the generator of further bits.
 
     Attributes:
@@ -27,7 +27,7 @@ class Words:
     rng: np.random.Generator
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> Words:
+    def draw(cls, rng: np.random.Generator, shape: tuple[int, ...]) -> RandomBits:
         size = int(np.prod(shape))
         words = rng.integers(0, 1 << 64, size=-(-size // 4), dtype=np.uint64)
         # Little-endian on every platform, so that results do not depend on it.
