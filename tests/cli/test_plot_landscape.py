@@ -64,8 +64,8 @@ def test_names_are_file_stems_unless_equal():
 
 @pytest.mark.slow
 def test_compares_a_dense_and_a_pruned_checkpoint(config, untrained, tmp_path, capsys):
-    cut = ['--keep-ratio', '0.5', '--round-to', '8', '--input-size', '96', '96']
-    assert prune.main([str(config), str(untrained), *cut, '--out', str(tmp_path)]) == 0
+    options = ['--keep-ratio', '0.5', '--round-to', '8', '--input-size', '96', '96']
+    assert prune.main([str(config), str(untrained), *options, '--out', str(tmp_path)]) == 0
     pruned = tmp_path / 'dense_pruned.pth'
     out = tmp_path / 'seen'
     options = ['--points', '5', '--radius', '0.5', '--directions', '1', '--batches', '2', '--plane']

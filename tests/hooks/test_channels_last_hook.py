@@ -16,7 +16,7 @@ def kernels(model):
     return {n: p for n, p in model.named_parameters() if p.dim() == 4 and p.shape[-1] > 1}
 
 
-@pytest.mark.parametrize('hooks', [[LAYOUT], [LAYOUT, HOOK]], ids=['dense', 'cut three times'])
+@pytest.mark.parametrize('hooks', [[LAYOUT], [LAYOUT, HOOK]], ids=['dense', 'pruned three times'])
 def test_weights_and_momentum_have_the_layout(tmp_path, hooks):
     cfg = tiny_config(tmp_path, custom_hooks=hooks)
     runner = Runner.from_cfg(cfg)

@@ -15,7 +15,7 @@ DENSE = {'budget': 8.0, 'params': 4e6, 'macs': 2e9}
 
 
 @pytest.fixture
-def told(request, monkeypatch):
+def reported(request, monkeypatch):
     lines = []
     monkeypatch.setattr(
         'adasap_det.hooks.size_report.print_log', lambda line, logger: lines.append(line)
@@ -38,8 +38,8 @@ def told(request, monkeypatch):
     return tell
 
 
-def test_line_and_scalars_of_the_size(told):
-    (line,), scalars = told(ParamsBudget(keep_ratio=0.5))
+def test_line_and_scalars_of_the_size(reported):
+    (line,), scalars = reported(ParamsBudget(keep_ratio=0.5))
     assert line == (
         'Prune step 1/2: 7 prunable channels in 2 groups; parameters 1.000 M (25.0% of dense), '
         'MACs 0.250 G (12.5%)'
@@ -47,8 +47,8 @@ def test_line_and_scalars_of_the_size(told):
     assert scalars == {'train/params_M': 1.0, 'train/macs_G': 0.25}
 
 
-def test_latency_predicted_and_measured(told):
-    (line,), scalars = told(LatencyBudget(keep_ratio=0.5), measured=2.34)
+def test_latency_predicted_and_measured(reported):
+    (line,), scalars = reported(LatencyBudget(keep_ratio=0.5), measured=2.34)
     assert line.endswith('(12.5%), predicted latency 2 ms (25.0%), measured latency 2.3 ms')
     assert scalars['train/latency_ms'] == 2.0
     assert scalars['train/latency_measured_ms'] == 2.34

@@ -124,15 +124,15 @@ def test_interval_of_one_stores_no_direction():
 
 
 def test_resumed_run_reuses_the_saved_direction():
-    uninterrupted, part = toy(dropout=0.0), toy(dropout=0.0)
-    train(uninterrupted, wrap(uninterrupted, interval=4), SIX)
+    full, part = toy(dropout=0.0), toy(dropout=0.0)
+    train(full, wrap(full, interval=4), SIX)
     first = wrap(part, interval=4)
     train(part, first, SIX[:2])
     second = wrap(part, interval=4)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     second.initialize_count_status(part, 2, len(SIX))
     train(part, second, SIX[2:])
-    assert_same(part, uninterrupted)
+    assert_same(part, full)
 
 
 def test_missing_direction_triggers_second_pass():

@@ -194,8 +194,8 @@ def test_adaptive_stage_matches_reference_loop(form, radii, ungrouped):
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(actual), form=form, ungrouped=ungrouped, **radii)
     wrapper.stage = 'adaptive'
     wrapper.set_channels(rows_of(actual))
-    told = wrapper.set_scores(SCORES)
-    assert told.tolist() == pytest.approx(
+    result = wrapper.set_scores(SCORES)
+    assert result.tolist() == pytest.approx(
         [radii['rho_max'] - s / 8 * (radii['rho_max'] - radii['rho_min']) for s in SCORES.tolist()]
     )
     train(actual, wrapper)

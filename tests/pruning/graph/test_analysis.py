@@ -140,7 +140,7 @@ def test_grouped_convolution_defines_input_and_output_parts():
 
 
 def test_parts_of_several_layers_combine():
-    """Four groups and six: the channels must be cut alike in each of twelve parts."""
+    """Four groups and six: the same channels are pruned in each of twelve parts."""
     net = Net(
         lambda s, x: s.end_conv(s.norm(s.wide(x))),
         wide=nn.Conv2d(8, 24, 1, groups=4),
@@ -234,7 +234,7 @@ def test_self_frozen_layers_are_skipped_and_logged(monkeypatch):
 
 
 def test_first_layers_after_self_frozen_layers_are_pruned():
-    """What 'b' computes is cut, and what it reads, of the frozen 'a', is not."""
+    """The outputs of 'b' are pruned; its inputs, from the frozen 'a', are not."""
     group = group_with(analyse(FreezingNet(lambda s, x: s.out(x))), 'b')
     assert plain(group.own) == {('b.weight', 0): whole(8), ('b.bias', 0): whole(8)}
     assert plain(group.consumers) == {('out.weight', 1): whole(8)}
@@ -419,7 +419,7 @@ def test_an_exclude_pattern_that_matches_nothing():
         analyse(ToyDetector(), exclude=['inner', 'inner.conv'])
 
 
-# ------------------------------------------------------------------ after a cut
+# ------------------------------------------------------------------ after pruning
 
 
 @pytest.mark.parametrize('net', [ToyDetector, FlattenNet, SharedHeadNet, GroupedNet, GroupNormNet])

@@ -19,7 +19,7 @@ def test_without_channels_renumbers():
         consumers=(piece('out.weight', 1, [6, 7, 8, 9], [0, 1, 2, 3]),),
         layers=('right',),
     )
-    # The joint channel 0, of another group, goes in the same cut.
+    # The joint channel 0, of another group, is pruned in the same step.
     joint = torch.tensor([-1, 0, 1, 2, 3, 4, 5, -1, 6, 7])
     moved = {
         ('right.weight', 0): torch.tensor([0, -1, 1, 2]),

@@ -76,7 +76,7 @@ def chosen(known_times, tmp_path):
 
 
 def test_a_choice_that_is_slower_than_predicted_is_made_again(chosen, monkeypatch):
-    """A device on which every cut takes a tenth more than its layers' times say."""
+    """A device on which every pruned network takes a tenth more than its layers' times say."""
     naive, cost, limit = chosen(check=False)
     predicted = cost.cost
     monkeypatch.setattr(
@@ -116,7 +116,7 @@ def test_plans_come_from_rank_0(chosen, monkeypatch):
     firsts, timed = [], []
 
     def share(objects):
-        # What the first rank says in the place of this one's: always to keep one channel.
+        # The selection of rank 0 replaces this rank's: always keep one channel.
         found, error = objects[0]
         if isinstance(found, dict):
             firsts.append({name: channels[:1] for name, channels in found.items()})

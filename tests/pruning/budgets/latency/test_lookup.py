@@ -32,7 +32,7 @@ def test_predicted_latency_matches_pruned_model(known_times, kind):
     prune_channels(model, groups, kept)
     measured = len(known_times)
     _, after = cost_of(model, table)
-    assert len(known_times) == measured  # the cut model is in the table too
+    assert len(known_times) == measured  # the pruned model is in the table too
     assert after.cost() == pytest.approx(predicted)
     layers = [n for n, m in model.named_modules() if hasattr(m, 'out_channels')]
     assert set(layers) <= set(after.by_layer())

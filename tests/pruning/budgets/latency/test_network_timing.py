@@ -39,7 +39,7 @@ def test_widths_from_all_to_a_quarter(detector):
 
 
 def test_latency_ratio_is_that_of_the_pruned_network(detector, monkeypatch):
-    """Timed by its number of weights: the cut one's through the whole one's."""
+    """Timed by the number of weights, pruned relative to dense."""
     model, groups = detector
     before = sizes(model)
     seen = []
