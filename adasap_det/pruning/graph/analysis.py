@@ -1,30 +1,31 @@
-"""Find the channel groups of a model: Torch-Pruning's graph, then trial pruning on a copy."""
+"""Find the channel groups of a model: followed through its forward passes, then checked by value."""
 
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any
 
-import torch
-import torch_pruning as tp
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from adasap_det.pruning.budgets.cost import COUNTED
-from adasap_det.pruning.surgery import prune_channels
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 from adasap_det.utils.name_patterns import matches
 
 from .channel_group import ChannelAnalysis, ChannelGroup
-from .coupling import UnprunableError, to_channel_group
+from .channel_labels import OUTPUT, ChannelTracer, Links
+from .coupling import LAYER_TYPES, Coupled, coupled_channels, layer_reasons, unique_names
 from .tracing import like_parameters, trace_forward
+from .training_pass import train_forward
+from .value_check import ValueCheck
 
 SHOWN = 4
 """Names that a message lists of many."""
+
+CHOICES = ('last', 'middle', 'first')
+"""Which dimension of a split stays countable, in the order in which they are tried."""
 
 
 def find_channel_groups(
@@ -46,11 +47,12 @@ def find_channel_groups(
 
     Returns:
         The groups, and the skipped layers with the reasons. Output layers of the model are
-        skipped, and groups that Torch-Pruning finds but that break the model: each group is
-        trial-pruned on a copy.
+        skipped, and groups that fail a check by value; see
+        :class:`~adasap_det.pruning.graph.value_check.ValueCheck`.
 
     Raises:
-        ValueError: If a pattern of ``exclude`` matches no layer, or nothing can be pruned.
+        ValueError: If a pattern of ``exclude`` matches no layer, the model cannot be run on
+            ``example_inputs``, or nothing can be pruned.
     """
     layer_names = [n for n, m in model.named_modules() if n]
     for pattern in exclude:
@@ -59,128 +61,125 @@ def find_channel_groups(
                 f'exclude pattern {pattern!r} matches no layer of the model; names look like '
                 f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
             )
-
-    copied = copy_unwrapped(model)  # tracing switches modes and needs gradients everywhere
-    for parameter in copied.parameters():
-        parameter.requires_grad_(True)
-    graph = tp.DependencyGraph()
-    shapes: list[torch.Size] = []
-
-    def forward(traced: nn.Module, inputs: Tensor) -> Any:
-        results = trace_forward(traced, inputs, num_rois=None)
-        shapes[:] = _shapes(results)
-        return results
-
-    with eval_mode(copied), torch.enable_grad(), warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # parameters outside known layers are handled below
-        graph.build_dependency(
-            copied,
-            example_inputs=like_parameters(example_inputs, copied),
-            forward_fn=forward,
-            verbose=False,
-        )
-        found = list(graph.get_all_groups())
-
-    frozen = _frozen_by_the_model(copied, graph)
+    inputs = like_parameters(example_inputs[:1], model)
+    frozen = _frozen_by_the_model(model)
     if frozen:
         print_log(
             f'Layers skipped because the model itself freezes them: {_some(frozen)}'
             f'{f", ... ({len(frozen)} in all)" if len(frozen) > SHOWN else ""}',
             logger='current',
         )
-    names = {module: name for name, module in copied.named_modules()}
-    names |= {parameter: name for name, parameter in copied.named_parameters()}
-    analysis = ChannelAnalysis(
-        groups=[], skipped={name: f'{name} is frozen by the model itself' for name in frozen}
-    )
-    for tp_group in found:
-        root = names[tp_group[0].dep.target.module]
-        try:
-            group = to_channel_group(root, tp_group, graph, names)
-        except UnprunableError as reason:
-            analysis.skipped[root] = str(reason)
-            continue
-        owners = dict.fromkeys(piece.name.rpartition('.')[0] for piece in group.own)
-        excluded = [name for name in owners if matches(name, exclude)]
-        if excluded:
-            analysis.skipped[root] = f'{excluded[0]} is excluded'
-        else:
-            analysis.groups.append(group)
-    two_stage = getattr(model, 'roi_head', None) is not None  # traced differently from how it runs
-    expected = None if two_stage else shapes
-    for name, why in _trial_pruning_failures(
-        model, analysis.groups, example_inputs, expected
-    ).items():
-        analysis.groups = [group for group in analysis.groups if group.name != name]
-        analysis.skipped[name] = why
+    check: ValueCheck | None = None
+    kept_dims: dict[int, str] = {}
+    passed: list[ChannelGroup] = []
+    for choice in (*CHOICES[1:], None):
+        links = _trace(model, inputs, kept_dims)
+        if check is None:
+            check = ValueCheck(
+                model,
+                inputs,
+                forward=trace_forward,
+                train_forward=train_forward if links.trained else None,
+            )
+        found = unique_names(coupled_channels(model, links))
+        skipped = {
+            each.group.name: reason
+            for each in found
+            if (reason := _reason(each, exclude, frozen)) is not None
+        }
+        groups = [each.group for each in found if each.group.name not in skipped]
+        failures = check.failures([g for g in groups if not any(g.same_as(p) for p in passed)])
+        passed = [group for group in groups if group.name not in failures]
+        again = {
+            unit
+            for each in found
+            if each.group.name in failures or (each.reason or OUTPUT).endswith(OUTPUT) is False
+            for unit in each.units.tolist()
+        }
+        if choice is None or not again & links.split:
+            break
+        kept_dims.update(dict.fromkeys(again, choice))
+    if kept_dims:  # what passed in turn must pass together
+        failures |= check.failures(passed)
+    for name, why in failures.items():
         print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
+    skipped.update(failures)
+    analysis = ChannelAnalysis(
+        groups=[group for group in groups if group.name not in skipped],
+        skipped=_by_layer(found, skipped, links, model),
+    )
     if not analysis.groups:
         reasons = '; '.join(f'{k}: {v}' for k, v in analysis.skipped.items()) or 'no layers'
         raise ValueError(f'no channel of the model can be pruned ({reasons})')
     return analysis
 
 
-def _frozen_by_the_model(copied: nn.Module, graph: tp.DependencyGraph) -> list[str]:
-    """Layers that setting the mode froze again, which the graph of gradients therefore misses.
+def _trace(model: nn.Module, inputs: Tensor, kept_dims: dict[int, str]) -> Links:
+    """Follow an evaluation pass and, where other layers run in training, a training pass."""
+    copied = copy_unwrapped(model)
+    tracer = ChannelTracer(copied, kept_dims=kept_dims)
+    with eval_mode(copied), tracer.tracing():
+        results = trace_forward(copied, inputs, num_rois=None)
+        for leaf in tree_leaves(results):
+            if isinstance(leaf, Tensor):
+                tracer.fix_output(leaf)
+    if any(f'{name}.weight' not in tracer.links.used for name in _layer_names(copied)):
+        try:
+            evaluated = set(tracer.links.used)
+            with tracer.tracing():
+                for leaf in tree_leaves(train_forward(copied, inputs)):
+                    if isinstance(leaf, Tensor):
+                        tracer.fix_output(leaf)
+            tracer.links.trained = tracer.links.used - evaluated
+        except Exception as error:  # it needs annotations of its own, for instance
+            print_log(f'The training pass is not traced: {error}', logger='current')
+    return tracer.links
+
+
+def _layer_names(model: nn.Module) -> list[str]:
+    return [name for name, m in model.named_modules() if isinstance(m, LAYER_TYPES)]
+
+
+def _reason(each: Coupled, exclude: Sequence[str], frozen: Sequence[str]) -> str | None:
+    if each.reason is not None:
+        return each.reason
+    for layer in each.group.layers:
+        if layer in frozen:
+            return f'{layer} is frozen by the model itself'
+    owners = dict.fromkeys(piece.name.rpartition('.')[0] for piece in each.group.own)
+    excluded = [name for name in owners if matches(name, exclude)]
+    return f'{excluded[0]} is excluded' if excluded else None
+
+
+def _by_layer(
+    found: Sequence[Coupled], skipped: dict[str, str], links: Links, model: nn.Module
+) -> dict[str, str]:
+    """Reason for every layer that is in no group."""
+    grouped = {
+        layer for each in found if each.group.name not in skipped for layer in each.group.layers
+    }
+    reasons = dict(layer_reasons(found, links.used, model))
+    for each in found:
+        if each.group.name in skipped:
+            for layer in each.group.layers:
+                reasons[layer] = skipped[each.group.name]
+    return {layer: reason for layer, reason in reasons.items() if layer not in grouped}
+
+
+def _frozen_by_the_model(model: nn.Module) -> list[str]:
+    """Layers that setting the mode freezes again.
 
     They are skipped on purpose: a frozen layer cannot compensate for lost channels.
     """
+    copied = copy_unwrapped(model)
+    for parameter in copied.parameters():
+        parameter.requires_grad_(True)
+    copied.train()
     return [
         name
         for name, module in copied.named_modules()
-        if isinstance(module, COUNTED)
-        and not module.weight.requires_grad
-        and module not in graph.module2node
+        if isinstance(module, LAYER_TYPES) and not module.weight.requires_grad
     ]
-
-
-def _trial_pruning_failures(
-    model: nn.Module,
-    groups: Sequence[ChannelGroup],
-    example_inputs: Tensor,
-    expected: Sequence[torch.Size] | None,
-) -> dict[str, str]:
-    """Groups that break the model when they lose a channel, and the reason, by name.
-
-    ``expected`` are the shapes of the model's outputs, where they are known.
-
-    A forward pass may depend on channels in ways that the graph does not show: it splits at a fixed
-    channel, adds a buffer, or returns an intermediate result. So the pruned copy is run.
-    """
-
-    def outputs(copied: nn.Module) -> list[torch.Size]:
-        with eval_mode(copied), torch.no_grad():
-            return _shapes(trace_forward(copied, like_parameters(example_inputs, copied)))
-
-    def failure(some: Sequence[ChannelGroup]) -> str | None:
-        kept = {group.name: _without_the_first(group) for group in some}
-        copied = copy_unwrapped(model)
-        try:
-            prune_channels(copied, some, kept)
-            same = outputs(copied) == expected
-        except Exception as error:  # whatever the model raises is the reason
-            return f'without one of its channels the model fails: {error}'
-        return None if same else 'it changes the shape of an output of the model'
-
-    groups = [group for group in groups if group.size > group.parts]
-    if not groups:
-        return {}
-    if expected is None:
-        expected = outputs(copy_unwrapped(model))
-    if failure(groups) is None:
-        return {}
-    found = {group.name: failure([group]) for group in groups}
-    return {name: reason for name, reason in found.items() if reason is not None}
-
-
-def _shapes(results: Any) -> list[torch.Size]:
-    return [t.shape for t in tp.utils.flatten_as_list(results) if isinstance(t, Tensor)]
-
-
-def _without_the_first(group: ChannelGroup) -> Tensor:
-    """Channels left when each part of the group loses its first one."""
-    channels = torch.arange(group.size)
-    return channels[channels % (group.size // group.parts) != 0]
 
 
 def _some(names: Iterable[str]) -> str:

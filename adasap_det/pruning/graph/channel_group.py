@@ -57,6 +57,19 @@ class ChannelGroup:
         """All slices, those that compute the channels and those that read them."""
         return self.own + self.consumers
 
+    def same_as(self, other: ChannelGroup) -> bool:
+        """Whether another group has the same channels, at the same positions."""
+        return (
+            (self.name, self.size, self.parts) == (other.name, other.size, other.parts)
+            and len(self.slices) == len(other.slices)
+            and all(
+                (a.name, a.dim) == (b.name, b.dim)
+                and torch.equal(a.positions, b.positions)
+                and torch.equal(a.channels, b.channels)
+                for a, b in zip(self.slices, other.slices, strict=True)
+            )
+        )
+
     @cached_property
     def segments(self) -> tuple[Tensor, ...]:
         """Sets of channels that make up a tensor with only some of the group's channels.

@@ -1,153 +1,196 @@
-"""Torch-Pruning's groups of coupled channels as plain data."""
+"""Channel groups from the links between channels: connected components, sorted by what they touch."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
-import torch_pruning as tp
-from torch import nn
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor, nn
 
 from .channel_group import ChannelGroup, TensorSlice
+from .channel_labels import Axis, Links
 
+LAYER_TYPES = (nn.modules.conv._ConvNd, nn.Linear)
 NORM_TYPES = (
     nn.modules.batchnorm._NormBase,  # batch and instance norm, SyncBN
     nn.GroupNorm,
     nn.LayerNorm,
 )
 
-_STRUCTURAL = {
-    tp.ops.OPTYPE.CONCAT,
-    tp.ops.OPTYPE.SPLIT,
-    tp.ops.OPTYPE.UNBIND,
-    tp.ops.OPTYPE.EXPAND,
-    tp.ops.OPTYPE.SLICE,
-    tp.ops.OPTYPE.RESHAPE,
-    tp.ops.OPTYPE.ELEMENTWISE,
-    tp.ops.OPTYPE.OUTPUT,
-}
+
+@dataclass(frozen=True)
+class Coupled:
+    """Channels with the same couplings, and why they cannot be removed if so.
+
+    Attributes:
+        group: The channels as a group.
+        units: Their units, to trace them another way.
+        reason: Why they cannot be removed; None if they can.
+    """
+
+    group: ChannelGroup
+    units: Tensor
+    reason: str | None
 
 
-class UnprunableError(Exception):
-    """Carries the reason why a group can't be pruned."""
-
-
-def to_channel_group(
-    root: str, tp_group: tp.Group, graph: tp.DependencyGraph, names: dict
-) -> ChannelGroup:
-    """Our plain data of one of Torch-Pruning's groups.
+def coupled_channels(model: nn.Module, links: Links) -> list[Coupled]:
+    """Everything that layers of the model compute, in the order of the layers.
 
     Args:
-        root: Name of the layer that the group is found from.
-        tp_group: The group.
-        graph: Its graph.
-        names: Dotted name of each module and parameter.
-
-    Raises:
-        UnprunableError: If it cannot be pruned; the message is the reason.
+        model: The model that was traced.
+        links: What the forward passes have shown.
     """
-    size = graph.get_out_channels(tp_group[0].dep.target.module)
-    own: dict[tuple, TensorSlice] = {}
-    consumers: dict[tuple, TensorSlice] = {}
-    layers: list[str] = []
-    norms: list[str] = []
-    parts = 1
-    for item in tp_group.items:
-        node, handler = item.dep.target, item.dep.handler
-        module = node.module
-        produces = graph.is_out_channel_pruning_fn(handler)
-        if produces and not node.outputs:
-            raise UnprunableError(f'{names.get(module, root)} is an output of the model')
-        if node.type in _STRUCTURAL:
-            continue
-        if module not in names:
-            raise UnprunableError(f'Torch-Pruning meets an unnamed {module}')
-        name = names[module]
-        positions = torch.tensor(item.idxs)
-        channels = torch.tensor(item.root_idxs)
-        tensors, part, consumes = _tensors_of(name, module, node, reads=not produces)
-        if consumes:
-            target = consumers
-        else:
-            target = own
-            if isinstance(module, NORM_TYPES):
-                norms.append(name)
-            elif isinstance(module, nn.Module) and name not in layers:
-                layers.append(name)
-        if part > 1 and not len(item.idxs) == size == _channels_of(module, produces):
-            raise UnprunableError(f'{name} takes them in {part} parts together with others')
-        parts = math.lcm(parts, part)
-        for tensor_name, dim, length in tensors:
-            inside = positions < length  # a grouped convolution's filters see one part only
-            piece = TensorSlice(tensor_name, dim, positions[inside], channels[inside])
-            target[tensor_name, dim, piece.positions[:1].item()] = piece
-    if size % parts:
-        raise UnprunableError(f'{size} channels do not divide into {parts} parts')
+    component = _components(links)
+    axes = links.axes
+    is_read = np.zeros(links.num_units, bool)
+    for units in links.read:
+        is_read[units.numpy()] = True
+    read = [bool(is_read[axis.first]) for axis in axes]
+    reasons: dict[int, str] = {}
+    for units, reason in links.fixed:
+        for each in np.unique(component[units.numpy()]):
+            reasons.setdefault(int(each), reason)
+
+    axis_of = np.repeat(np.arange(len(axes)), [axis.size for axis in axes])
+    order = np.lexsort((np.arange(links.num_units), component))
+    bounds = np.flatnonzero(np.diff(component[order])) + 1
+    by_signature: dict[bytes, list[np.ndarray]] = {}
+    for units, on in zip(np.split(order, bounds), np.split(axis_of[order], bounds), strict=True):
+        signature = on[np.flatnonzero(np.diff(on, prepend=-1))]  # units ascend, so axes do
+        by_signature.setdefault(signature.tobytes(), []).append(units)
+
+    owners = _Owners(model)
+    found = []
+    for members in by_signature.values():
+        signature = np.unique(axis_of[members[0]]).tolist()
+        own = [i for i in signature if not read[i] and axes[i].name in links.used]
+        made = [i for i in own if owners.layer(axes, i, read) is not None]
+        if made:
+            group, units = _to_group(axes, signature, set(own), made, members, axis_of, owners)
+            reason = next(
+                (reasons[int(component[u[0]])] for u in members if component[u[0]] in reasons),
+                None,
+            )
+            found.append(Coupled(group, units, reason))
+    position = {name: i for i, name in enumerate(dict(model.named_modules()))}
+    return sorted(found, key=lambda c: (position[c.group.layers[0]], int(c.units[0])))
+
+
+def _components(links: Links) -> np.ndarray:
+    if links.edges:
+        rows, columns = torch.cat(links.edges, dim=1).numpy()
+    else:
+        rows = columns = np.zeros(0, np.int64)
+    size = links.num_units
+    matrix = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(size, size))
+    return connected_components(matrix, directed=False)[1]
+
+
+class _Owners:
+    """Modules that tensors belong to."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._modules = dict(model.named_modules())
+
+    def module(self, tensor: str) -> tuple[str, nn.Module]:
+        """The module of a tensor, also of a reparametrised one."""
+        name = tensor.rpartition('.')[0].partition('.parametrizations')[0]
+        if tensor.startswith('parametrizations.'):
+            name = ''
+        return name, self._modules[name]
+
+    def layer(self, axes: Sequence[Axis], index: int, read: Sequence[bool]) -> str | None:
+        """Name of the layer that computes the channels of an axis with a weight, if any does."""
+        axis = axes[index]
+        name, module = self.module(axis.name)
+        if isinstance(module, LAYER_TYPES):
+            return name
+        other = (i for i in (index - 1, index + 1) if 0 <= i < len(axes))
+        reads = any(read[i] and axes[i].name == axis.name for i in other)
+        return name if reads else None
+
+
+def _to_group(
+    axes: Sequence[Axis],
+    signature: Sequence[int],
+    own: set[int],
+    made: Sequence[int],
+    members: list[np.ndarray],
+    axis_of: np.ndarray,
+    owners: _Owners,
+) -> tuple[ChannelGroup, Tensor]:
+    """A group of the components with one signature, numbered along the first layer's channels."""
+    first = made[0]
+    starts = [int(units[np.searchsorted(axis_of[units], first)]) for units in members]
+    members = [members[i] for i in np.argsort(starts)]
+    count = len(members)
+    units = np.concatenate(members)
+    channel = np.repeat(np.arange(count), [len(each) for each in members])
+    on = axis_of[units]
+    parts = _equal_parts(units[on == first], channel[on == first], count)
+    slices: dict[int, TensorSlice] = {}
+    for i in signature:
+        places, of = units[on == i] - axes[i].first, channel[on == i]
+        per_channel = np.bincount(of, minlength=count)
+        rank = np.arange(len(of)) - np.searchsorted(of, of)
+        part = rank * parts // np.maximum(per_channel[of], parts)
+        ascending = np.argsort(places)
+        slices[i] = TensorSlice(
+            axes[i].name,
+            axes[i].dim,
+            torch.from_numpy(places[ascending]),
+            torch.from_numpy((part * count + of)[ascending]),
+        )
+    names = [owners.module(axes[i].name) for i in signature if i in own]
+    layers = dict.fromkeys(owners.module(axes[i].name)[0] for i in made)
     group = ChannelGroup(
-        name=root,
-        size=size,
-        own=tuple(own.values()),
-        consumers=tuple(consumers.values()),
+        name=next(iter(layers)),
+        size=count * parts,
+        own=tuple(slices[i] for i in signature if i in own),
+        consumers=tuple(slices[i] for i in signature if i not in own),
         layers=tuple(layers),
-        norms=tuple(dict.fromkeys(norms)),
+        norms=tuple(dict.fromkeys(n for n, module in names if isinstance(module, NORM_TYPES))),
         parts=parts,
     )
-    return replace(group, parts=math.lcm(parts, _equal_shares(group)))
+    return group, torch.from_numpy(units)
 
 
-def _equal_shares(group: ChannelGroup) -> int:
-    """Number of equal consecutive parts that the layers of a concat compute.
-
-    They lose the same channels, so that their sizes can be rounded and their costs predicted; where
-    sizes differ, the cost of pruning is that of pruning all of them equally.
-    """
-    parts = sorted(group.segments, key=lambda channels: int(channels[0]))
-    if not parts or {part.numel() for part in parts} != {group.size // len(parts)}:
+def _equal_parts(units: np.ndarray, channel: np.ndarray, count: int) -> int:
+    """Number of equal consecutive parts that lose the same channels; 1 for another layout."""
+    parts, rest = divmod(len(units), count)
+    if rest or not np.array_equal(channel, np.repeat(np.arange(count), parts)):
         return 1
-    return len(parts) if torch.equal(torch.cat(parts), torch.arange(group.size)) else 1
+    expected = units[0] + np.arange(parts)[None] * count + np.arange(count)[:, None]
+    return parts if np.array_equal(units.reshape(count, parts), expected) else 1
 
 
-def _channels_of(module: nn.Module, produces: bool) -> int:
-    if isinstance(module, nn.GroupNorm):
-        return module.num_channels
-    return module.out_channels if produces else module.in_channels  # type: ignore[return-value]
+def unique_names(found: Sequence[Coupled]) -> list[Coupled]:
+    """The same with a name of its own for each group: several share a layer after a split."""
+    from dataclasses import replace
+
+    count: dict[str, int] = {}
+    renamed = []
+    for each in found:
+        name = each.group.name
+        count[name] = count.get(name, 0) + 1
+        if count[name] > 1:
+            name = f'{name}#{count[name]}'
+        renamed.append(replace(each, group=replace(each.group, name=name)))
+    return renamed
 
 
-def _tensors_of(
-    name: str, module: nn.Module | nn.Parameter, node: object, *, reads: bool
-) -> tuple[list[tuple[str, int, int]], int, bool]:
-    """Tensors of a layer along its channels: name, dimension, length; parts; whether it reads."""
-    if isinstance(module, nn.Parameter):
-        dim = node.pruning_dim % module.dim()  # type: ignore[attr-defined]
-        return [(name, dim, module.shape[dim])], 1, False
-    if isinstance(module, nn.modules.conv._ConvNd):
-        transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-        depthwise = module.groups == module.in_channels and module.weight.shape[1] == 1
-        if depthwise and module.out_channels == module.in_channels > 1:
-            return _along(name, module, {'weight': 0, 'bias': 0}), 1, False
-        if transposed and module.groups > 1:
-            raise UnprunableError(f'{name} is a grouped transposed convolution')
-        parts = module.groups
-        if reads:
-            return _along(name, module, {'weight': 0 if transposed else 1}), parts, True
-        return _along(name, module, {'weight': 1 if transposed else 0, 'bias': 0}), parts, False
-    if isinstance(module, nn.Linear):
-        dims = {'weight': 1} if reads else {'weight': 0, 'bias': 0}
-        return _along(name, module, dims), 1, reads
-    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
-        raise UnprunableError(f'{name} normalises over more than the channels')
-    if isinstance(module, NORM_TYPES):
-        parts = module.num_groups if isinstance(module, nn.GroupNorm) else 1
-        dims = {'weight': 0, 'bias': 0, 'running_mean': 0, 'running_var': 0}
-        return _along(name, module, dims), parts, False
-    if isinstance(module, nn.PReLU):
-        return _along(name, module, {'weight': 0} if module.num_parameters > 1 else {}), 1, False
-    raise UnprunableError(f'{name} is a {type(module).__name__}, which is not supported')
-
-
-def _along(name: str, module: nn.Module, dims: dict[str, int]) -> list[tuple[str, int, int]]:
-    tensors = [
-        (attribute, dim, getattr(module, attribute, None)) for attribute, dim in dims.items()
-    ]
-    return [(f'{name}.{a}', dim, t.shape[dim]) for a, dim, t in tensors if t is not None]
+def layer_reasons(found: Sequence[Coupled], used: set[str], model: nn.Module) -> Mapping[str, str]:
+    """Reason for each layer that is in no group."""
+    reasons: dict[str, str] = {}
+    for each in found:
+        if each.reason is not None:
+            for layer in each.group.layers:
+                reasons.setdefault(layer, each.reason)
+    for name, module in model.named_modules():
+        if isinstance(module, LAYER_TYPES) and f'{name}.weight' not in used:
+            reasons.setdefault(name, f'{name} is not run by the traced forward pass')
+    return reasons

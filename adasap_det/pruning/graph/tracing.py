@@ -37,9 +37,8 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
         model: A detector, a classifier, or any module called with one tensor.
         inputs: Shape ``(N, 3, H, W)``.
         num_rois: Boxes per image handed to the second stage; with None it gets the sum of all
-            maps, pooled. Channels are related as in the real pass, without the indexed writes of
-            RoI extractors, which Torch-Pruning 1.6.1 takes for a reshape and never finishes
-            grouping.
+            maps, pooled. Channels are related as in the real pass, without the operators of RoI
+            extractors, which are outside of PyTorch and cannot be traced.
     """
     roi_head = getattr(model, 'roi_head', None)
     if roi_head is not None and hasattr(model, 'rpn_head'):
@@ -57,13 +56,19 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
                 if roi_head.with_shared_head:
                     pooled = roi_head.shared_head(pooled)
                 outputs.append(head(pooled))
+            if getattr(roi_head, 'with_mask', False):
+                outputs.extend(_pooled_masks(roi_head, features))
             return outputs
         rois = spread_rois(inputs, num_rois)
         if stages is None:
             outputs.append(_tensors(roi_head._bbox_forward(features, rois)))
+            if getattr(roi_head, 'with_mask', False):
+                outputs.append(_tensors(roi_head._mask_forward(features, rois)))
         else:
             for stage in range(stages):
                 outputs.append(_tensors(roi_head._bbox_forward(stage, features, rois)))
+                if getattr(roi_head, 'with_mask', False):
+                    outputs.append(_tensors(roi_head._mask_forward(stage, features, rois)))
         return outputs
     if hasattr(model, 'pre_transformer'):
         # Detection transformers need annotations for masks; their queries and heads are not pruned.
@@ -71,6 +76,18 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
     if isinstance(model, BaseModel):
         return model(inputs, mode='tensor')
     return model(inputs)
+
+
+def _pooled_masks(roi_head: Any, features: Any) -> list[Tensor]:
+    extractors, heads = roi_head.mask_roi_extractor, roi_head.mask_head
+    if not isinstance(heads, nn.ModuleList):
+        extractors, heads = [extractors], [heads]
+    outputs = []
+    for extractor, head in zip(extractors, heads, strict=True):
+        size = extractor.roi_layers[0].output_size
+        levels = features[: extractor.num_inputs]
+        outputs.append(head(sum(nn.functional.adaptive_avg_pool2d(x, size) for x in levels)))
+    return outputs
 
 
 def spread_rois(inputs: Tensor, num_rois: int) -> Tensor:
@@ -86,4 +103,4 @@ def spread_rois(inputs: Tensor, num_rois: int) -> Tensor:
 
 def _tensors(results: dict[str, Any]) -> list[Tensor]:
     # The pooled features are inputs of the heads, not outputs of the model.
-    return [v for k, v in results.items() if isinstance(v, Tensor) and k != 'bbox_feats']
+    return [v for k, v in results.items() if isinstance(v, Tensor) and k not in ('bbox_feats', 'mask_feats')]

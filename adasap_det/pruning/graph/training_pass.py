@@ -1,0 +1,80 @@
+"""A training pass of any model on noise: the branches that only training runs are run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from .tracing import like_parameters
+
+BOXES = ((0.1, 0.1, 0.6, 0.5), (0.4, 0.3, 0.9, 0.95))
+"""Annotated boxes of an image: x1, y1, x2, y2 relative to its size."""
+
+
+def train_forward(model: nn.Module, inputs: Tensor) -> Any:
+    """Losses or outputs of the model in training mode for a batch of two.
+
+    Detectors of MMDetection and classifiers of MMPretrain compute their losses, with annotations
+    made up; other models are called. Batch statistics and random states change.
+
+    Args:
+        model: A model that may be changed, in any mode; it is left in training mode.
+        inputs: One image, shape ``(1, ...)``.
+    """
+    model.train()
+    batch = like_parameters(inputs, model).repeat(2, *(1 for _ in inputs.shape[1:]))
+    if isinstance(model, BaseModel):
+        samples = _samples(model, batch)
+        if samples is not None:
+            return model.loss(batch, samples)  # type: ignore[operator]
+        return model(batch, mode='tensor')
+    return model(batch)
+
+
+def _samples(model: Any, batch: Tensor) -> list[Any] | None:
+    mmdet, mmpretrain = sys.modules.get('mmdet.models'), sys.modules.get('mmpretrain.models')
+    if mmdet is not None and isinstance(model, mmdet.BaseDetector):
+        return [_annotated(batch) for _ in batch]
+    if mmpretrain is not None and isinstance(model, mmpretrain.BaseClassifier):
+        from mmpretrain.structures import DataSample
+
+        return [DataSample().set_gt_label(0) for _ in batch]
+    return None
+
+
+def _annotated(batch: Tensor) -> Any:
+    import numpy as np
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData, PixelData
+
+    height, width = batch.shape[-2:]
+    shape = (height, width)
+    sample = DetDataSample(
+        metainfo={
+            'img_shape': shape,
+            'ori_shape': shape,
+            'pad_shape': shape,
+            'batch_input_shape': shape,
+            'scale_factor': (1.0, 1.0),
+        }
+    )
+    boxes = torch.tensor(BOXES) * torch.tensor([width, height, width, height])
+    sample.gt_instances = InstanceData(
+        bboxes=boxes.to(batch),
+        labels=torch.zeros(len(BOXES), dtype=torch.long, device=batch.device),
+        masks=BitmapMasks(np.ones((len(BOXES), height, width), np.uint8), height, width),
+    )
+    sample.ignored_instances = InstanceData(
+        bboxes=batch.new_zeros(0, 4),
+        labels=torch.zeros(0, dtype=torch.long, device=batch.device),
+        masks=BitmapMasks(np.zeros((0, height, width), np.uint8), height, width),
+    )
+    sample.gt_sem_seg = PixelData(
+        sem_seg=torch.zeros(1, height // 8, width // 8, dtype=torch.long, device=batch.device)
+    )
+    return sample

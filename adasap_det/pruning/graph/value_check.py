@@ -1,0 +1,372 @@
+"""Check channel groups by value: permuted and pruned copies of the model must agree.
+
+A group is right if its channels can be put in another order, in all of its slices, without any
+change of the model's outputs, before and after half of them are pruned. All parameters and buffers
+are random in the copies: fresh norms and branches that start at zero would hide errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from adasap_det.checkpoint.structure import named_tensors
+from adasap_det.pruning.surgery import prune_channels
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
+from adasap_det.utils.modules import eval_mode
+
+from .channel_group import ChannelGroup
+from .training_pass import train_forward
+
+TOLERANCE = 1e-12
+"""Largest difference in float64, relative to the largest output."""
+
+Forward = Callable[[nn.Module, Tensor], Any]
+Test = Callable[[Sequence[ChannelGroup]], 'str | None']
+
+
+class ValueCheck:
+    """Tests of channel groups on randomised copies of a model.
+
+    Args:
+        model: The model, which is not changed.
+        example_inputs: Shape ``(1, ...)``.
+        forward: Runs a model on inputs, up to top-k and NMS.
+        train_forward: Runs a model in training mode on a batch of two; given where layers run
+            in training only, which are compared there.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_inputs: Tensor,
+        *,
+        forward: Forward,
+        train_forward: Forward | None = None,
+    ) -> None:
+        self._forward = forward
+        self._train_forward = train_forward
+        self._model = model
+        self._random = torch.Generator().manual_seed(0)
+        self._copy = without_dropout(randomized(copy_unwrapped(model))).double()
+        self._inputs, self._expected = self._smallest(example_inputs.double())
+        with torch.no_grad(), eval_mode(model):
+            self._shapes = [t.shape for t in tensors(forward(model, example_inputs))]
+        self._full_inputs = example_inputs
+        self._orders: dict[str, Tensor] = {}
+
+    def failures(self, groups: Sequence[ChannelGroup]) -> dict[str, str]:
+        """Reason by name of each group that fails a test."""
+        found: dict[str, str] = {}
+        groups = [group for group in groups if group.size > group.parts]
+        for group in groups:
+            self._orders[group.name] = random_order(group, self._random)
+        for test in (self._permuted, self._unused, self._pruned, self._trained):
+            for group, reason in failing(groups, test):
+                found[group.name] = reason
+            groups = [group for group in groups if group.name not in found]
+        return found
+
+    # ------------------------------------------------------------------ tests
+
+    def _permuted(self, groups: Sequence[ChannelGroup]) -> str | None:
+        outputs = self._outputs(permuted(self._copy, groups, self._orders))
+        if isinstance(outputs, str):
+            return f'with its channels in another order the model fails: {outputs}'
+        if not _equal(outputs, self._expected):
+            return 'its channels in another order change the outputs: an operator is not followed'
+        return None
+
+    def _unused(self, groups: Sequence[ChannelGroup]) -> str | None:
+        """The negative control, to first order for all groups in one backward pass."""
+        if len(groups) > 1:
+            weak = [g for g in groups if not self._matters_to_first_order(groups)[g.name]]
+            return None if not weak else next((r for g in weak if (r := self._unused([g]))), None)
+        outputs = self._outputs(permuted(self._copy, groups, self._orders, own_only=True))
+        if isinstance(outputs, str) or not _equal(outputs, self._expected):
+            return None
+        return 'its channels do not change the outputs, so the group cannot be checked'
+
+    def _matters_to_first_order(self, groups: Sequence[ChannelGroup]) -> dict[str, bool]:
+        key = tuple(group.name for group in groups)
+        if getattr(self, '_known', (None,))[0] == key:
+            return self._known[1]
+        copied = copy_unwrapped(self._copy)
+        for parameter in copied.parameters():
+            parameter.requires_grad_(True)
+        with torch.enable_grad():
+            outputs = self._run(copied, self._inputs)
+            generator = torch.Generator().manual_seed(1)
+            total = sum(
+                (t * torch.rand(t.shape, generator=generator, dtype=torch.float64).to(t)).sum()
+                for t in outputs
+                if t.requires_grad
+            )
+            total.backward()  # type: ignore[union-attr]
+        tensors = namedtensors(copied)
+        matters = {}
+        for group in groups:
+            change = torch.zeros((), dtype=torch.float64)
+            size = torch.zeros((), dtype=torch.float64)
+            for name, index in _orders_oftensors(copied, [group], self._orders, True).items():
+                tensor = tensors[name]
+                if tensor.grad is None:
+                    continue
+                moved = tensor.detach()
+                for dim, order in index.items():
+                    moved = moved.index_select(dim, order.to(moved.device))
+                product = tensor.grad * (moved - tensor.detach())
+                change += product.sum().cpu()
+                size += product.abs().sum().cpu()
+            matters[group.name] = bool(change.abs() > 1e-9 * size)
+        self._known = (key, matters)
+        return matters
+
+    def _pruned(self, groups: Sequence[ChannelGroup]) -> str | None:
+        kept = {group.name: random_half(group, self._random) for group in groups}
+        moved = {
+            group.name: torch.isin(self._orders[group.name], kept[group.name]).nonzero().flatten()
+            for group in groups
+        }
+        results = []
+        for start, channels in (
+            (copy_unwrapped(self._copy), kept),
+            (permuted(self._copy, groups, self._orders), moved),
+        ):
+            try:
+                prune_channels(start, groups, channels)
+            except Exception as error:  # whatever it is, the group cannot be pruned
+                return f'half of its channels cannot be removed: {_first_line(error)}'
+            outputs = self._outputs(start)
+            if isinstance(outputs, str):
+                return f'with half of its channels the model fails: {outputs}'
+            results.append(outputs)
+        if [t.shape for t in results[0]] != [t.shape for t in self._expected]:
+            return 'it changes the shape of an output of the model'
+        if not _equal(*results):
+            return 'half of its channels in another order change the outputs'
+        return None
+
+    def _trained(self, groups: Sequence[ChannelGroup]) -> str | None:
+        """Half of the channels at the full size, in evaluation and in training mode."""
+        copied = copy_unwrapped(self._model)
+        kept = {group.name: random_half(group, self._random) for group in groups}
+        prune_channels(copied, groups, kept)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            if self._inputs.shape != self._full_inputs.shape:
+                try:
+                    with eval_mode(copied):
+                        shapes = [t.shape for t in tensors(self._forward(copied, self._full_inputs))]
+                except Exception as error:  # whatever the model raises is the reason
+                    return f'with half of its channels the model fails: {_first_line(error)}'
+                if shapes != self._shapes:
+                    return 'it changes the shape of an output of the model'
+            try:
+                train_forward(copied, self._full_inputs)
+            except Exception as error:
+                if self._trains:
+                    return f'with half of its channels training fails: {_first_line(error)}'
+        return None
+
+    @cached_property
+    def _trains(self) -> bool:
+        """Whether the dense model can be run in training mode without more than an image."""
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                train_forward(copy_unwrapped(self._model), self._full_inputs)
+        except Exception:
+            return False
+        return True
+
+    # ------------------------------------------------------------------ forward passes
+
+    def _outputs(self, copied: nn.Module) -> list[Tensor] | str:
+        try:
+            with torch.no_grad():
+                return self._run(copied, self._inputs)
+        except Exception as error:  # whatever the model raises is the reason
+            return _first_line(error)
+
+    def _run(self, copied: nn.Module, inputs: Tensor) -> list[Tensor]:
+        with eval_mode(copied), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            outputs = tensors(self._forward(copied, inputs))
+            if self._train_forward is not None:
+                outputs += tensors(self._train_forward(copied, inputs))
+        return outputs
+
+    def _smallest(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The smallest images that the model takes, to save time, and the outputs for them."""
+        for divisor in (4, 2):
+            size = [n // divisor // 32 * 32 for n in inputs.shape[2:]]
+            if inputs.dim() == 4 and min(size) >= 64:
+                smaller = nn.functional.interpolate(inputs, size)
+                try:
+                    return smaller, self._run_copy(smaller)
+                except Exception:
+                    continue
+        return inputs, self._run_copy(inputs)
+
+    def _run_copy(self, inputs: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            return self._run(copy_unwrapped(self._copy), inputs)
+
+
+def failing(
+    groups: Sequence[ChannelGroup], test: Test
+) -> list[tuple[ChannelGroup, str]]:
+    """The groups that fail a test and the reasons, by bisection: all of them are tested at once."""
+    if not groups:
+        return []
+    reason = test(groups)
+    if reason is None:
+        return []
+    if len(groups) == 1:
+        return [(groups[0], reason)]
+    middle = len(groups) // 2
+    found = failing(groups[:middle], test) + failing(groups[middle:], test)
+    if not found:  # only together
+        return [(groups[-1], reason), *failing(groups[:-1], test)]
+    return found
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """Set all rates of dropout and stochastic depth to zero, in place."""
+    for module in model.modules():
+        for name in ('p', 'drop_prob'):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    return model
+
+
+def randomized(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Give every floating parameter and buffer random values of usual size, in place."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(tensor: Tensor) -> Tensor:
+        return torch.randn(tensor.shape, generator=generator).to(tensor)
+
+    def around_one(tensor: Tensor) -> Tensor:
+        return (torch.rand(tensor.shape, generator=generator) + 0.5).to(tensor)
+
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                fan_in = math.prod(parameter.shape[1:])
+                parameter.copy_(normal(parameter) * math.sqrt(2 / fan_in))
+            elif name.endswith('bias'):
+                parameter.copy_(normal(parameter) * 0.1)
+            else:
+                parameter.copy_(around_one(parameter))
+        for name, buffer in model.named_buffers():
+            if not buffer.is_floating_point():
+                continue
+            if name.endswith('running_var'):
+                buffer.copy_(around_one(buffer))
+            elif name.endswith('running_mean'):
+                buffer.copy_(normal(buffer) * 0.1)
+            else:
+                buffer.mul_(around_one(buffer))
+    return model
+
+
+def random_order(group: ChannelGroup, generator: torch.Generator) -> Tensor:
+    """A random order of a group's channels, the same in each part, that no segment leaves."""
+    per_part = group.size // group.parts
+    order = torch.arange(per_part)
+    for members in _classes(group):
+        shuffled = members[torch.randperm(len(members), generator=generator)]
+        if len(members) > 1 and torch.equal(shuffled, members):
+            shuffled = members.roll(1)
+        order[members] = shuffled
+    offsets = torch.arange(group.parts) * per_part
+    return (order + offsets[:, None]).flatten()
+
+
+def random_half(group: ChannelGroup, generator: torch.Generator) -> Tensor:
+    """A random half of a group's channels, ascending, at least one of each segment."""
+    per_part = group.size // group.parts
+    kept = [
+        members[torch.randperm(len(members), generator=generator)[: max(1, len(members) // 2)]]
+        for members in _classes(group)
+    ]
+    offsets = torch.arange(group.parts) * per_part
+    return (torch.cat(kept) + offsets[:, None]).flatten().sort().values
+
+
+def _classes(group: ChannelGroup) -> list[Tensor]:
+    """Channels of the first part, by the segments that they and their like belong to."""
+    per_part = group.size // group.parts
+    member = torch.zeros(len(group.segments) + 1, group.size, dtype=torch.long)
+    for row, segment in zip(member, group.segments, strict=False):
+        row[segment] = 1
+    columns = member.view(-1, group.parts, per_part).flatten(0, 1).T
+    _, inverse = columns.unique(dim=0, return_inverse=True)
+    return [(inverse == i).nonzero().flatten() for i in range(int(inverse.max()) + 1)]
+
+
+def permuted(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    orders: dict[str, Tensor],
+    *,
+    own_only: bool = False,
+) -> nn.Module:
+    """A copy of the model with the groups' channels in another order."""
+    copied = copy_unwrapped(model)
+    tensors = namedtensors(copied)
+    for name, dims in _orders_oftensors(copied, groups, orders, own_only).items():
+        for dim, index in dims.items():
+            tensors[name].data = tensors[name].data.index_select(
+                dim, index.to(tensors[name].device)
+            )
+    return copied
+
+
+def _orders_oftensors(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    orders: dict[str, Tensor],
+    own_only: bool,
+) -> dict[str, dict[int, Tensor]]:
+    tensors = namedtensors(model)
+    found: dict[str, dict[int, Tensor]] = {}
+    for group in groups:
+        order = orders[group.name]
+        for piece in group.own if own_only else group.slices:
+            dims = found.setdefault(piece.name, {})
+            if piece.dim not in dims:
+                dims[piece.dim] = torch.arange(tensors[piece.name].shape[piece.dim])
+            by_channel = torch.argsort(piece.channels, stable=True)
+            places = piece.positions[by_channel]
+            channels = piece.channels[by_channel]
+            start = torch.searchsorted(channels, channels)
+            source = torch.searchsorted(channels, order[channels])
+            dims[piece.dim][places] = places[source + torch.arange(len(places)) - start]
+    return found
+
+
+def _equal(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return len(actual) == len(expected) and all(
+        a.shape == b.shape
+        and bool(((a - b).abs().max() <= TOLERANCE * b.abs().max()) if a.numel() else True)
+        for a, b in zip(actual, expected, strict=True)
+    )
+
+
+def tensors(results: Any) -> list[Tensor]:
+    return [
+        leaf
+        for leaf in tree_leaves(results)
+        if isinstance(leaf, Tensor) and leaf.is_floating_point()
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
