@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
 ModuleT = TypeVar('ModuleT', bound=nn.Module)
 
 
-def copy_unwrapped(model: ModuleT) -> ModuleT:
+def copy_unwrapped(model: ModuleT, *, memo: dict[int, Any] | None = None) -> ModuleT:
     """Return a deep copy that runs its own layers, to trace, prune or time it.
 
     MMEngine's ``activation_checkpointing`` and ``compile`` store a function that wraps a bound
     method, such as ``forward``, in the module. ``copy.deepcopy`` keeps that function, so a plain
     copy runs the layers of the original; here the copy's own method replaces it.
+
+    Args:
+        model: The model.
+        memo: Of ``copy.deepcopy``: what stands for objects of the model in the copy, by ``id``.
     """
-    copied = copy.deepcopy(model)
+    copied = copy.deepcopy(model, memo)
     for module in copied.modules():
         for name, value in [*vars(module).items()]:
             # Other overrides, such as bound methods, are copied correctly.

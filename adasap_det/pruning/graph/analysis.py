@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 
 from mmengine.logging import print_log
@@ -17,14 +18,14 @@ from adasap_det.utils.name_patterns import matches
 from .channel_group import ChannelAnalysis, ChannelGroup
 from .channel_labels import OUTPUT, ChannelTracer, Links
 from .coupling import LAYER_TYPES, Coupled, coupled_channels, layer_reasons, unique_names
-from .tracing import like_parameters, trace_forward
+from .tracing import TRACED_ROIS, like_parameters, run_every_layer
 from .training_pass import train_forward
 from .value_check import ValueCheck
 
 SHOWN = 4
 """Names that a message lists of many."""
 
-CHOICES = ('last', 'middle', 'first')
+CHOICES = ('last', 'first')
 """Which dimension of a split stays countable, in the order in which they are tried."""
 
 
@@ -78,7 +79,7 @@ def find_channel_groups(
             check = ValueCheck(
                 model,
                 inputs,
-                forward=trace_forward,
+                forward=partial(run_every_layer, num_rois=TRACED_ROIS),
                 train_forward=train_forward if links.trained else None,
             )
         found = unique_names(coupled_channels(model, links))
@@ -119,7 +120,7 @@ def _trace(model: nn.Module, inputs: Tensor, kept_dims: dict[int, str]) -> Links
     copied = copy_unwrapped(model)
     tracer = ChannelTracer(copied, kept_dims=kept_dims)
     with eval_mode(copied), tracer.tracing():
-        results = trace_forward(copied, inputs, num_rois=None)
+        results = run_every_layer(copied, inputs, num_rois=None)
         for leaf in tree_leaves(results):
             if isinstance(leaf, Tensor):
                 tracer.fix_output(leaf)

@@ -86,8 +86,7 @@ class ChannelTracer:
     Args:
         model: The model; it is run by the caller, inside :meth:`tracing`.
         kept_dims: For units of a dimension that a reshape splits in several, which of these stays
-            countable: ``'last'`` (the default), ``'first'`` or ``'middle'``. Along the others all
-            positions are removed together.
+            countable: ``'last'`` (the default) or ``'first'``. Along the others all positions are removed together.
 
     Attributes:
         links: What was found.
@@ -221,8 +220,7 @@ class ChannelTracer:
     def _choose(self, vector: Tensor, varying: Sequence[int]) -> int:
         known = vector[vector >= 0]
         choice = self._kept_dims.get(int(known[0]), 'last') if known.numel() else 'last'
-        place = {'first': 0, 'last': len(varying) - 1, 'middle': (len(varying) - 1) // 2}[choice]
-        return varying[place]
+        return varying[0 if choice == 'first' else -1]
 
 
 class _Mode(TorchDispatchMode):
@@ -651,6 +649,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(('split', 'split_with_sizes', 'unsafe_split', 'unsafe_split_with_sizes'), _split),
     'unbind': _unbind,
     'glu': _glu,
+    '_prelu_kernel': _pointwise,
     'convolution': _convolution,
     **dict.fromkeys(('mm', 'bmm', 'addmm', 'baddbmm', 'mv', 'dot', 'addmv'), _contraction),
     **dict.fromkeys(('native_batch_norm', '_native_batch_norm_legit',

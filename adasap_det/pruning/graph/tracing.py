@@ -78,6 +78,20 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
     return model(inputs)
 
 
+def run_every_layer(model: Any, inputs: Tensor, *, num_rois: int | None) -> Any:
+    """Like :func:`trace_forward`, but detection transformers run as a whole.
+
+    Those that read text (Grounding DINO) run as there.
+    """
+    if hasattr(model, 'pre_transformer') and not hasattr(model, 'language_model'):
+        from mmdet.structures import DetDataSample
+
+        size = tuple(inputs.shape[-2:])
+        sample = DetDataSample(metainfo={'batch_input_shape': size, 'img_shape': size})
+        return model(inputs, [sample] * len(inputs), mode='tensor')
+    return trace_forward(model, inputs, num_rois=num_rois)
+
+
 def _pooled_masks(roi_head: Any, features: Any) -> list[Tensor]:
     extractors, heads = roi_head.mask_roi_extractor, roi_head.mask_head
     if not isinstance(heads, nn.ModuleList):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from adasap_det.checkpoint.structure import named_tensors
@@ -26,6 +27,9 @@ from .training_pass import train_forward
 
 TOLERANCE = 1e-12
 """Largest difference in float64, relative to the largest output."""
+
+TOLERANCE_FLOAT32 = 1e-5
+"""The same where the model itself computes a part in float32, whatever its parameters are."""
 
 Forward = Callable[[nn.Module, Tensor], Any]
 Test = Callable[[Sequence[ChannelGroup]], 'str | None']
@@ -55,6 +59,7 @@ class ValueCheck:
         self._model = model
         self._random = torch.Generator().manual_seed(0)
         self._copy = without_dropout(randomized(copy_unwrapped(model))).double()
+        self._tolerance = TOLERANCE
         self._inputs, self._expected = self._smallest(example_inputs.double())
         with torch.no_grad(), eval_mode(model):
             self._shapes = [t.shape for t in tensors(forward(model, example_inputs))]
@@ -79,7 +84,7 @@ class ValueCheck:
         outputs = self._outputs(permuted(self._copy, groups, self._orders))
         if isinstance(outputs, str):
             return f'with its channels in another order the model fails: {outputs}'
-        if not _equal(outputs, self._expected):
+        if not self._equal(outputs, self._expected):
             return 'its channels in another order change the outputs: an operator is not followed'
         return None
 
@@ -89,7 +94,7 @@ class ValueCheck:
             weak = [g for g in groups if not self._matters_to_first_order(groups)[g.name]]
             return None if not weak else next((r for g in weak if (r := self._unused([g]))), None)
         outputs = self._outputs(permuted(self._copy, groups, self._orders, own_only=True))
-        if isinstance(outputs, str) or not _equal(outputs, self._expected):
+        if isinstance(outputs, str) or not self._equal(outputs, self._expected):
             return None
         return 'its channels do not change the outputs, so the group cannot be checked'
 
@@ -97,7 +102,7 @@ class ValueCheck:
         key = tuple(group.name for group in groups)
         if getattr(self, '_known', (None,))[0] == key:
             return self._known[1]
-        copied = copy_unwrapped(self._copy)
+        copied = sharing_copy(self._copy)
         for parameter in copied.parameters():
             parameter.requires_grad_(True)
         with torch.enable_grad():
@@ -109,13 +114,13 @@ class ValueCheck:
                 if t.requires_grad
             )
             total.backward()  # type: ignore[union-attr]
-        tensors = namedtensors(copied)
+        by_name = named_tensors(copied)
         matters = {}
         for group in groups:
             change = torch.zeros((), dtype=torch.float64)
             size = torch.zeros((), dtype=torch.float64)
             for name, index in _orders_oftensors(copied, [group], self._orders, True).items():
-                tensor = tensors[name]
+                tensor = by_name[name]
                 if tensor.grad is None:
                     continue
                 moved = tensor.detach()
@@ -136,7 +141,7 @@ class ValueCheck:
         }
         results = []
         for start, channels in (
-            (copy_unwrapped(self._copy), kept),
+            (sharing_copy(self._copy), kept),
             (permuted(self._copy, groups, self._orders), moved),
         ):
             try:
@@ -149,13 +154,13 @@ class ValueCheck:
             results.append(outputs)
         if [t.shape for t in results[0]] != [t.shape for t in self._expected]:
             return 'it changes the shape of an output of the model'
-        if not _equal(*results):
+        if not self._equal(*results):
             return 'half of its channels in another order change the outputs'
         return None
 
     def _trained(self, groups: Sequence[ChannelGroup]) -> str | None:
         """Half of the channels at the full size, in evaluation and in training mode."""
-        copied = copy_unwrapped(self._model)
+        copied = sharing_copy(self._model)
         kept = {group.name: random_half(group, self._random) for group in groups}
         prune_channels(copied, groups, kept)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -186,6 +191,13 @@ class ValueCheck:
 
     # ------------------------------------------------------------------ forward passes
 
+    def _equal(self, actual: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+        return len(actual) == len(expected) and all(
+            a.shape == b.shape
+            and (not a.numel() or bool((a - b).abs().max() <= self._tolerance * b.abs().max()))
+            for a, b in zip(actual, expected, strict=True)
+        )
+
     def _outputs(self, copied: nn.Module) -> list[Tensor] | str:
         try:
             with torch.no_grad():
@@ -214,8 +226,32 @@ class ValueCheck:
         return inputs, self._run_copy(inputs)
 
     def _run_copy(self, inputs: Tensor) -> list[Tensor]:
-        with torch.no_grad():
-            return self._run(copy_unwrapped(self._copy), inputs)
+        with torch.no_grad(), _Float32() as found:
+            outputs = self._run(sharing_copy(self._copy), inputs)
+        self._tolerance = TOLERANCE_FLOAT32 if found.any else TOLERANCE
+        return outputs
+
+
+class _Float32(TorchDispatchMode):
+    """Notes whether anything was computed in float32."""
+
+    any = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.pointwise in func.tags or 'aten::_to_copy' == func._schema.name:
+            self.any |= any(t.dtype == torch.float32 and t.numel() > 1 for t in tensors(result))
+        return result
+
+
+def sharing_copy(model: nn.Module) -> nn.Module:
+    """A copy whose parameters have the same memory: they are replaced there, never written to."""
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in model.parameters()
+    }
+    return copy_unwrapped(model, memo=memo)
 
 
 def failing(
@@ -319,12 +355,12 @@ def permuted(
     own_only: bool = False,
 ) -> nn.Module:
     """A copy of the model with the groups' channels in another order."""
-    copied = copy_unwrapped(model)
-    tensors = namedtensors(copied)
+    copied = sharing_copy(model)
+    by_name = named_tensors(copied)
     for name, dims in _orders_oftensors(copied, groups, orders, own_only).items():
         for dim, index in dims.items():
-            tensors[name].data = tensors[name].data.index_select(
-                dim, index.to(tensors[name].device)
+            by_name[name].data = by_name[name].data.index_select(
+                dim, index.to(by_name[name].device)
             )
     return copied
 
@@ -335,14 +371,14 @@ def _orders_oftensors(
     orders: dict[str, Tensor],
     own_only: bool,
 ) -> dict[str, dict[int, Tensor]]:
-    tensors = namedtensors(model)
+    by_name = named_tensors(model)
     found: dict[str, dict[int, Tensor]] = {}
     for group in groups:
         order = orders[group.name]
         for piece in group.own if own_only else group.slices:
             dims = found.setdefault(piece.name, {})
             if piece.dim not in dims:
-                dims[piece.dim] = torch.arange(tensors[piece.name].shape[piece.dim])
+                dims[piece.dim] = torch.arange(by_name[piece.name].shape[piece.dim])
             by_channel = torch.argsort(piece.channels, stable=True)
             places = piece.positions[by_channel]
             channels = piece.channels[by_channel]
@@ -350,14 +386,6 @@ def _orders_oftensors(
             source = torch.searchsorted(channels, order[channels])
             dims[piece.dim][places] = places[source + torch.arange(len(places)) - start]
     return found
-
-
-def _equal(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    return len(actual) == len(expected) and all(
-        a.shape == b.shape
-        and bool(((a - b).abs().max() <= TOLERANCE * b.abs().max()) if a.numel() else True)
-        for a, b in zip(actual, expected, strict=True)
-    )
 
 
 def tensors(results: Any) -> list[Tensor]:
