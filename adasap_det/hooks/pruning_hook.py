@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from adasap_det.optim.grad_scaler import step_is_taken, unscaled_gradients
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
 from adasap_det.pruning.graph.tracing import example_image
+from adasap_det.pruning.optimizer_state import check_optimizer
 from adasap_det.pruning.pruner import Pruner
 from adasap_det.registry import BUDGETS, IMPORTANCES, build_registered
 from adasap_det.utils.input_size import pipeline_input_size
@@ -80,9 +81,10 @@ class PruningHook(StructureHook):
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last prune step
             comes after the end of training, the budget can't be reached with the layers excluded,
-            the importance needs gradients before there are any, AdaSAP's wrappers stand in an
-            OptimWrapperDict, or a resumed run has missed prune steps. At the last prune step: if
-            such an importance has seen no gradient since the one before.
+            the importance needs gradients before there are any, the optimizer's state cannot be
+            pruned, AdaSAP's wrappers stand in an OptimWrapperDict, or a resumed run has missed prune
+            steps. At the last prune step: if such an importance has seen no gradient since the one
+            before.
 
     Source: AdaSAP (arXiv 2306.14306), the three-step procedure.
     """
@@ -180,6 +182,8 @@ class PruningHook(StructureHook):
                 self.pruner.check_budget()
         except ValueError as error:
             raise ValueError(f'PruningHook.{error}') from None
+        for optimizer in optimizers_of(runner):
+            check_optimizer(optimizer, self.pruner.model, self.pruner.groups)
 
     def before_train(self, runner: Runner) -> None:
         pruner = self._pruner

@@ -21,6 +21,7 @@ from .budgets.cost import COUNTED, macs_cost, params_cost
 from .graph.analysis import find_channel_groups
 from .graph.channel_group import ChannelAnalysis, ChannelGroup
 from .importance import Importance
+from .optimizer_state import check_optimizer
 from .surgery import prune_channels
 
 WIDTH = 100
@@ -79,8 +80,8 @@ class Pruner:
         observed: Whether the importance has seen gradients since the last prune step.
 
     Raises:
-        ValueError: If an option is out of range, a pattern of ``exclude`` matches no layer, or no
-            channel of the model can be pruned.
+        ValueError: If an option is out of range, a pattern of ``exclude`` matches no layer, no
+            channel of the model can be pruned, or an optimizer's state cannot be pruned.
     """
 
     def __init__(
@@ -111,6 +112,8 @@ class Pruner:
         self.copies = tuple(copies)
         self.observed = False
         self.analyze()
+        for optimizer in self.optimizers:
+            check_optimizer(optimizer, model, self.groups)
 
     def analyze(self) -> ChannelAnalysis:
         """Find the channel groups again; the model as it is counts as the dense one.

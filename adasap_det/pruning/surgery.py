@@ -16,6 +16,7 @@ from adasap_det.checkpoint.module_sync import sync_modules
 from adasap_det.checkpoint.structure import named_tensors, note_groups, note_pruning
 
 from .graph.channel_group import ChannelGroup, without_channels
+from .optimizer_state import check_state
 
 
 def prune_channels(
@@ -46,15 +47,15 @@ def prune_channels(
         if group.name in kept and kept[group.name].numel() == 0:
             raise ValueError(f'{group.name} would be left without channels')
     positions = _kept_positions(model, groups, kept)
-    parameters = {id(p): name for name, p in model.named_parameters()}
+    parameters = {id(p): name for name, p in model.named_parameters() if name in positions}
     for optimizer in optimizers:
-        _check_state(optimizer, parameters, positions)
+        check_state(optimizer, parameters)
 
     # Optimizer state first, while the parameters still have the shapes that it is compared with.
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
-            dims = positions.get(parameters.get(id(parameter), ''))
-            if dims:
+            if id(parameter) in parameters:
+                dims = positions[parameters[id(parameter)]]
                 for key, value in state.items():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[key] = _gather(value, dims)
@@ -140,20 +141,3 @@ def _is_channels_last(tensor: Tensor) -> bool:
         and tensor.stride(1) == 1
         and tensor.is_contiguous(memory_format=torch.channels_last)
     )
-
-
-def _check_state(
-    optimizer: Optimizer, parameters: Mapping[int, str], positions: Mapping[str, object]
-) -> None:
-    for parameter, state in optimizer.state.items():
-        name = parameters.get(id(parameter), '')
-        if name not in positions:
-            continue
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
-                raise ValueError(
-                    f'{type(optimizer).__name__} keeps {key!r} of {name} in shape '
-                    f"{tuple(value.shape)}, not the parameter's {tuple(parameter.shape)}; it "
-                    f'cannot be pruned with the channels. Use an optimizer whose state has the '
-                    f'shape of the parameters (SGD, Adam, AdamW, Lion, ...)'
-                )

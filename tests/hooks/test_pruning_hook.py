@@ -456,6 +456,15 @@ def test_invalid_options_are_an_error_before_training(tmp_path, change, words):
     assert not recorder.stages
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, 'Adafactor'), reason='PyTorch has it from 2.5 on')
+def test_an_optimizer_whose_state_cannot_be_pruned_is_an_error_before_training(tmp_path):
+    wrapper = {'type': 'OptimWrapper', 'optimizer': {'type': torch.optim.Adafactor, 'lr': 0.01}}
+    recorder = Recorder()
+    with pytest.raises(ValueError, match=r'Adafactor keeps .* cannot be pruned'):
+        run_with(tiny_config(tmp_path, custom_hooks=[HOOK], optim_wrapper=wrapper), recorder)
+    assert not recorder.params
+
+
 def test_input_size_is_read_from_the_pipeline():
     pipeline = [{'type': 'LoadImageFromFile'}, {'type': 'Resize', 'scale': (320, 224)}]
     cfg = {'train_dataloader': {'dataset': {'dataset': {'pipeline': pipeline}}}}
