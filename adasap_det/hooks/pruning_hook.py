@@ -62,6 +62,10 @@ class PruningHook(StructureHook):
         round_to (int): Channels left are multiples of this. Default 1.
         min_keep_ratio (float): Ratio of each group's channels that always stays. Default 0.1; at
             least one channel (one multiple of ``round_to``) stays in any case.
+        keep_ratios (dict[str, float], optional): Ratio of the channels that remains after the last
+            prune step, in (0, 1], by name pattern of layers, as ``{'backbone.*': 0.7}``; in place
+            of ``min_keep_ratio``. Other groups share what the budget leaves. See
+            :class:`~adasap_det.pruning.Pruner`.
         exclude (Sequence[str]): Name patterns of layers whose output channels are not pruned.
             Output layers of the model need not be named.
         input_size (tuple[int, int], optional): Height and width that MACs are counted at; by
@@ -101,6 +105,7 @@ class PruningHook(StructureHook):
         prune_interval: int = 30,
         round_to: int = 1,
         min_keep_ratio: float = 0.1,
+        keep_ratios: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
         input_size: Sequence[int] | None = None,
         evaluate_pruning: bool = False,
@@ -133,6 +138,7 @@ class PruningHook(StructureHook):
         self.prune_interval = prune_interval
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
+        self.keep_ratios = keep_ratios
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self.evaluate_pruning = evaluate_pruning
@@ -176,6 +182,7 @@ class PruningHook(StructureHook):
                 exclude=self.exclude,
                 round_to=self.round_to,
                 min_keep_ratio=self.min_keep_ratio,
+                keep_ratios=self.keep_ratios,
             )
             # FlexibleRunner has loaded a checkpoint by now: a resumed model is pruned already.
             if self._resumed is None:

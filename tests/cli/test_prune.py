@@ -39,6 +39,8 @@ def trained(config, tmp_path):
         (['--keep-ratio', '0.5', '--round-to', '0'], ['--round-to']),
         (['--keep-ratio', '0.5', '--metric', 'pascal_voc/AP50'], ['--metric', '--sensitivity']),
         (['--keep-ratio', '0.5', '--min-keep-ratio', '1'], ['--min-keep-ratio', '1.0']),
+        (['--keep-ratio', '0.5', '--keep-ratios', 'neck=half'], ['PATTERN=RATIO', "'neck=half'"]),
+        (['--keep-ratio', '0.5', '--keep-ratios', '0.5'], ['PATTERN=RATIO', "'0.5'"]),
         (['--keep-ratio', '0.5', '--device', 'gpu'], ["device 'gpu'", 'cpu, cuda']),
         (['--keep-ratio', '0.5'], ["checkpoint 'none.pth' does not exist"]),
     ],

@@ -88,6 +88,7 @@ def select_channels(
     round_to: int = 1,
     min_keep_ratio: float = 0.0,
     dense_sizes: Mapping[str, int] | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """Keep the most important channels that the limit allows, over all groups together.
 
@@ -106,6 +107,8 @@ def select_channels(
         min_keep_ratio: Ratio of each group that is always kept.
         dense_sizes: Channels by group name that ``min_keep_ratio`` refers to, the present ones by
             default.
+        fixed: Channels by group name of groups whose number of channels is given; the limit decides
+            on the others.
 
     Returns:
         Channels to keep, ascending, by group name.
@@ -113,16 +116,14 @@ def select_channels(
     Raises:
         ValueError: If even the fewest channels allowed cost more than ``limit``.
     """
-    items = [
-        GroupSteps(
-            group,
-            score,
-            dense=(dense_sizes or {}).get(group.name),
-            round_to=round_to,
-            min_keep_ratio=min_keep_ratio,
-        )
-        for group, score in zip(groups, scores, strict=True)
-    ]
+    items = group_steps(
+        groups,
+        scores,
+        round_to=round_to,
+        min_keep_ratio=min_keep_ratio,
+        dense_sizes=dense_sizes,
+        fixed=fixed,
+    )
     kept = _prune_and_fill(items, cost, limit)
     if kept is None:
         least = cost.cost({item.name: item.counts[0] for item in items})
@@ -198,8 +199,7 @@ class GroupSteps:
     Args:
         group: The group.
         score: Importance of its channels, shape ``(size,)``.
-        dense: Channels that ``min_keep_ratio`` refers to, the present ones by default.
-        round_to, min_keep_ratio: See :func:`select_channels`.
+        counts: Numbers of channels that may be kept, ascending.
 
     Attributes:
         name: Name of the group.
@@ -209,20 +209,10 @@ class GroupSteps:
             and of the less important ones. Of every count but the smallest.
     """
 
-    def __init__(
-        self,
-        group: Prunable,
-        score: Tensor,
-        *,
-        dense: int | None = None,
-        round_to: int = 1,
-        min_keep_ratio: float = 0.0,
-    ) -> None:
+    def __init__(self, group: Prunable, score: Tensor, counts: Sequence[int]) -> None:
         self.name = group.name
         self.size = group.size
-        self.counts = possible_counts(
-            group, dense=dense, round_to=round_to, min_keep_ratio=min_keep_ratio
-        )[::-1]
+        self.counts = counts
         self._order = ascending_channels(group, score)
         # Cumulative sums of the ascending scores give the value of every step at once.
         self._sums = [0.0, *score.cpu()[self._order].double().cumsum(0).tolist()]
@@ -247,6 +237,34 @@ class GroupSteps:
     def value(self, more: int, less: int) -> float:
         """Importance that ``more`` channels have over ``less``."""
         return self._sums[self.size - less] - self._sums[self.size - more]
+
+
+def group_steps(
+    groups: Sequence[Prunable],
+    scores: Sequence[Tensor],
+    *,
+    round_to: int,
+    min_keep_ratio: float,
+    dense_sizes: Mapping[str, int] | None,
+    fixed: Mapping[str, int] | None,
+) -> list[GroupSteps]:
+    """The steps of every group; arguments as of :func:`select_channels`."""
+    dense_sizes, fixed = dense_sizes or {}, fixed or {}
+    return [
+        GroupSteps(
+            group,
+            score,
+            [fixed[group.name]]
+            if group.name in fixed
+            else possible_counts(
+                group,
+                dense=dense_sizes.get(group.name),
+                round_to=round_to,
+                min_keep_ratio=min_keep_ratio,
+            )[::-1],
+        )
+        for group, score in zip(groups, scores, strict=True)
+    ]
 
 
 def fill(

@@ -206,6 +206,16 @@ def test_keep_ratio_refers_to_the_dense_model():
         select_channels(groups, [torch.arange(5.0)], Product('a'), **options, dense_sizes={'a': 10})
 
 
+def test_given_counts_are_kept_and_the_limit_decides_on_the_others():
+    groups = [Group('a', 4), Group('b', 4)]
+    score = torch.tensor([0.1, 0.9, 0.5, 0.7])
+    options = dict(fixed={'b': 2})
+    kept = select_channels(groups, [score, 9 * score], Product('a', 'b'), limit=19.0, **options)
+    assert {n: c.tolist() for n, c in kept.items()} == {'a': [1, 2, 3], 'b': [1, 3]}
+    with pytest.raises(ValueError, match='fewest channels allowed it is 9'):
+        select_channels(groups, [score, score], Product('a', 'b'), limit=8.0, **options)
+
+
 def test_limit_already_met_prunes_nothing():
     kept = select_channels([Group('a', 5)], [torch.ones(5)], Product('a'), limit=25.0)
     assert kept['a'].tolist() == [0, 1, 2, 3, 4]

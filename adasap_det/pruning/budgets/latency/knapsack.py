@@ -12,7 +12,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
-from adasap_det.pruning.budgets.selection import Cost, GroupSteps, Prunable, fill
+from adasap_det.pruning.budgets.selection import Cost, GroupSteps, Prunable, fill, group_steps
 
 ROUNDS = 6
 """Knapsacks on the way to the limit; each uses the costs at the solution before."""
@@ -37,6 +37,7 @@ def select_by_knapsack(
     round_to: int = 1,
     min_keep_ratio: float = 0.0,
     dense_sizes: Mapping[str, int] | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """Keep the largest sum of scores whose marginal costs fit the limit.
 
@@ -48,16 +49,14 @@ def select_by_knapsack(
 
     Source: HALP (Shen et al. 2022, arXiv 2110.10811), equations 5 to 8; solved by HiGHS.
     """
-    items = [
-        GroupSteps(
-            group,
-            score,
-            dense=(dense_sizes or {}).get(group.name),
-            round_to=round_to,
-            min_keep_ratio=min_keep_ratio,
-        )
-        for group, score in zip(groups, scores, strict=True)
-    ]
+    items = group_steps(
+        groups,
+        scores,
+        round_to=round_to,
+        min_keep_ratio=min_keep_ratio,
+        dense_sizes=dense_sizes,
+        fixed=fixed,
+    )
     now = {item.name: item.counts[-1] for item in items}
     least = {item.name: item.counts[0] for item in items}
     start, lowest = cost.cost(now), cost.cost(least)
