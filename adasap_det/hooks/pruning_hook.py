@@ -86,9 +86,9 @@ class PruningHook(StructureHook):
         ValueError: Before training: if an option is unknown or out of range, the last prune step
             comes after the end of training, the budget can't be reached with the layers excluded,
             the importance needs gradients before there are any, the optimizer's state cannot be
-            pruned, AdaSAP's wrappers stand in an OptimWrapperDict, or a resumed run has missed prune
-            steps. At the last prune step: if such an importance has seen no gradient since the one
-            before.
+            pruned, AdaSAP's wrappers stand in an OptimWrapperDict, or a resumed run has missed
+            prune steps. At the last prune step: if such an importance has seen no gradient since
+            the one before.
 
     Source: AdaSAP (arXiv 2306.14306), the three-step procedure.
     """

@@ -85,8 +85,9 @@ class Pruner:
         observed: Whether the importance has seen gradients since the last prune step.
 
     Raises:
-        ValueError: If an option is out of range, a pattern of ``exclude`` matches no layer, one
-            of ``keep_ratios`` no group or one that another matches too, no channel of the model can be pruned, or an optimizer's state cannot be pruned.
+        ValueError: If an option is out of range, a pattern of ``exclude`` matches no layer, one of
+            ``keep_ratios`` no group or one that another matches too, no channel of the model can
+            be pruned, or an optimizer's state cannot be pruned.
     """
 
     def __init__(

@@ -162,14 +162,13 @@ def check_reachable(
     largest = '; '.join(
         f'{name} {budget.format(amount)}{_reason(name, skipped or {})}' for name, amount in layers
     )
-    groups_named = (
-        "every group without keep_ratios and the others' ratios" if fixed else 'every group'
-    )
+    scope, lower = ('every other group', 'keep_ratios, ') if fixed else ('every group', '')
     raise ValueError(
-        f'budget.{budget} cannot be reached: with the fewest channels allowed in {groups_named}, '
+        f'budget.{budget} cannot be reached: with {"keep_ratios and " if fixed else ""}the fewest '
+        f'channels allowed in {scope}, '
         f'{budget.format(least)} of {budget.format(full)} {budget.unit} remain '
         f'({least / full:.1%}), most of it in {largest}. Exclude fewer layers, lower '
-        f'{"keep_ratios, " if fixed else ""}min_keep_ratio={min_keep_ratio} or round_to={round_to}, or raise the budget'
+        f'{lower}min_keep_ratio={min_keep_ratio} or round_to={round_to}, or raise the budget'
     )
 
 
