@@ -64,8 +64,7 @@ def prune_channels(
         before = {name: t.shape for name, t in named_tensors(each).items()}
         for name, tensor in named_tensors(each).items():
             if name in positions:
-                tensor.data = _gather(tensor.data, positions[name])
-                tensor.grad = None
+                _replace(tensor, _gather(tensor.data, positions[name]))
         sync_modules(each, before)
         note_pruning(each, before, {name: channels.tolist() for name, channels in kept.items()})
     moved = _new_positions(positions, groups)
@@ -125,6 +124,20 @@ def _extent(key: tuple[str, int], groups: Sequence[ChannelGroup]) -> int:
         for piece in group.slices
         if (piece.name, piece.dim) == key
     )
+
+
+def _replace(tensor: Tensor, data: Tensor) -> None:
+    """Give a tensor other data, of any shape; it has no gradient afterwards.
+
+    A graph of an earlier step that is still alive, through its loss for instance, keeps the node
+    that accumulates a parameter's gradient, which checks it against the old shape. PyTorch renews
+    the node where the data type changes, so another one is set for a moment.
+    """
+    tensor.grad = None
+    if tensor.requires_grad:
+        other = torch.half if tensor.dtype == torch.float else torch.float
+        tensor.data = torch.empty(0, dtype=other, device=tensor.device)
+    tensor.data = data
 
 
 def _gather(tensor: Tensor, dims: Mapping[int, Tensor]) -> Tensor:
