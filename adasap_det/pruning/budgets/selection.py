@@ -248,7 +248,7 @@ def group_steps(
     dense_sizes: Mapping[str, int] | None,
     fixed: Mapping[str, int] | None,
 ) -> list[GroupSteps]:
-    """The steps of every group; arguments as of :func:`select_channels`."""
+    """The steps of every group; arguments as of :func:`~adasap_det.pruning.select_channels`."""
     dense_sizes, fixed = dense_sizes or {}, fixed or {}
     return [
         GroupSteps(
