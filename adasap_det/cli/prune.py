@@ -85,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
         help='ratio of each group that always stays (0.1)',
     )
     parser.add_argument(
+        '--keep-ratios',
+        nargs='+',
+        default=[],
+        metavar='PATTERN=RATIO',
+        help="ratio of the channels that remains in these layers, as 'backbone.*=0.7'; the others "
+        'share what the budget leaves',
+    )
+    parser.add_argument(
         '--exclude', nargs='+', default=[], metavar='PATTERN', help='layers that are not pruned'
     )
     parser.add_argument(
@@ -146,6 +154,7 @@ def _prune(args: argparse.Namespace) -> None:
         raise UsageError(f'--min-keep-ratio must lie in [0, 1), got {args.min_keep_ratio}')
     importance = _importance(args.importance)
     budget = _budget(args)
+    keep_ratios = _keep_ratios(args.keep_ratios)
     device = _device(args)
     cfg = load_config(args)
     require_checkpoint(args.checkpoint)
@@ -165,6 +174,7 @@ def _prune(args: argparse.Namespace) -> None:
             exclude=args.exclude,
             round_to=args.round_to,
             min_keep_ratio=args.min_keep_ratio,
+            keep_ratios=keep_ratios,
         )
         batches = some_batches(cfg, args.batches) if batches_needed else []
         if importance.needs_gradients:
@@ -209,6 +219,21 @@ def _budget(args: argparse.Namespace) -> Any:
         return BUDGETS.get(_BUDGETS[args.budget])(**options)
     except ValueError as error:
         raise UsageError(error) from None
+
+
+def _keep_ratios(given: Sequence[str]) -> dict[str, float]:
+    ratios = {}
+    for each in given:
+        pattern, _, ratio = each.rpartition('=')
+        try:
+            ratios[pattern] = float(ratio)
+        except ValueError:
+            pattern = ''
+        if not pattern:
+            raise UsageError(
+                f"--keep-ratios takes PATTERN=RATIO, as 'backbone.*=0.7', got {each!r}"
+            )
+    return ratios
 
 
 def _device(args: argparse.Namespace) -> torch.device:

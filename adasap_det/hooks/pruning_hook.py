@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from adasap_det.optim.grad_scaler import step_is_taken, unscaled_gradients
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
 from adasap_det.pruning.graph.tracing import example_image
+from adasap_det.pruning.optimizer_state import check_optimizer
 from adasap_det.pruning.pruner import Pruner
 from adasap_det.registry import BUDGETS, IMPORTANCES, build_registered
 from adasap_det.utils.input_size import pipeline_input_size
@@ -61,6 +62,10 @@ class PruningHook(StructureHook):
         round_to (int): Channels left are multiples of this. Default 1.
         min_keep_ratio (float): Ratio of each group's channels that always stays. Default 0.1; at
             least one channel (one multiple of ``round_to``) stays in any case.
+        keep_ratios (dict[str, float], optional): Ratio of the channels that remains after the last
+            prune step, in (0, 1], by name pattern of layers, as ``{'backbone.*': 0.7}``; in place
+            of ``min_keep_ratio``. Other groups share what the budget leaves. See
+            :class:`~adasap_det.pruning.Pruner`.
         exclude (Sequence[str]): Name patterns of layers whose output channels are not pruned.
             Output layers of the model need not be named.
         input_size (tuple[int, int], optional): Height and width that MACs are counted at; by
@@ -80,9 +85,10 @@ class PruningHook(StructureHook):
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last prune step
             comes after the end of training, the budget can't be reached with the layers excluded,
-            the importance needs gradients before there are any, AdaSAP's wrappers stand in an
-            OptimWrapperDict, or a resumed run has missed prune steps. At the last prune step: if
-            such an importance has seen no gradient since the one before.
+            the importance needs gradients before there are any, the optimizer's state cannot be
+            pruned, AdaSAP's wrappers stand in an OptimWrapperDict, or a resumed run has missed
+            prune steps. At the last prune step: if such an importance has seen no gradient since
+            the one before.
 
     Source: AdaSAP (arXiv 2306.14306), the three-step procedure.
     """
@@ -99,6 +105,7 @@ class PruningHook(StructureHook):
         prune_interval: int = 30,
         round_to: int = 1,
         min_keep_ratio: float = 0.1,
+        keep_ratios: Mapping[str, float] | None = None,
         exclude: Sequence[str] = (),
         input_size: Sequence[int] | None = None,
         evaluate_pruning: bool = False,
@@ -131,6 +138,7 @@ class PruningHook(StructureHook):
         self.prune_interval = prune_interval
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
+        self.keep_ratios = keep_ratios
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self.evaluate_pruning = evaluate_pruning
@@ -174,12 +182,15 @@ class PruningHook(StructureHook):
                 exclude=self.exclude,
                 round_to=self.round_to,
                 min_keep_ratio=self.min_keep_ratio,
+                keep_ratios=self.keep_ratios,
             )
             # FlexibleRunner has loaded a checkpoint by now: a resumed model is pruned already.
             if self._resumed is None:
                 self.pruner.check_budget()
         except ValueError as error:
             raise ValueError(f'PruningHook.{error}') from None
+        for optimizer in optimizers_of(runner):
+            check_optimizer(optimizer, self.pruner.model, self.pruner.groups)
 
     def before_train(self, runner: Runner) -> None:
         pruner = self._pruner

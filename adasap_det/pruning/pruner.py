@@ -21,6 +21,8 @@ from .budgets.cost import COUNTED, macs_cost, params_cost
 from .graph.analysis import find_channel_groups
 from .graph.channel_group import ChannelAnalysis, ChannelGroup
 from .importance import Importance
+from .keep_ratios import kept_counts, match_keep_ratios
+from .optimizer_state import check_optimizer
 from .surgery import prune_channels
 
 WIDTH = 100
@@ -69,6 +71,10 @@ class Pruner:
         round_to: Channels left are multiples of this.
         min_keep_ratio: Ratio of each group's channels that always stays; at least one channel
             (one multiple of ``round_to``) stays in any case.
+        keep_ratios: Ratio of the channels that remains in the end, in (0, 1], by name pattern of
+            layers, as ``{'backbone.*': 0.7}``, rounded down to a possible number of channels. It
+            goes for every group with a layer that matches, in place of ``min_keep_ratio``; the
+            others share what the budget leaves.
         optimizers: Optimizers of the model's parameters; their state is pruned too.
         copies: Models of the same structure, for instance an exponential moving average, pruned
             alike.
@@ -79,8 +85,9 @@ class Pruner:
         observed: Whether the importance has seen gradients since the last prune step.
 
     Raises:
-        ValueError: If an option is out of range, a pattern of ``exclude`` matches no layer, or no
-            channel of the model can be pruned.
+        ValueError: If an option is out of range, a pattern of ``exclude`` matches no layer, one of
+            ``keep_ratios`` no group or one that another matches too, no channel of the model can
+            be pruned, or an optimizer's state cannot be pruned.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class Pruner:
         exclude: Sequence[str] = (),
         round_to: int = 1,
         min_keep_ratio: float = 0.1,
+        keep_ratios: Mapping[str, float] | None = None,
         optimizers: Iterable[Optimizer] = (),
         copies: Iterable[nn.Module] = (),
     ) -> None:
@@ -107,10 +115,13 @@ class Pruner:
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
+        self.keep_ratios = dict(keep_ratios or {})
         self.optimizers = tuple(optimizers)
         self.copies = tuple(copies)
         self.observed = False
         self.analyze()
+        for optimizer in self.optimizers:
+            check_optimizer(optimizer, model, self.groups)
 
     def analyze(self) -> ChannelAnalysis:
         """Find the channel groups again; the model as it is counts as the dense one.
@@ -121,6 +132,7 @@ class Pruner:
         analysis = find_channel_groups(self.model, self.example_inputs, exclude=self.exclude)
         self.groups: list[ChannelGroup] = analysis.groups
         self.skipped: dict[str, str] = analysis.skipped
+        self._ratios = match_keep_ratios(self.keep_ratios, self.groups, self.skipped)
         note_groups(self.model, {group.name: group.size for group in self.groups})
         self._dense: dict[str, float] = {}
         self._dense_sizes = {group.name: group.size for group in self.groups}
@@ -199,6 +211,7 @@ class Pruner:
             round_to=self.round_to,
             min_keep_ratio=self.min_keep_ratio,
             skipped=self.skipped,
+            fixed=self._fixed_channels(done=1.0),
         )
 
     def step(
@@ -231,6 +244,9 @@ class Pruner:
     def prune_to(self, limit: float) -> PruneResult:
         """Remove the least important channels until the cost is at most ``limit``.
 
+        Where the limit has come a fraction of the way from the dense model's cost to the budget's,
+        the ratios of ``keep_ratios`` have come the same fraction of the way from 1.
+
         Args:
             limit: Largest cost allowed, in the budget's unit.
         """
@@ -240,6 +256,8 @@ class Pruner:
                 f'last prune step; call observe() after backward() first'
             )
         dense = self.dense_costs['budget']
+        final = self.budget.limit(dense)
+        done = min((dense - limit) / (dense - final), 1.0) if final < dense else 1.0
         plan = self.budget.plan(self.model, self.groups, self.example_inputs)
         selected = plan.select(
             self.importance.scores(self.groups, self.model),
@@ -247,6 +265,7 @@ class Pruner:
             round_to=self.round_to,
             min_keep_ratio=self.min_keep_ratio,
             dense_sizes=self._dense_sizes,
+            fixed=self._fixed_channels(done=done),
         )
         # Ranks that selected other channels would have other weights to average.
         kept = broadcast_from_rank0(lambda: selected)
@@ -259,6 +278,15 @@ class Pruner:
         self.groups = groups
         self.observed = False
         return PruneResult(limit, cost, dense)
+
+    def _fixed_channels(self, *, done: float) -> dict[str, int]:
+        return kept_counts(
+            self.groups,
+            self._ratios,
+            dense_sizes=self._dense_sizes,
+            done=done,
+            round_to=self.round_to,
+        )
 
     # ------------------------------------------------------------------ report and state
 

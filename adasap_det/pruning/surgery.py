@@ -16,6 +16,7 @@ from adasap_det.checkpoint.module_sync import sync_modules
 from adasap_det.checkpoint.structure import named_tensors, note_groups, note_pruning
 
 from .graph.channel_group import ChannelGroup, without_channels
+from .optimizer_state import check_state
 
 
 def prune_channels(
@@ -46,15 +47,15 @@ def prune_channels(
         if group.name in kept and kept[group.name].numel() == 0:
             raise ValueError(f'{group.name} would be left without channels')
     positions = _kept_positions(model, groups, kept)
-    parameters = {id(p): name for name, p in model.named_parameters()}
+    parameters = {id(p): name for name, p in model.named_parameters() if name in positions}
     for optimizer in optimizers:
-        _check_state(optimizer, parameters, positions)
+        check_state(optimizer, parameters)
 
     # Optimizer state first, while the parameters still have the shapes that it is compared with.
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
-            dims = positions.get(parameters.get(id(parameter), ''))
-            if dims:
+            if id(parameter) in parameters:
+                dims = positions[parameters[id(parameter)]]
                 for key, value in state.items():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         state[key] = _gather(value, dims)
@@ -63,8 +64,7 @@ def prune_channels(
         before = {name: t.shape for name, t in named_tensors(each).items()}
         for name, tensor in named_tensors(each).items():
             if name in positions:
-                tensor.data = _gather(tensor.data, positions[name])
-                tensor.grad = None
+                _replace(tensor, _gather(tensor.data, positions[name]))
         sync_modules(each, before)
         note_pruning(each, before, {name: channels.tolist() for name, channels in kept.items()})
     moved = _new_positions(positions, groups)
@@ -126,6 +126,20 @@ def _extent(key: tuple[str, int], groups: Sequence[ChannelGroup]) -> int:
     )
 
 
+def _replace(tensor: Tensor, data: Tensor) -> None:
+    """Give a tensor other data, of any shape; it has no gradient afterwards.
+
+    A graph of an earlier step that is still alive, through its loss for instance, keeps the node
+    that accumulates a parameter's gradient, which checks it against the old shape. PyTorch renews
+    the node where the data type changes, so another one is set for a moment.
+    """
+    tensor.grad = None
+    if tensor.requires_grad:
+        other = torch.half if tensor.dtype == torch.float else torch.float
+        tensor.data = torch.empty(0, dtype=other, device=tensor.device)
+    tensor.data = data
+
+
 def _gather(tensor: Tensor, dims: Mapping[int, Tensor]) -> Tensor:
     layout = torch.channels_last if _is_channels_last(tensor) else torch.contiguous_format
     for dim, index in dims.items():
@@ -140,20 +154,3 @@ def _is_channels_last(tensor: Tensor) -> bool:
         and tensor.stride(1) == 1
         and tensor.is_contiguous(memory_format=torch.channels_last)
     )
-
-
-def _check_state(
-    optimizer: Optimizer, parameters: Mapping[int, str], positions: Mapping[str, object]
-) -> None:
-    for parameter, state in optimizer.state.items():
-        name = parameters.get(id(parameter), '')
-        if name not in positions:
-            continue
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.dim() and value.shape != parameter.shape:
-                raise ValueError(
-                    f'{type(optimizer).__name__} keeps {key!r} of {name} in shape '
-                    f"{tuple(value.shape)}, not the parameter's {tuple(parameter.shape)}; it "
-                    f'cannot be pruned with the channels. Use an optimizer whose state has the '
-                    f'shape of the parameters (SGD, Adam, AdamW, Lion, ...)'
-                )

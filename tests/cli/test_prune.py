@@ -12,7 +12,13 @@ from adasap_det.checkpoint.loading import load_model
 from adasap_det.cli import prune, train
 from adasap_det.cli.common import load_config
 from adasap_det.cli.test import main as run_test
-from adasap_det.pruning import MagnitudeImportance, ParamsBudget, Pruner, count_macs
+from adasap_det.pruning import (
+    MagnitudeImportance,
+    ParamsBudget,
+    Pruner,
+    count_macs,
+    find_channel_groups,
+)
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.utils.config_tree import iter_hooks
 from adasap_det.utils.device import device_identity
@@ -39,6 +45,8 @@ def trained(config, tmp_path):
         (['--keep-ratio', '0.5', '--round-to', '0'], ['--round-to']),
         (['--keep-ratio', '0.5', '--metric', 'pascal_voc/AP50'], ['--metric', '--sensitivity']),
         (['--keep-ratio', '0.5', '--min-keep-ratio', '1'], ['--min-keep-ratio', '1.0']),
+        (['--keep-ratio', '0.5', '--keep-ratios', 'neck=half'], ['PATTERN=RATIO', "'neck=half'"]),
+        (['--keep-ratio', '0.5', '--keep-ratios', '0.5'], ['PATTERN=RATIO', "'0.5'"]),
         (['--keep-ratio', '0.5', '--device', 'gpu'], ["device 'gpu'", 'cpu, cuda']),
         (['--keep-ratio', '0.5'], ["checkpoint 'none.pth' does not exist"]),
     ],
@@ -97,6 +105,19 @@ def test_the_written_config_has_no_pruning_hook_and_keeps_the_others(tmp_path):
         assert written.custom_hooks == [dict(type='EMAHook')]
         assert written.default_hooks == dict(others, structure=dict(type='StructureHook'))
         assert [hook['type'] for hook in iter_hooks(dense)].count('PruningHook') == 1
+
+
+@pytest.mark.slow
+def test_ratios_of_layers(trained, tmp_path, capsys):
+    config, checkpoint = trained
+    options = ['--keep-ratio', '0.8', '--round-to', '1', *SIZE, '--out', str(tmp_path / 'pruned')]
+    dense, _ = load_model(Config.fromfile(config), checkpoint)
+    name = next(iter(find_channel_groups(dense, example_image((96, 96))).groups)).name
+    ratios = ['--keep-ratios', f'{name}=0.5']
+    assert prune.main([str(config), str(checkpoint), *options, *ratios]) == 0
+    small, _ = load_model(Config.fromfile(config), capsys.readouterr().out.split()[-2])
+    channels = [model.get_submodule(name).out_channels for model in (dense, small)]
+    assert channels[1] == channels[0] // 2
 
 
 @pytest.mark.slow

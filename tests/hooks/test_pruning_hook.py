@@ -383,6 +383,20 @@ def test_excluded_layers_keep_their_channels(tmp_path):
     assert runner.model.stem.out_channels < 16
 
 
+def test_ratios_of_layers_fall_with_the_schedule(tmp_path):
+    sizes = []
+
+    class Sizes(Recorder):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            sizes.append(runner.model.inner.out_channels)
+
+    hook = {**HOOK, 'keep_ratios': {'inner': 0.5}}
+    runner = run_with(tiny_config(tmp_path, custom_hooks=[hook]), Sizes())
+    # The limits are 0.794, 0.630 and 0.5 of the cost: 0.413, 0.740 and all of the way.
+    assert [*dict.fromkeys(sizes)] == [16, 12, 10, 8]
+    assert count_params(runner.model) <= 0.5 * count_params(TinyNet())
+
+
 def test_channels_are_rounded(tmp_path):
     hook = {**HOOK, 'round_to': 4, 'budget': {'type': 'MACsBudget', 'keep_ratio': 0.5}}
     runner = train(tiny_config(tmp_path, custom_hooks=[hook]))
@@ -444,6 +458,8 @@ def test_latency_budget_is_met_and_logged(tmp_path, monkeypatch):
         ),
         ({'exclude': ['inner', 'stem', 'back']}, ['no channel', 'excluded']),
         ({'exclude': ['steem']}, ['steem', 'matches no layer']),
+        ({'keep_ratios': {'sten': 0.5}}, ['PruningHook.keep_ratios', "'sten' matches no layer"]),
+        ({'keep_ratios': {'*': 0.9}}, ['keep_ratio=0.5', 'cannot be reached', 'keep_ratios']),
         ({'min_keep_ratio': 0.8}, ['keep_ratio=0.5', 'cannot be reached', 'min_keep_ratio=0.8']),
     ],
 )
@@ -454,6 +470,15 @@ def test_invalid_options_are_an_error_before_training(tmp_path, change, words):
     for word in words:
         assert word in str(error.value)
     assert not recorder.stages
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, 'Adafactor'), reason='PyTorch has it from 2.5 on')
+def test_an_optimizer_whose_state_cannot_be_pruned_is_an_error_before_training(tmp_path):
+    wrapper = {'type': 'OptimWrapper', 'optimizer': {'type': torch.optim.Adafactor, 'lr': 0.01}}
+    recorder = Recorder()
+    with pytest.raises(ValueError, match=r'Adafactor keeps .* cannot be pruned'):
+        run_with(tiny_config(tmp_path, custom_hooks=[HOOK], optim_wrapper=wrapper), recorder)
+    assert not recorder.params
 
 
 def test_input_size_is_read_from_the_pipeline():

@@ -153,6 +153,34 @@ def test_optimizer_state_is_pruned_with_parameters(optimizer, options, keys):
     assert model.inner.weight.grad.shape == (2, 3, 3, 3)
 
 
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+def test_training_goes_on_while_losses_from_before_are_alive(dtype):
+    """Alive they keep the nodes that accumulate the gradients in the parameters' old shapes."""
+    model = randomize(ToyDetector(dropout=0.0)).to(dtype)
+    hooked = []
+    model.inner.weight.register_hook(lambda gradient: hooked.append(gradient.shape))
+
+    def loss_of(model):
+        batch = toy_batch(0)
+        return sum(model(batch['inputs'].to(dtype), batch['targets'], mode='loss').values())
+
+    alive = [loss_of(model), loss_of(model)]
+    alive[0].backward()
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    prune_channels(model, groups, some_channels(groups))
+    model.zero_grad()
+    reference = copy.deepcopy(model)
+    hooked.clear()
+    loss_of(model).backward()
+    loss_of(reference).backward()
+    assert hooked == [model.inner.weight.shape]  # a hook of the user stays
+    for parameter, expected in zip(model.parameters(), reference.parameters(), strict=True):
+        assert parameter.dtype == dtype
+        assert torch.equal(parameter.grad, expected.grad)
+    with pytest.raises(RuntimeError):
+        alive[1].backward()  # of channels that are gone
+
+
 def test_averaged_copy_is_pruned_alike_and_frozen_stays_frozen():
     model = randomize(ToyDetector(), seed=1)
     model.stem.weight.requires_grad_(False)

@@ -131,6 +131,7 @@ def check_reachable(
     round_to: int,
     min_keep_ratio: float,
     skipped: Mapping[str, str] | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> None:
     """Check that a budget asks for pruning and that the fewest channels allowed meet it.
 
@@ -140,16 +141,20 @@ def check_reachable(
         groups: The model's channel groups.
         round_to, min_keep_ratio: See :func:`~adasap_det.pruning.select_channels`.
         skipped: Reasons by layer for which channels are not pruned.
+        fixed: Channels by name of the groups in ``keep_ratios``. With any, a budget that the dense
+            model meets is no error.
 
     Raises:
         ValueError: If not. Names the least cost that can be reached and the most expensive layers.
     """
-    if budget.limit(cost.cost()) >= cost.cost():
+    fixed = fixed or {}
+    if budget.limit(cost.cost()) >= cost.cost() and not fixed:
         raise ValueError(
             f'budget.{budget} leaves nothing to prune: the unpruned model has '
             f'{budget.format(cost.cost())} {budget.unit}'
         )
     fewest = fewest_channels(groups, round_to=round_to, min_keep_ratio=min_keep_ratio)
+    fewest.update(fixed)
     least, full = cost.cost(fewest), cost.cost()
     if least <= budget.limit(full):
         return
@@ -157,11 +162,13 @@ def check_reachable(
     largest = '; '.join(
         f'{name} {budget.format(amount)}{_reason(name, skipped or {})}' for name, amount in layers
     )
+    scope, lower = ('every other group', 'keep_ratios, ') if fixed else ('every group', '')
     raise ValueError(
-        f'budget.{budget} cannot be reached: with the fewest channels allowed in every group, '
+        f'budget.{budget} cannot be reached: with {"keep_ratios and " if fixed else ""}the fewest '
+        f'channels allowed in {scope}, '
         f'{budget.format(least)} of {budget.format(full)} {budget.unit} remain '
         f'({least / full:.1%}), most of it in {largest}. Exclude fewer layers, lower '
-        f'min_keep_ratio={min_keep_ratio} or round_to={round_to}, or raise the budget'
+        f'{lower}min_keep_ratio={min_keep_ratio} or round_to={round_to}, or raise the budget'
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
 
-from adasap_det.pruning.budgets.selection import Cost, Prunable, ascending_channels, possible_counts
+from adasap_det.pruning.budgets.selection import Cost, GroupSteps, Prunable, fill, group_steps
 
 ROUNDS = 6
 """Knapsacks on the way to the limit; each uses the costs at the solution before."""
@@ -37,6 +37,7 @@ def select_by_knapsack(
     round_to: int = 1,
     min_keep_ratio: float = 0.0,
     dense_sizes: Mapping[str, int] | None = None,
+    fixed: Mapping[str, int] | None = None,
 ) -> dict[str, Tensor]:
     """Keep the largest sum of scores whose marginal costs fit the limit.
 
@@ -48,12 +49,14 @@ def select_by_knapsack(
 
     Source: HALP (Shen et al. 2022, arXiv 2110.10811), equations 5 to 8; solved by HiGHS.
     """
-    items = [
-        _Steps(
-            group, score, (dense_sizes or {}).get(group.name, group.size), round_to, min_keep_ratio
-        )
-        for group, score in zip(groups, scores, strict=True)
-    ]
+    items = group_steps(
+        groups,
+        scores,
+        round_to=round_to,
+        min_keep_ratio=min_keep_ratio,
+        dense_sizes=dense_sizes,
+        fixed=fixed,
+    )
     now = {item.name: item.counts[-1] for item in items}
     least = {item.name: item.counts[0] for item in items}
     start, lowest = cost.cost(now), cost.cost(least)
@@ -74,37 +77,16 @@ def select_by_knapsack(
         # Earlier knapsacks may have removed channels that the final costs would keep: solve once
         # more over all channels, with the costs at the end.
         again = _solve(items, cost, now, limit, among={item.name: item.size for item in items})
-        found = [_fill(items, cost, _trim(items, cost, n, limit), limit) for n in (now, again)]
+        worth = functools.partial(_worth, cost)
+        found = [
+            fill(items, cost, _trim(items, cost, n, limit), limit, worth) for n in (now, again)
+        ]
         now = max(found, key=lambda kept: sum(i.value(kept[i.name], 0) for i in items))
     return {item.name: item.best(now[item.name]) for item in items}
 
 
-class _Steps:
-    """Channels of a group in steps, in the order in which they are kept."""
-
-    def __init__(
-        self, group: Prunable, score: Tensor, dense: int, round_to: int, min_keep_ratio: float
-    ) -> None:
-        self.name = group.name
-        self.size = group.size
-        self.counts = possible_counts(
-            group, dense=dense, round_to=round_to, min_keep_ratio=min_keep_ratio
-        )[::-1]
-        self._order = ascending_channels(group, score)
-        ordered = score.cpu().double()[self._order.flip(0)]
-        self._sums = torch.cat([torch.zeros(1, dtype=torch.double), ordered.cumsum(0)])
-
-    def best(self, count: int) -> Tensor:
-        """The ``count`` most important channels, ascending."""
-        return self._order[self.size - count :].sort().values
-
-    def value(self, more: int, less: int) -> float:
-        """Importance that ``more`` channels have over ``less``."""
-        return float(self._sums[more] - self._sums[less])
-
-
 def _solve(
-    items: Sequence[_Steps],
+    items: Sequence[GroupSteps],
     cost: GroupedCost,
     now: Mapping[str, int],
     target: float,
@@ -118,7 +100,7 @@ def _solve(
     rows: list[int] = []
     columns: list[int] = []
     capacity = target - cost.cost(now)
-    steps: list[tuple[_Steps, int]] = []
+    steps: list[tuple[GroupSteps, int]] = []
     for item in items:
         allowed = [count for count in item.counts if count <= among[item.name]]
         curve = [cost.of_group(item.name, {**now, item.name: count}) for count in allowed]
@@ -156,47 +138,22 @@ def _solve(
 
 
 def _trim(
-    items: Sequence[_Steps], cost: GroupedCost, now: dict[str, int], limit: float
+    items: Sequence[GroupSteps], cost: GroupedCost, now: dict[str, int], limit: float
 ) -> dict[str, int]:
     """Remove the steps with the least importance per cost until the limit holds."""
     now = dict(now)
     while cost.cost(now) > limit:
         worst = min(
-            (step for step in (_step(item, cost, now, -1) for item in items) if step),
-            key=lambda step: step[0],
+            (item for item in items if now[item.name] > item.counts[0]),
+            key=lambda item: _worth(
+                cost, item, now[item.name], {**now, item.name: item.before(now[item.name])}
+            ),
         )
-        now[worst[1]] = worst[2]
+        now[worst.name] = worst.before(now[worst.name])
     return now
 
 
-def _fill(
-    items: Sequence[_Steps], cost: GroupedCost, now: dict[str, int], limit: float
-) -> dict[str, int]:
-    """Add the steps with the most importance per cost while the limit holds."""
-    now = dict(now)
-    open_items = list(items)
-    while open_items:
-        found = [(step, item) for item in open_items if (step := _step(item, cost, now, 1))]
-        if not found:
-            break
-        (_, name, count), item = max(found, key=lambda pair: pair[0][0])
-        if cost.cost({**now, name: count}) <= limit:
-            now[name] = count
-        else:
-            open_items.remove(item)
-    return now
-
-
-def _step(
-    item: _Steps, cost: GroupedCost, now: Mapping[str, int], direction: int
-) -> tuple[float, str, int] | None:
-    """Importance per cost of one step up or down from ``now``, with the resulting count."""
-    index = item.counts.index(now[item.name]) + direction
-    if not 0 <= index < len(item.counts):
-        return None
-    count = item.counts[index]
-    more, less = max(count, now[item.name]), min(count, now[item.name])
-    change = cost.of_group(item.name, {**now, item.name: more}) - cost.of_group(
-        item.name, {**now, item.name: less}
-    )
-    return item.value(more, less) / max(change, 1e-12), item.name, count
+def _worth(cost: GroupedCost, item: GroupSteps, more: int, kept: Mapping[str, int]) -> float:
+    """Importance per cost of the step from the ``kept`` channels to ``more``."""
+    change = cost.of_group(item.name, {**kept, item.name: more}) - cost.of_group(item.name, kept)
+    return item.value(more, kept[item.name]) / max(change, 1e-12)

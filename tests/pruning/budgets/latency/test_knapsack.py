@@ -106,6 +106,16 @@ def test_parts_and_rounding():
     assert kept['a'].tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17, 21, 22, 23]
 
 
+def test_given_counts_are_kept_and_the_limit_decides_on_the_others():
+    groups = [Group('a', 4), Group('b', 4)]
+    cost = Separable({'a': [0, 1, 2, 3, 4], 'b': [0, 1, 2, 3, 4]})
+    score = torch.tensor([0.1, 0.9, 0.5, 0.7])
+    kept = select_by_knapsack(groups, [score, 9 * score], cost, limit=5.0, fixed={'b': 2})
+    assert {name: channels.tolist() for name, channels in kept.items()} == {
+        'a': [1, 2, 3], 'b': [1, 3],
+    }  # fmt: skip
+
+
 def test_limit_already_met_prunes_nothing():
     cost = Separable({'a': [0, 1, 2]})
     kept = select_by_knapsack([Group('a', 2)], [torch.ones(2)], cost, limit=2.0)
