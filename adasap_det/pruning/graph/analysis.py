@@ -120,7 +120,12 @@ def _trace(model: nn.Module, inputs: Tensor, kept_dims: dict[int, str]) -> Links
     copied = copy_unwrapped(model)
     tracer = ChannelTracer(copied, kept_dims=kept_dims)
     with eval_mode(copied), tracer.tracing():
-        results = run_every_layer(copied, inputs, num_rois=None)
+        try:
+            results = run_every_layer(copied, inputs, num_rois=None)
+        except Exception as error:
+            raise ValueError(
+                f'the model cannot be run on inputs of shape {tuple(inputs.shape)}: {error}'
+            ) from error
         for leaf in tree_leaves(results):
             if isinstance(leaf, Tensor):
                 tracer.fix_output(leaf)
