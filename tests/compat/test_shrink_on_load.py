@@ -6,7 +6,7 @@ import torch
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
-from adasap_det.checkpoint.structure import META_KEY, describe, mark_pruned
+from adasap_det.checkpoint.structure import META_KEY
 from adasap_det.pruning import find_channel_groups, prune_channels
 from adasap_det.pruning.graph.tracing import example_image
 from tests.helpers.training_runs import TinyNet
@@ -22,8 +22,8 @@ def pruned():
 
 def saved(model, *, mark=True):
     state = model.state_dict()
-    if mark:
-        mark_pruned(state, describe(model))
+    if not mark:
+        state = dict(state)
     buffer = io.BytesIO()
     torch.save({'state_dict': state}, buffer)
     buffer.seek(0)
