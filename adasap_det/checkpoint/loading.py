@@ -179,7 +179,7 @@ def _state_of(model: nn.Module, content: Mapping[str, Any]) -> dict[str, Any]:
     state = OrderedDict(
         (name[len(wrapper) :], t) for name, t in source.items() if name.startswith(wrapper)
     )
-    metadata = OrderedDict(
+    metadata: dict[str, dict[str, Any]] = OrderedDict(
         (f'{name}.'[len(wrapper) : -1] if wrapper else name, local)
         for name, local in (getattr(source, '_metadata', None) or {}).items()
         if f'{name}.'.startswith(wrapper)

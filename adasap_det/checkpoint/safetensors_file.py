@@ -38,7 +38,8 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
         ) from error
     with safe_open(path, framework='pt') as file:
         metadata = file.metadata() or {}
-        state = OrderedDict((name, file.get_tensor(name)) for name in file.keys())
+        names = file.keys()
+        state = OrderedDict((name, file.get_tensor(name)) for name in names)
     # safetensors' save_model writes shared tensors once, and under the other names where they are.
     state.update({name: state[to] for name, to in metadata.items() if to in state})
     marks = json.loads(metadata.get(META_KEY, '{}'))

@@ -89,6 +89,22 @@ def test_pruned_structure_is_saved_again_after_fine_tuning(tmp_path, checkpoints
     assert all(torch.equal(t, tuned.state_dict()[n]) for n, t in again.state_dict().items())
 
 
+def test_plain_state_dict_shrinks_the_model_and_its_averaged_copy(tmp_path, checkpoints):
+    """As ``torch.save(model.state_dict())`` and a DDP wrapper write them, without ``meta``."""
+    model = TinyHead()
+    model.load_state_dict(torch.load(checkpoints['pruned'], weights_only=True)['state_dict'])
+    for number, state in enumerate((model.state_dict(), nn.DataParallel(model).state_dict())):
+        torch.save(state, tmp_path / 'plain.pth')
+        hooks = [{'type': 'StructureHook'}, {'type': 'EMAHook'}]
+        cfg = config(tmp_path / f'run{number}', custom_hooks=hooks)
+        cfg.load_from = str(tmp_path / 'plain.pth')
+        runner = train(cfg)
+        shapes = {name: t.shape for name, t in model.state_dict().items()}
+        averaged = next(h.ema_model.module for h in runner.hooks if hasattr(h, 'ema_model'))
+        for each in (runner.model, averaged):
+            assert {name: t.shape for name, t in each.state_dict().items()} == shapes
+
+
 @pytest.mark.parametrize('classes', [8, 2])
 @pytest.mark.parametrize('source', ['dense', 'pruned'])
 def test_a_random_head_is_not_evaluated(tmp_path, checkpoints, source, classes):
