@@ -157,9 +157,9 @@ def save_pruned(path: Path, model: nn.Module, *, meta: dict[str, Any]) -> None:
         meta: Of the checkpoint that it was pruned from.
     """
     kept = {key: meta[key] for key in ('dataset_meta', 'cfg', 'mmengine_version') if key in meta}
+    kept[META_KEY] = describe(model)
     with atomic_write(path) as temporary:
-        content = {'state_dict': model.state_dict(), 'meta': {**kept, META_KEY: describe(model)}}
-        torch.save(content, temporary)
+        torch.save({'state_dict': model.state_dict(), 'meta': kept}, temporary)
 
 
 def _read(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:

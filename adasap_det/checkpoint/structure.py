@@ -231,7 +231,8 @@ def _mark_state(
     A function of the module, so that it can be pickled and a deep copy marks with its own
     structure. ``local_metadata`` is the model's entry in the metadata.
     """
-    local_metadata[META_KEY] = _mark_of(model)
+    if hasattr(model, _ATTRIBUTE):  # a deep copy of torch.fx keeps the hooks alone
+        local_metadata[META_KEY] = _mark_of(model)
 
 
 def _mark_of(model: nn.Module) -> dict[str, Any]:

@@ -89,12 +89,12 @@ def test_pruned_structure_is_saved_again_after_fine_tuning(tmp_path, checkpoints
     assert all(torch.equal(t, tuned.state_dict()[n]) for n, t in again.state_dict().items())
 
 
-def test_plain_state_dict_shrinks_the_model_and_its_averaged_copy(tmp_path, checkpoints):
-    """As ``torch.save(model.state_dict())`` and a DDP wrapper write them, without ``meta``."""
+def test_marked_state_dict_shrinks_the_model_and_its_averaged_copy(tmp_path, checkpoints):
+    """Without ``meta``, of the model and of a DDP wrapper."""
     model = TinyHead()
     model.load_state_dict(torch.load(checkpoints['pruned'], weights_only=True)['state_dict'])
     for number, state in enumerate((model.state_dict(), nn.DataParallel(model).state_dict())):
-        torch.save(state, tmp_path / 'plain.pth')
+        torch.save({'state_dict': state}, tmp_path / 'plain.pth')
         hooks = [{'type': 'StructureHook'}, {'type': 'EMAHook'}]
         cfg = config(tmp_path / f'run{number}', custom_hooks=hooks)
         cfg.load_from = str(tmp_path / 'plain.pth')
