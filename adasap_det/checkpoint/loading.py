@@ -47,7 +47,7 @@ def load_pruned(
         model: The dense model, or one that is pruned less, without a wrapper such as DDP.
         source: A state dict, or a checkpoint that has one under ``state_dict``; as a mapping, or as
             a file of ``torch.save``, which is read with ``weights_only=True``, or of safetensors,
-            which needs :func:`structure_metadata`. The names may begin with the ``module.`` of DDP
+            written with ``structure_metadata(model)``. The names may begin with the ``module.`` of DDP
             or of an averaged model; of its tensors only those of the model inside are loaded.
         strict: Whether every tensor must fit. Otherwise tensors that differ in dimensions that
             were not pruned, as an output layer with another number of classes, are logged and
@@ -156,8 +156,8 @@ def save_pruned(path: Path, model: nn.Module, *, meta: dict[str, Any]) -> None:
         model: The pruned model.
         meta: Of the checkpoint that it was pruned from.
     """
-    kept = {key: meta[key] for key in ('dataset_meta', 'cfg', 'mmengine_version') if key in meta}
-    kept[META_KEY] = describe(model)
+    kept: dict[str, Any] = {META_KEY: describe(model)}
+    kept.update((k, meta[k]) for k in ('dataset_meta', 'cfg', 'mmengine_version') if k in meta)
     with atomic_write(path) as temporary:
         torch.save({'state_dict': model.state_dict(), 'meta': kept}, temporary)
 

@@ -167,7 +167,7 @@ def shrink_to_state(model: nn.Module, state_dict: Mapping[str, Any]) -> bool:
         Whether anything shrank.
 
     Raises:
-        ValueError: As :func:`shrink`.
+        ValueError: As :func:`~adasap_det.pruning.shrink`.
     """
     parts = dict(model.named_modules(remove_duplicate=False))
     changed = False
