@@ -45,10 +45,10 @@ def load_pruned(
 
     Args:
         model: The dense model, or one that is pruned less, without a wrapper such as DDP.
-        source: A state dict, or a checkpoint that has one under ``state_dict``; as a mapping, or as
-            a file of ``torch.save``, which is read with ``weights_only=True``, or of safetensors,
-            written with ``structure_metadata(model)``. The names may begin with the ``module.`` of DDP
-            or of an averaged model; of its tensors only those of the model inside are loaded.
+        source: A state dict, or a checkpoint that has one under ``state_dict``: a mapping, a file
+            of ``torch.save``, which is read with ``weights_only=True``, or a safetensors file with
+            the metadata of ``structure_metadata(model)``. May be that of a wrapper of the model:
+            DDP, an averaged model or ``torch.compile``.
         strict: Whether every tensor must fit. Otherwise tensors that differ in dimensions that
             were not pruned, as an output layer with another number of classes, are logged and
             stay as they are. A pruned tensor must fit in any case.
