@@ -21,6 +21,7 @@ TEST = [
     'pytest>=8',
     'pytest-timeout>=2.3',
     'pytest-xdist>=3.6',
+    'safetensors>=0.4',
     'selenium>=4.20',
     'setuptools>=64',
     'tensorboard>=2.10',

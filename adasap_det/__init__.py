@@ -7,13 +7,15 @@ from . import compat
 from .utils.shipped_configs import config_path
 
 __version__ = '0.1.0'
-__all__ = ['Pruner', '__version__', 'config_path']
+__all__ = ['Pruner', '__version__', 'config_path', 'load_pruned', 'structure_metadata']
 
 # Before anything imports mmdet, which needs MMCV's operators at import time.
 compat.apply()
 
 from . import datasets, hooks, optim, pruning  # noqa: E402, F401
 from .checkpoint import atomic_backend as _atomic_backend  # noqa: E402, F401
+from .checkpoint.loading import load_pruned  # noqa: E402
+from .checkpoint.safetensors_file import structure_metadata  # noqa: E402
 from .compat.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
 from .pruning import Pruner  # noqa: E402
 from .robustness import transforms as _transforms  # noqa: E402, F401

@@ -24,7 +24,6 @@ from mmengine.runner.checkpoint import load_state_dict
 from mmengine.utils import get_installed_path
 from torch import nn
 
-from adasap_det.checkpoint.structure import describe, mark_pruned
 from adasap_det.pruning import (
     MagnitudeImportance,
     ParamsBudget,
@@ -201,10 +200,8 @@ def train_a_step(model: Any, scope: str, size: tuple[int, int]) -> None:
 
 def reload(model: nn.Module, dense: nn.Module) -> None:
     """Save the pruned model and load it into the dense one."""
-    state = model.state_dict()
-    mark_pruned(state, describe(model))
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save(model.state_dict(), buffer)
     buffer.seek(0)
     load_state_dict(dense, torch.load(buffer, weights_only=True), strict=True)
 

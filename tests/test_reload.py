@@ -95,6 +95,18 @@ def test_init_detector(run):
         )
 
 
+def test_init_detector_rejects_a_pruned_checkpoint_that_does_not_fit(run, tmp_path):
+    from mmdet.apis import init_detector
+
+    _, config, checkpoint, _ = run
+    content = torch.load(checkpoint, weights_only=True)
+    name = next(iter(content['state_dict']))
+    del content['state_dict'][name]
+    torch.save(content, tmp_path / 'incomplete.pth')
+    with pytest.raises(ValueError, match=f'lacks {name}'):
+        init_detector(config, str(tmp_path / 'incomplete.pth'), device='cpu')
+
+
 @pytest.mark.parametrize('given', ['config', 'checkpoint alone'])
 def test_det_inferencer(run, given):
     from mmdet.apis import DetInferencer

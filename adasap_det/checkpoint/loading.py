@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,56 @@ from torch import nn
 
 from adasap_det.utils.io import atomic_write
 
-from .structure import META_KEY, check_shapes, describe, mark_pruned, shrink
+from .safetensors_file import read_safetensors
+from .structure import (
+    META_KEY,
+    check_names,
+    check_shapes,
+    describe,
+    marks_in,
+    shapes_of,
+    shrink_to_state,
+)
+
+_WRAPPERS = re.compile(r'(?:(?:module|_orig_mod)\.)+')
+"""Names that DDP, averaged models and ``torch.compile`` put before those of the model."""
+
+
+def load_pruned(
+    model: nn.Module, source: str | Path | Mapping[str, Any], *, strict: bool = True
+) -> nn.Module:
+    """Load the weights of a pruned model into the dense one, which shrinks to its structure.
+
+    Works for any ``nn.Module``; no tracing is needed. Parameters stay the same objects, with
+    smaller data. A dense state dict loads as with PyTorch::
+
+        torch.save(pruned_model.state_dict(), 'pruned.pth')
+        model = load_pruned(resnet18(num_classes=10), 'pruned.pth')
+
+    Args:
+        model: The dense model, or one that is pruned less, without a wrapper such as DDP.
+        source: A state dict, or a checkpoint that has one under ``state_dict``: a mapping, a file
+            of ``torch.save``, which is read with ``weights_only=True``, or a safetensors file with
+            the metadata of ``structure_metadata(model)``. May be that of a wrapper of the model:
+            DDP, an averaged model or ``torch.compile``.
+        strict: Whether every tensor must fit. Otherwise tensors that differ in dimensions that
+            were not pruned, as an output layer with another number of classes, are logged and
+            stay as they are. A pruned tensor must fit in any case.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        ValueError: If the state dict does not fit the model; names the tensor and both shapes, and
+            says so if the state dict has no mark of a pruned model.
+        ImportError: If the file is of safetensors and the package is missing.
+    """
+    state = _state_of(model, _read(source))
+    shrink_to_state(model, state)
+    if strict:
+        _check_fit(model, state)
+    load_state_dict(model, state, strict=strict)
+    return model
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -42,7 +93,8 @@ def load_structure(
 
     Args:
         model: The model of the checkpoint's config.
-        checkpoint: Content of the file; without a structure in ``meta`` nothing is done.
+        checkpoint: Content of the file; without a structure in ``meta`` or in the metadata of the
+            state dict nothing is done.
         copies: Models of the same structure, for instance averaged ones, which shrink too.
         strict: Whether every tensor must fit afterwards, as evaluation needs it. In training an
             output layer may have another number of classes.
@@ -53,14 +105,14 @@ def load_structure(
     Raises:
         ValueError: If the checkpoint does not fit; see :func:`~adasap_det.pruning.shrink`.
     """
-    structure = (checkpoint.get('meta') or {}).get(META_KEY)
-    if structure is None:
+    state = _state_of(model, checkpoint)
+    if not marks_in(state):
         return False
-    changed = shrink(model, structure)
+    changed = shrink_to_state(model, state)
     for each in copies:
-        shrink(each, structure)
+        shrink_to_state(each, state)
     if strict:
-        check_shapes(model, structure['shapes'])
+        check_shapes(model, shapes_of(state))
     return changed
 
 
@@ -75,14 +127,14 @@ def load_model(cfg: Config, checkpoint: str | Path) -> tuple[nn.Module, dict[str
         The model and the checkpoint's ``meta``.
 
     Raises:
-        ValueError: If a weight of the model is missing in the checkpoint, or has another shape in
-            one that this package wrote.
+        ValueError: If a weight of the model is missing in the checkpoint or has another shape.
     """
     model = build_model(cfg)
     content = _load_checkpoint(str(checkpoint), map_location='cpu')
-    state = content.get('state_dict', content)
+    state = _state_of(model, content)
     meta = content.get('meta') or {}
-    load_structure(model, content, strict=True)
+    shrink_to_state(model, state)
+    check_shapes(model, shapes_of(state))
     missing = sorted(set(model.state_dict()) - set(state))
     if missing:
         raise ValueError(
@@ -104,9 +156,50 @@ def save_pruned(path: Path, model: nn.Module, *, meta: dict[str, Any]) -> None:
         model: The pruned model.
         meta: Of the checkpoint that it was pruned from.
     """
-    structure = describe(model)
-    state = model.state_dict()
-    mark_pruned(state, structure)
-    kept = {key: meta[key] for key in ('dataset_meta', 'cfg', 'mmengine_version') if key in meta}
+    kept: dict[str, Any] = {META_KEY: describe(model)}
+    kept.update((k, meta[k]) for k in ('dataset_meta', 'cfg', 'mmengine_version') if k in meta)
     with atomic_write(path) as temporary:
-        torch.save({'state_dict': state, 'meta': {**kept, META_KEY: structure}}, temporary)
+        torch.save({'state_dict': model.state_dict(), 'meta': kept}, temporary)
+
+
+def _read(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(source, Mapping):
+        return source
+    if Path(source).suffix == '.safetensors':
+        return read_safetensors(source)
+    return torch.load(source, map_location='cpu', weights_only=True)
+
+
+def _state_of(model: nn.Module, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dict of a checkpoint, with its mark and without the names of wrappers."""
+    source = content.get('state_dict', content)
+    wrapper = ''
+    if not set(source).intersection(model.state_dict()):
+        wrapper = next((m[0] for m in map(_WRAPPERS.match, source) if m), '')
+    state = OrderedDict(
+        (name[len(wrapper) :], t) for name, t in source.items() if name.startswith(wrapper)
+    )
+    metadata: dict[str, dict[str, Any]] = OrderedDict(
+        (f'{name}.'[len(wrapper) : -1] if wrapper else name, local)
+        for name, local in (getattr(source, '_metadata', None) or {}).items()
+        if f'{name}.'.startswith(wrapper)
+    )
+    state._metadata = metadata  # type: ignore[attr-defined]
+    structure = (content.get('meta') or {}).get(META_KEY)
+    if structure is not None and not marks_in(state):
+        metadata[''] = {**metadata.get('', {}), META_KEY: structure}
+    return state
+
+
+def _check_fit(model: nn.Module, state: Mapping[str, Any]) -> None:
+    shapes = shapes_of(state)
+    try:
+        check_names(model, shapes)
+        check_shapes(model, shapes)
+    except ValueError as error:
+        if marks_in(state):
+            raise
+        raise ValueError(
+            f'{error} If it is of a pruned model: it has no mark of one. The mark is in what '
+            f'model.state_dict() returns, and a copy of its items into a new dict loses it'
+        ) from None

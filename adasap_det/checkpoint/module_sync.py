@@ -12,10 +12,21 @@ from torch import nn
 def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
     """Make the modules' channel attributes agree with the shapes of their tensors.
 
+    Of modules that are not PyTorch's, only attributes of the instance that held the number of
+    channels are changed.
+
     Args:
         model: A model some of whose tensors have just shrunk.
         before: Shapes before, by dotted name.
     """
+    # mmcv's ConvModule repeats its convolution's channels.
+    repeated = [
+        (module, module.conv, attribute)
+        for module in model.modules()
+        if isinstance(getattr(module, 'conv', None), nn.modules.conv._ConvNd)
+        for attribute in ('in_channels', 'out_channels', 'groups')
+        if vars(module).get(attribute) == getattr(module.conv, attribute)
+    ]
     for prefix, module in model.named_modules():
         own = {
             f'{prefix}.{name}' if prefix else name: tensor
@@ -23,14 +34,14 @@ def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
             if tensor is not None
         }
         if any(before.get(name, t.shape) != t.shape for name, t in own.items()):
-            sync = next((s for kind, s in _SYNC if isinstance(module, kind)), _sync_other)
-            sync(module)
+            sync = next((s for kind, s in _SYNC if isinstance(module, kind)), None)
+            if sync is not None:
+                sync(module)
+            else:
+                _sync_n_dims(module, before.get(f'{prefix}.weight' if prefix else 'weight'))
+    for module, conv, attribute in repeated:
+        setattr(module, attribute, getattr(conv, attribute))
     for module in model.modules():
-        # mmcv's ConvModule repeats its convolution's channels.
-        conv = getattr(module, 'conv', None)
-        if isinstance(conv, nn.modules.conv._ConvNd) and hasattr(module, 'out_channels'):
-            for attribute in ('in_channels', 'out_channels', 'groups'):
-                setattr(module, attribute, getattr(conv, attribute))
         if hasattr(module, 'rpn_head') and hasattr(module, 'roi_head'):
             _sync_roi_extractors(module)
 
@@ -77,9 +88,9 @@ def _sync_prelu(module: nn.PReLU) -> None:
     module.num_parameters = module.weight.shape[0]
 
 
-def _sync_other(module: Any) -> None:
+def _sync_n_dims(module: Any, before: torch.Size | None) -> None:
     # mmdet's L2Norm calls its channels n_dims.
-    if hasattr(module, 'n_dims'):
+    if before and vars(module).get('n_dims') == before[0]:
         module.n_dims = module.weight.shape[0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,8 @@ META_KEY = 'adasap_det'
 FORMAT_VERSION = 2
 
 _ATTRIBUTE = '_adasap_det_structure'
+
+_REMEDY = 'Is this the config, or the model, that it was trained with?'
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -48,30 +49,22 @@ def describe(model: nn.Module) -> dict[str, Any]:
         lost channels, by tensor), ``kept`` (channels of the dense model that are left, by group)
         and ``dense_channels`` (how many the dense model had).
     """
-    noted = _noted(model)
-    return {
-        'format': FORMAT_VERSION,
-        'shapes': {name: list(t.shape) for name, t in saved_tensors(model).items()},
-        'pruned_dims': pruned_dims(model),
-        'kept': kept_channels(model),
-        'dense_channels': dict(noted['dense_channels']),
-    }
+    return {**_mark_of(model), 'shapes': shapes_of(saved_tensors(model))}
 
 
-def mark_pruned(state_dict: dict[str, Tensor], structure: Mapping[str, Any]) -> None:
-    """Store the structure in a state dict's metadata, where PyTorch keeps module versions.
+def shapes_of(state_dict: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Shape of every tensor of a state dict, by name."""
+    return {name: list(t.shape) for name, t in state_dict.items() if isinstance(t, Tensor)}
 
-    Args:
-        state_dict: Of the pruned model.
-        structure: Of :func:`~adasap_det.pruning.describe`; ``shapes`` are left out, as the
-            tensors have them.
+
+def marks_in(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Structures that a state dict is marked with, by dotted name of the pruned module.
+
+    The mark of a pruned model is in the ``_metadata`` of its ``state_dict()``, where PyTorch keeps
+    the versions of modules. It lacks ``shapes``, as the tensors have them.
     """
-    metadata = getattr(state_dict, '_metadata', None)
-    if metadata is None:
-        metadata = OrderedDict()
-        state_dict._metadata = metadata  # type: ignore[attr-defined]
-    mark = {key: value for key, value in structure.items() if key != 'shapes'}
-    metadata[''] = {**metadata.get('', {}), META_KEY: mark}
+    metadata = getattr(state_dict, '_metadata', None) or {}
+    return {name: local[META_KEY] for name, local in metadata.items() if META_KEY in local}
 
 
 def note_groups(model: nn.Module, sizes: Mapping[str, int]) -> None:
@@ -88,7 +81,7 @@ def note_groups(model: nn.Module, sizes: Mapping[str, int]) -> None:
         if len(noted['kept'].get(name, ())) != size:
             noted['kept'][name] = list(range(size))
             noted['dense_channels'][name] = size
-    setattr(model, _ATTRIBUTE, noted)
+    _record(model, noted)
 
 
 def note_pruning(
@@ -111,7 +104,7 @@ def note_pruning(
         dims = {dim for dim, (was, now) in enumerate(pairs) if was != now}
         if dims:
             dims_of[name] = sorted(dims.union(dims_of.get(name, ())))
-    setattr(model, _ATTRIBUTE, noted)
+    _record(model, noted)
 
 
 def shrink(model: nn.Module, structure: Mapping[str, Any]) -> bool:
@@ -143,6 +136,7 @@ def shrink(model: nn.Module, structure: Mapping[str, Any]) -> bool:
     pruned = structure['pruned_dims']
     if not pruned:
         return False
+    check_names(model, structure['shapes'])
     tensors = saved_tensors(model)
     targets = _target_shapes(tensors, structure['shapes'], pruned)
     before = {name: t.shape for name, t in tensors.items()}
@@ -159,8 +153,46 @@ def shrink(model: nn.Module, structure: Mapping[str, Any]) -> bool:
     noted = _noted(model)
     noted['kept'] = {name: list(channels) for name, channels in structure['kept'].items()}
     noted['dense_channels'] = dict(structure['dense_channels'])
-    setattr(model, _ATTRIBUTE, noted)
+    _record(model, noted)
     return changed
+
+
+def shrink_to_state(model: nn.Module, state_dict: Mapping[str, Any]) -> bool:
+    """Shrink a model, or the parts of it that were pruned, as the marks of a state dict say.
+
+    A mark of a module that ``model`` does not have is taken as that of the whole model: MMEngine's
+    loader removes the ``module.`` of a DDP wrapper from the names, but not from the metadata.
+
+    Returns:
+        Whether anything shrank.
+
+    Raises:
+        ValueError: As :func:`~adasap_det.pruning.shrink`.
+    """
+    parts = dict(model.named_modules(remove_duplicate=False))
+    changed = False
+    for name, mark in marks_in(state_dict).items():
+        prefix = f'{name}.' if name and name in parts else ''
+        own = {key[len(prefix) :]: t for key, t in state_dict.items() if key.startswith(prefix)}
+        changed |= shrink(parts.get(name, model), {**mark, 'shapes': shapes_of(own)})
+    return changed
+
+
+def check_names(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Check that a model and a checkpoint have the same tensors.
+
+    Raises:
+        ValueError: If either lacks one of the other's; names them.
+    """
+    tensors = saved_tensors(model)
+    missing = sorted(set(tensors) - set(shapes))
+    unknown = sorted(set(shapes) - set(tensors))
+    if missing or unknown:
+        raise ValueError(
+            f'the checkpoint does not fit the model: {_names(missing, "lacks")}'
+            f'{"; " if missing and unknown else ""}{_names(unknown, "has the unknown")}. '
+            f'{_REMEDY}'
+        )
 
 
 def check_shapes(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -173,8 +205,7 @@ def check_shapes(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
         if tuple(shapes.get(name, tensor.shape)) != tuple(tensor.shape):
             raise ValueError(
                 f'the checkpoint does not fit the model: {name} has shape {tuple(shapes[name])} '
-                f'in the checkpoint and {tuple(tensor.shape)} in the model. Is this the config it '
-                f'was trained with?'
+                f'in the checkpoint and {tuple(tensor.shape)} in the model. {_REMEDY}'
             )
 
 
@@ -184,19 +215,40 @@ def _noted(model: nn.Module) -> dict[str, dict[str, Any]]:
     return {key: dict(found.get(key, {})) for key in ('pruned_dims', 'kept', 'dense_channels')}
 
 
+def _record(model: nn.Module, noted: dict[str, dict[str, Any]]) -> None:
+    setattr(model, _ATTRIBUTE, noted)
+    if noted['pruned_dims']:
+        # Under a key of its own: the numbers that PyTorch gives begin at 0 again in the process
+        # that unpickles the model, and would replace this hook.
+        model._state_dict_hooks[META_KEY] = _mark_state  # type: ignore[index]
+
+
+def _mark_state(
+    model: nn.Module, state_dict: Mapping[str, Any], prefix: str, local_metadata: dict[str, Any]
+) -> None:
+    """Hook of a pruned model: its ``state_dict()`` carries the structure.
+
+    A function of the module, so that it can be pickled and a deep copy marks with its own
+    structure. ``local_metadata`` is the model's entry in the metadata.
+    """
+    if hasattr(model, _ATTRIBUTE):  # a deep copy of torch.fx keeps the hooks alone
+        local_metadata[META_KEY] = _mark_of(model)
+
+
+def _mark_of(model: nn.Module) -> dict[str, Any]:
+    return {
+        'format': FORMAT_VERSION,
+        'pruned_dims': pruned_dims(model),
+        'kept': kept_channels(model),
+        'dense_channels': _noted(model)['dense_channels'],
+    }
+
+
 def _target_shapes(
     tensors: Mapping[str, Tensor],
     shapes: Mapping[str, Sequence[int]],
     pruned: Mapping[str, Sequence[int]],
 ) -> dict[str, tuple[int, ...]]:
-    missing = sorted(set(tensors) - set(shapes))
-    unknown = sorted(set(shapes) - set(tensors))
-    if missing or unknown:
-        raise ValueError(
-            f'the checkpoint does not fit the model: {_names(missing, "lacks")}'
-            f'{"; " if missing and unknown else ""}{_names(unknown, "has the unknown")}. '
-            f'Is this the config it was trained with?'
-        )
     targets = {}
     for name, tensor in tensors.items():
         dims = pruned.get(name, ())
@@ -206,8 +258,7 @@ def _target_shapes(
         if len(stored) != len(own) or not all(0 < stored[dim] <= own[dim] for dim in dims):
             raise ValueError(
                 f'the checkpoint does not fit the model: {name} has shape {stored} in the '
-                f'checkpoint and {own} in the model, and a pruned tensor is never larger. '
-                f'Is this the config it was trained with?'
+                f'checkpoint and {own} in the model, and a pruned tensor is never larger. {_REMEDY}'
             )
         targets[name] = tuple(stored[dim] if dim in dims else n for dim, n in enumerate(own))
     return targets

@@ -12,14 +12,16 @@ from typing import Any
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from adasap_det.checkpoint.structure import META_KEY, shrink
+from adasap_det.checkpoint.structure import META_KEY, shapes_of, shrink, shrink_to_state
 
 
 def install_shrink_on_load() -> None:
-    """Let every MMEngine model shrink to a state dict with the mark of ``mark_pruned``.
+    """Let every MMEngine model shrink to a state dict with the mark of a pruned model.
 
     Overrides ``_load_from_state_dict``, PyTorch's method for such conversions, once. State dicts
-    without the mark load as before.
+    without the mark load as before. A marked one that does not fit raises the ValueError of
+    :func:`~adasap_det.pruning.shrink`, also with ``strict=False``; only tensors that differ in
+    dimensions that were not pruned, as an output layer with other classes, are left to the caller.
     """
     if getattr(BaseModel, '_adasap_det_shrinks', False):
         return
@@ -33,13 +35,11 @@ def install_shrink_on_load() -> None:
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        if META_KEY in local_metadata:
-            shapes = {
-                name[len(prefix) :]: tuple(tensor.shape)
-                for name, tensor in state_dict.items()
-                if name.startswith(prefix)
-            }
-            shrink(self, {**local_metadata[META_KEY], 'shapes': shapes})
+        if not prefix:
+            shrink_to_state(self, state_dict)
+        elif META_KEY in local_metadata:  # inside another module, such as an averaged model
+            own = {k[len(prefix) :]: t for k, t in state_dict.items() if k.startswith(prefix)}
+            shrink(self, {**local_metadata[META_KEY], 'shapes': shapes_of(own)})
         load(self, state_dict, prefix, local_metadata, *args, **kwargs)
 
     BaseModel._load_from_state_dict = _load_from_state_dict  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from adasap_det.checkpoint.loading import load_structure
 from adasap_det.checkpoint.log_history import restore_history, to_plain_history
-from adasap_det.checkpoint.structure import META_KEY, describe, mark_pruned
+from adasap_det.checkpoint.structure import META_KEY, describe
 from adasap_det.utils.modules import unwrap
 
 
@@ -35,10 +35,7 @@ class StructureHook(Hook):
     _structure_loaded = False
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        structure = describe(bare_model(runner))
-        checkpoint['meta'][META_KEY] = structure
-        if structure['pruned_dims']:
-            mark_pruned(checkpoint['state_dict'], structure)
+        checkpoint['meta'][META_KEY] = describe(bare_model(runner))
         checkpoint['message_hub'] = to_plain_history(checkpoint['message_hub'])
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

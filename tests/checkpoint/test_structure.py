@@ -1,11 +1,20 @@
 import copy
+import gc
+import io
 import json
+import weakref
 
 import pytest
 import torch
 from torch import nn
 
-from adasap_det.checkpoint.structure import check_shapes, pruned_dims, saved_tensors
+from adasap_det.checkpoint.structure import (
+    META_KEY,
+    check_shapes,
+    marks_in,
+    pruned_dims,
+    saved_tensors,
+)
 from adasap_det.pruning import describe, find_channel_groups, prune_channels, shrink
 from adasap_det.pruning.graph.tracing import example_image
 
@@ -170,3 +179,71 @@ def test_mismatch_names_the_tensor_and_changes_nothing(change, message):
         shrink(model, structure)
     assert model.inner.weight.shape == (6, 8, 3, 3)
     assert model.stem.weight.shape == (8, 3, 3, 3)
+
+
+def mark_of(model):
+    return {key: value for key, value in describe(model).items() if key != 'shapes'}
+
+
+def through_a_file(content):
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)
+
+
+def test_state_dict_of_a_pruned_model_is_marked():
+    model = pruned(GroupedNet)
+    state = through_a_file(model.state_dict())
+    assert marks_in(state) == marks_in(model.state_dict()) == {'': mark_of(model)}
+    assert state._metadata['']['version'] == 1
+    shrunk = GroupedNet()
+    shrink(shrunk, describe(model))
+    assert marks_in(shrunk.state_dict()) == {'': mark_of(model)}
+
+
+def test_state_dict_of_a_dense_model_is_not_marked():
+    model = GroupedNet()
+    assert find_channel_groups(model, example_image(SIZE)).groups
+    shrink(model, describe(GroupedNet()))
+    assert marks_in(model.state_dict()) == {}
+
+
+def test_the_mark_lies_at_the_pruned_module():
+    model = pruned(GroupedNet)
+    averaged = torch.optim.swa_utils.AveragedModel(nn.Sequential(model))
+    assert marks_in(averaged.state_dict()) == {'module.0': mark_of(model)}
+
+
+def test_the_mark_is_not_changed_by_later_prune_steps():
+    model = pruned(GroupedNet)
+    state = model.state_dict()
+    before = json.dumps(marks_in(state))
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    prune_channels(model, groups, {groups[0].name: torch.tensor([0, 3])})
+    assert json.dumps(marks_in(state)) == before
+
+
+def test_a_copy_is_marked_with_its_own_structure_and_lets_the_original_go():
+    model = pruned(GroupedNet)
+    copied = copy.deepcopy(model)
+    first = mark_of(model)
+    groups = find_channel_groups(copied, example_image(SIZE)).groups
+    prune_channels(copied, groups, {groups[0].name: torch.tensor([0, 3])})
+    assert marks_in(model.state_dict()) == {'': first}
+    assert marks_in(copied.state_dict()) == {'': mark_of(copied)} != {'': first}
+    original = weakref.ref(model)
+    del model
+    gc.collect()
+    assert original() is None
+
+
+def test_an_unpickled_model_is_marked_also_with_other_hooks():
+    model = pruned(GroupedNet)
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    again = torch.load(buffer, weights_only=False)
+    again._register_state_dict_hook(lambda *args: None)
+    assert marks_in(again.state_dict()) == {'': mark_of(model)}
+    assert list(again._state_dict_hooks).count(META_KEY) == 1

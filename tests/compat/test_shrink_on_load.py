@@ -3,10 +3,11 @@ import io
 
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import _load_checkpoint_to_model
 from torch import nn
 
-from adasap_det.checkpoint.structure import META_KEY, describe, mark_pruned
+from adasap_det.checkpoint.structure import META_KEY
 from adasap_det.pruning import find_channel_groups, prune_channels
 from adasap_det.pruning.graph.tracing import example_image
 from tests.helpers.training_runs import TinyNet
@@ -22,8 +23,8 @@ def pruned():
 
 def saved(model, *, mark=True):
     state = model.state_dict()
-    if mark:
-        mark_pruned(state, describe(model))
+    if not mark:
+        state = dict(state)
     buffer = io.BytesIO()
     torch.save({'state_dict': state}, buffer)
     buffer.seek(0)
@@ -78,3 +79,43 @@ def test_another_format_is_an_error_that_says_what_to_do(pruned):
     state._metadata[''][META_KEY]['format'] = 1
     with pytest.raises(ValueError, match=r'format 1 .* reads format 2; write it again'):
         TinyNet().load_state_dict(state)
+
+
+def test_state_of_a_wrapped_model_loads_with_mmengine(pruned, tmp_path):
+    """MMEngine removes ``module.`` from the names and leaves it in the metadata."""
+    torch.save(nn.DataParallel(pruned).state_dict(), tmp_path / 'wrapped.pth')
+    dense = TinyNet().eval()
+    load_checkpoint(dense, str(tmp_path / 'wrapped.pth'), strict=False)
+    image = torch.rand(2, 3, 6, 6)
+    assert torch.equal(dense(image), pruned(image))
+
+
+@pytest.mark.parametrize(
+    'load',
+    [
+        lambda model, path: load_checkpoint(model, path, strict=False),
+        lambda model, path: model.load_state_dict(torch.load(path), strict=False),
+    ],
+    ids=['load_checkpoint', 'load_state_dict'],
+)
+def test_a_marked_misfit_is_an_error_also_if_not_strict(pruned, load, tmp_path):
+    path = str(tmp_path / 'pruned.pth')
+    torch.save(pruned.state_dict(), path)
+    with pytest.raises(ValueError, match=r'stem\.weight has shape \(11, 3, 3, 3\).*\(8, 3, 3, 3\)'):
+        load(TinyNet(width=8), path)
+    state = pruned.state_dict()
+    del state['inner.weight']
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r'lacks inner\.weight'):
+        load(TinyNet(), path)
+    averaged = torch.optim.swa_utils.AveragedModel(pruned)
+    torch.save(averaged.state_dict(), path)
+    with pytest.raises(ValueError, match=r'has the unknown (module|n_averaged)'):
+        load(TinyNet(), path)
+
+
+def test_averaged_model_takes_over_the_structure(pruned):
+    averaged = torch.optim.swa_utils.AveragedModel(TinyNet()).eval()
+    averaged.load_state_dict(torch.optim.swa_utils.AveragedModel(pruned).state_dict())
+    image = torch.rand(2, 3, 6, 6)
+    assert torch.equal(averaged(image), pruned(image))

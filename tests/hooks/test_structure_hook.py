@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from adasap_det.checkpoint.loading import load_model
-from adasap_det.checkpoint.structure import META_KEY
+from adasap_det.checkpoint.structure import META_KEY, shapes_of
 
 from ..helpers.training_runs import TinyNet, tiny_config, train
 
@@ -87,6 +87,19 @@ def test_pruned_structure_is_saved_again_after_fine_tuning(tmp_path, checkpoints
     again = TinyHead(classes=8)
     again.load_state_dict(second['state_dict'])
     assert all(torch.equal(t, tuned.state_dict()[n]) for n, t in again.state_dict().items())
+
+
+def test_marked_state_dict_shrinks_the_model_and_its_averaged_copy(tmp_path, checkpoints):
+    """Without ``meta``."""
+    model = TinyHead()
+    model.load_state_dict(torch.load(checkpoints['pruned'], weights_only=True)['state_dict'])
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'plain.pth')
+    cfg = config(tmp_path / 'run', custom_hooks=[{'type': 'StructureHook'}, {'type': 'EMAHook'}])
+    cfg.load_from = str(tmp_path / 'plain.pth')
+    runner = train(cfg)
+    averaged = next(h.ema_model.module for h in runner.hooks if hasattr(h, 'ema_model'))
+    assert shapes_of(runner.model.state_dict()) == shapes_of(averaged.state_dict())
+    assert shapes_of(averaged.state_dict()) == shapes_of(model.state_dict())
 
 
 @pytest.mark.parametrize('classes', [8, 2])
