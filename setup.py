@@ -15,6 +15,8 @@ README = ROOT / 'README.md'
 ONEDL = ['onedl-mmengine>=0.10.10', 'onedl-mmcv>=2.3', 'onedl-mmdetection>=3.5']
 OPENMMLAB = ['mmengine>=0.10.4', 'mmcv>=2.0.1', 'mmdet>=3.3']
 TEST = [
+    # The reference of the surgery's tests.
+    'torch-pruning>=1.5,<2',
     'ipykernel>=6.29',
     'nbclient>=0.10',
     'nbformat>=5.9',
@@ -66,7 +68,6 @@ setup(
         'rich>=13',
         'torch>=2.1',
         'torchvision>=0.16',
-        'torch-pruning>=1.5,<2',
     ],
     extras_require={
         'onedl': ONEDL,

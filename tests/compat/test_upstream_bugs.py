@@ -10,7 +10,6 @@ import copy
 import inspect
 import os
 import re
-import signal
 import subprocess
 import sys
 import warnings
@@ -22,7 +21,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torch_pruning as tp
 from mmengine.config import Config
 from mmengine.dist import init_dist
 from mmengine.fileio import LocalBackend
@@ -329,64 +327,6 @@ def test_flexible_runner_forgets_where_checkpoints_go(tmp_path, monkeypatch):
     FlexibleRunner.from_cfg(cfg).train()
     with still_there('none yet; docs/upstream_bugs.md says that FlexibleRunner is not covered'):
         assert not written and list(tmp_path.glob('epoch_*.pth'))
-
-
-# ------------------------------------------------------------------ Torch-Pruning
-
-
-WRITES = """
-import signal, torch, torch_pruning as tp
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Conv2d(3, 8, 1), nn.Linear(8 * 16, 4)
-
-    def forward(self, x):
-        found = self.a(x)
-        pooled = found.new_zeros(1, 8, 4, 4)
-        pooled[torch.arange(1)] = found
-        if {empty}:
-            pooled[torch.arange(0)] = found[:0]
-        return self.b(pooled.flatten(1))
-
-graph = tp.DependencyGraph()
-graph.build_dependency(Net(), example_inputs=torch.rand(1, 3, 4, 4), verbose=False)
-signal.alarm(5)  # seconds; the groups take milliseconds where they end
-print('GROUPS', len(list(graph.get_all_groups())), flush=True)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, 'SIGALRM'), reason='the system has no alarm signal')
-def test_groups_of_indexed_writes_have_no_end():
-    done = alone(WRITES.format(empty=False))
-    assert 'GROUPS' in done.stdout, done.stderr
-    endless = alone(WRITES.format(empty=True))
-    with still_there('adasap_det/pruning/graph/tracing.py, the pooled sum in trace_forward'):
-        assert endless.returncode == -signal.SIGALRM, endless.stdout + endless.stderr
-
-
-def test_a_split_at_a_fixed_channel_is_not_seen():
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
-
-        def forward(self, x):
-            first, _ = self.a(x).split(4, 1)
-            return self.b(torch.cat([first, first], 1))
-
-    net, image = Net(), torch.rand(1, 3, 4, 4)
-    graph = tp.DependencyGraph().build_dependency(net, example_inputs=image, verbose=False)
-    group = graph.get_pruning_group(net.a, tp.prune_conv_out_channels, idxs=[0])
-    group.prune()
-    with (
-        still_there('adasap_det/pruning/graph/analysis.py, _trial_pruning_failures'),
-        pytest.raises(RuntimeError),
-    ):
-        net(image)
 
 
 # ------------------------------------------------------------------ imagecorruptions

@@ -1,1 +1,1 @@
-"""Channel groups: traced with Torch-Pruning, coupled, and checked on a pruned copy."""
+"""Channel groups: traced operator by operator, coupled, and checked by value."""

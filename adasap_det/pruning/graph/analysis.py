@@ -1,4 +1,4 @@
-"""Find the channel groups of a model: followed through its forward passes, then checked by value."""
+"""Find the channel groups of a model: traced through its forward passes, then checked by value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from adasap_det.utils.name_patterns import matches
 
 from .channel_group import ChannelAnalysis, ChannelGroup
 from .channel_labels import OUTPUT, ChannelTracer, Links
-from .coupling import LAYER_TYPES, Coupled, coupled_channels, layer_reasons, unique_names
+from .coupling import (
+    LAYER_TYPES,
+    Coupled,
+    coupled_channels,
+    layer_reasons,
+    layers_not_run,
+    unique_names,
+)
 from .tracing import TRACED_ROIS, like_parameters, run_every_layer
 from .training_pass import train_forward
 from .value_check import ValueCheck
@@ -70,18 +77,16 @@ def find_channel_groups(
             f'{f", ... ({len(frozen)} in all)" if len(frozen) > SHOWN else ""}',
             logger='current',
         )
-    check: ValueCheck | None = None
     kept_dims: dict[int, str] = {}
     passed: list[ChannelGroup] = []
+    links = _trace(model, inputs, kept_dims)
+    check = ValueCheck(
+        model,
+        inputs,
+        forward=partial(run_every_layer, num_rois=TRACED_ROIS),
+        train_forward=train_forward if links.trained else None,
+    )
     for choice in (*CHOICES[1:], None):
-        links = _trace(model, inputs, kept_dims)
-        if check is None:
-            check = ValueCheck(
-                model,
-                inputs,
-                forward=partial(run_every_layer, num_rois=TRACED_ROIS),
-                train_forward=train_forward if links.trained else None,
-            )
         found = unique_names(coupled_channels(model, links))
         skipped = {
             each.group.name: reason
@@ -100,6 +105,7 @@ def find_channel_groups(
         if choice is None or not again & links.split:
             break
         kept_dims.update(dict.fromkeys(again, choice))
+        links = _trace(model, inputs, kept_dims)
     if kept_dims:  # what passed in turn must pass together
         failures |= check.failures(passed)
     for name, why in failures.items():
@@ -129,7 +135,7 @@ def _trace(model: nn.Module, inputs: Tensor, kept_dims: dict[int, str]) -> Links
         for leaf in tree_leaves(results):
             if isinstance(leaf, Tensor):
                 tracer.fix_output(leaf)
-    if any(f'{name}.weight' not in tracer.links.used for name in _layer_names(copied)):
+    if layers_not_run(copied, tracer.links.used):
         try:
             evaluated = set(tracer.links.used)
             with tracer.tracing():
@@ -140,10 +146,6 @@ def _trace(model: nn.Module, inputs: Tensor, kept_dims: dict[int, str]) -> Links
         except Exception as error:  # it needs annotations of its own, for instance
             print_log(f'The training pass is not traced: {error}', logger='current')
     return tracer.links
-
-
-def _layer_names(model: nn.Module) -> list[str]:
-    return [name for name, m in model.named_modules() if isinstance(m, LAYER_TYPES)]
 
 
 def _reason(each: Coupled, exclude: Sequence[str], frozen: Sequence[str]) -> str | None:

@@ -1,9 +1,9 @@
-"""Channel groups from the links between channels: connected components, sorted by what they touch."""
+"""Channel groups: the connected components of the links, sorted by the tensors they touch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,13 +47,13 @@ def coupled_channels(model: nn.Module, links: Links) -> list[Coupled]:
     component = _components(links)
     axes = links.axes
     is_read = np.zeros(links.num_units, bool)
-    for units in links.read:
-        is_read[units.numpy()] = True
+    for summed in links.read:
+        is_read[summed.numpy()] = True
     read = [bool(is_read[axis.first]) for axis in axes]
     reasons: dict[int, str] = {}
-    for units, reason in links.fixed:
-        for each in np.unique(component[units.numpy()]):
-            reasons.setdefault(int(each), reason)
+    for fixed, why in links.fixed:
+        for each in np.unique(component[fixed.numpy()]):
+            reasons.setdefault(int(each), why)
 
     axis_of = np.repeat(np.arange(len(axes)), [axis.size for axis in axes])
     order = np.lexsort((np.arange(links.num_units), component))
@@ -70,12 +70,12 @@ def coupled_channels(model: nn.Module, links: Links) -> list[Coupled]:
         own = [i for i in signature if not read[i] and axes[i].name in links.used]
         made = [i for i in own if owners.layer(axes, i, read) is not None]
         if made:
-            group, units = _to_group(axes, signature, set(own), made, members, axis_of, owners)
+            group, all_units = _to_group(axes, signature, set(own), made, members, axis_of, owners)
             reason = next(
                 (reasons[int(component[u[0]])] for u in members if component[u[0]] in reasons),
                 None,
             )
-            found.append(Coupled(group, units, reason))
+            found.append(Coupled(group, all_units, reason))
     position = {name: i for i, name in enumerate(dict(model.named_modules()))}
     return sorted(found, key=lambda c: (position[c.group.layers[0]], int(c.units[0])))
 
@@ -170,8 +170,6 @@ def _equal_parts(units: np.ndarray, channel: np.ndarray, count: int) -> int:
 
 def unique_names(found: Sequence[Coupled]) -> list[Coupled]:
     """The same with a name of its own for each group: several share a layer after a split."""
-    from dataclasses import replace
-
     count: dict[str, int] = {}
     renamed = []
     for each in found:
@@ -190,7 +188,17 @@ def layer_reasons(found: Sequence[Coupled], used: set[str], model: nn.Module) ->
         if each.reason is not None:
             for layer in each.group.layers:
                 reasons.setdefault(layer, each.reason)
-    for name, module in model.named_modules():
-        if isinstance(module, LAYER_TYPES) and f'{name}.weight' not in used:
-            reasons.setdefault(name, f'{name} is not run by the traced forward pass')
+    for name in layers_not_run(model, used):
+        reasons.setdefault(name, f'{name} is not run by the traced forward pass')
     return reasons
+
+
+def layers_not_run(model: nn.Module, used: set[str]) -> list[str]:
+    """Layers none of whose parameters are among the tensors ``used``."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, LAYER_TYPES)
+        and not any(names[id(parameter)] in used for parameter in module.parameters())
+    ]

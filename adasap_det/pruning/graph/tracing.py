@@ -117,4 +117,8 @@ def spread_rois(inputs: Tensor, num_rois: int) -> Tensor:
 
 def _tensors(results: dict[str, Any]) -> list[Tensor]:
     # The pooled features are inputs of the heads, not outputs of the model.
-    return [v for k, v in results.items() if isinstance(v, Tensor) and k not in ('bbox_feats', 'mask_feats')]
+    return [
+        v
+        for k, v in results.items()
+        if isinstance(v, Tensor) and k not in ('bbox_feats', 'mask_feats')
+    ]

@@ -31,6 +31,11 @@ TOLERANCE = 1e-12
 TOLERANCE_FLOAT32 = 1e-5
 """The same where the model itself computes a part in float32, whatever its parameters are."""
 
+FIRST_ORDER = 1e-9
+"""Smallest change of the outputs, relative to the sum of its parts, that is one."""
+
+NO_EFFECT = 'its channels do not change the outputs, so the group cannot be checked'
+
 Forward = Callable[[nn.Module, Tensor], Any]
 Test = Callable[[Sequence[ChannelGroup]], 'str | None']
 
@@ -72,10 +77,12 @@ class ValueCheck:
         groups = [group for group in groups if group.size > group.parts]
         for group in groups:
             self._orders[group.name] = random_order(group, self._random)
-        for test in (self._permuted, self._unused, self._pruned, self._trained):
+        for test in (self._permuted, self._pruned, self._trained):
             for group, reason in failing(groups, test):
                 found[group.name] = reason
             groups = [group for group in groups if group.name not in found]
+        for group in self._without_effect(groups):
+            found[group.name] = NO_EFFECT
         return found
 
     # ------------------------------------------------------------------ tests
@@ -88,50 +95,43 @@ class ValueCheck:
             return 'its channels in another order change the outputs: an operator is not followed'
         return None
 
-    def _unused(self, groups: Sequence[ChannelGroup]) -> str | None:
-        """The negative control, to first order for all groups in one backward pass."""
-        if len(groups) > 1:
-            weak = [g for g in groups if not self._matters_to_first_order(groups)[g.name]]
-            return None if not weak else next((r for g in weak if (r := self._unused([g]))), None)
-        outputs = self._outputs(permuted(self._copy, groups, self._orders, own_only=True))
-        if isinstance(outputs, str) or not self._equal(outputs, self._expected):
-            return None
-        return 'its channels do not change the outputs, so the group cannot be checked'
+    def _without_effect(self, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+        """The negative control: groups whose own slices can be permuted alone, unseen.
 
-    def _matters_to_first_order(self, groups: Sequence[ChannelGroup]) -> dict[str, bool]:
-        key = tuple(group.name for group in groups)
-        if getattr(self, '_known', (None,))[0] == key:
-            return self._known[1]
+        To first order, for all groups in one backward pass; exactly where that finds no change.
+        """
+        if not groups:
+            return []
         copied = sharing_copy(self._copy)
         for parameter in copied.parameters():
             parameter.requires_grad_(True)
+        generator = torch.Generator().manual_seed(1)
         with torch.enable_grad():
-            outputs = self._run(copied, self._inputs)
-            generator = torch.Generator().manual_seed(1)
-            total = sum(
-                (t * torch.rand(t.shape, generator=generator, dtype=torch.float64).to(t)).sum()
-                for t in outputs
-                if t.requires_grad
-            )
-            total.backward()  # type: ignore[union-attr]
+            total = torch.zeros((), dtype=torch.float64)
+            for t in self._run(copied, self._inputs):
+                if t.requires_grad:
+                    total = total + (t * torch.rand(t.shape, generator=generator).to(t)).sum()
+            total.backward()
         by_name = named_tensors(copied)
-        matters = {}
+        weak = []
         for group in groups:
-            change = torch.zeros((), dtype=torch.float64)
-            size = torch.zeros((), dtype=torch.float64)
-            for name, index in _orders_oftensors(copied, [group], self._orders, True).items():
-                tensor = by_name[name]
-                if tensor.grad is None:
-                    continue
-                moved = tensor.detach()
-                for dim, order in index.items():
-                    moved = moved.index_select(dim, order.to(moved.device))
-                product = tensor.grad * (moved - tensor.detach())
-                change += product.sum().cpu()
-                size += product.abs().sum().cpu()
-            matters[group.name] = bool(change.abs() > 1e-9 * size)
-        self._known = (key, matters)
-        return matters
+            changes = []
+            orders = _orders_of_tensors(copied, [group], self._orders, own_only=True)
+            for name, dims in orders.items():
+                weight, gradient = by_name[name].detach(), by_name[name].grad
+                if gradient is not None:
+                    moved = weight
+                    for dim, order in dims.items():
+                        moved = moved.index_select(dim, order.to(moved.device))
+                    changes.append((gradient * (moved - weight)).flatten())
+            change = torch.cat(changes) if changes else torch.zeros(1)
+            if change.sum().abs() <= FIRST_ORDER * change.abs().sum():
+                weak.append(group)
+        return [group for group in weak if self._unchanged_without_consumers(group)]
+
+    def _unchanged_without_consumers(self, group: ChannelGroup) -> bool:
+        outputs = self._outputs(permuted(self._copy, [group], self._orders, own_only=True))
+        return not isinstance(outputs, str) and self._equal(outputs, self._expected)
 
     def _pruned(self, groups: Sequence[ChannelGroup]) -> str | None:
         kept = {group.name: random_half(group, self._random) for group in groups}
@@ -167,10 +167,10 @@ class ValueCheck:
             if self._inputs.shape != self._full_inputs.shape:
                 try:
                     with eval_mode(copied):
-                        shapes = [t.shape for t in tensors(self._forward(copied, self._full_inputs))]
+                        outputs = tensors(self._forward(copied, self._full_inputs))
                 except Exception as error:  # whatever the model raises is the reason
                     return f'with half of its channels the model fails: {_first_line(error)}'
-                if shapes != self._shapes:
+                if [t.shape for t in outputs] != self._shapes:
                     return 'it changes the shape of an output of the model'
             try:
                 train_forward(copied, self._full_inputs)
@@ -241,7 +241,7 @@ class _Float32(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if torch.Tag.pointwise in func.tags or 'aten::_to_copy' == func._schema.name:
+        if torch.Tag.pointwise in func.tags or func._schema.name == 'aten::_to_copy':
             self.any |= any(t.dtype == torch.float32 and t.numel() > 1 for t in tensors(result))
         return result
 
@@ -254,9 +254,7 @@ def sharing_copy(model: nn.Module) -> nn.Module:
     return copy_unwrapped(model, memo=memo)
 
 
-def failing(
-    groups: Sequence[ChannelGroup], test: Test
-) -> list[tuple[ChannelGroup, str]]:
+def failing(groups: Sequence[ChannelGroup], test: Test) -> list[tuple[ChannelGroup, str]]:
     """The groups that fail a test and the reasons, by bisection: all of them are tested at once."""
     if not groups:
         return []
@@ -357,7 +355,7 @@ def permuted(
     """A copy of the model with the groups' channels in another order."""
     copied = sharing_copy(model)
     by_name = named_tensors(copied)
-    for name, dims in _orders_oftensors(copied, groups, orders, own_only).items():
+    for name, dims in _orders_of_tensors(copied, groups, orders, own_only).items():
         for dim, index in dims.items():
             by_name[name].data = by_name[name].data.index_select(
                 dim, index.to(by_name[name].device)
@@ -365,7 +363,7 @@ def permuted(
     return copied
 
 
-def _orders_oftensors(
+def _orders_of_tensors(
     model: nn.Module,
     groups: Sequence[ChannelGroup],
     orders: dict[str, Tensor],

@@ -74,7 +74,7 @@ def build_benchmark(
         raise BenchmarkError(f'on_error {on_error!r} is not one of {", ".join(ON_ERROR)}')
     if options.crop is not None and source.layout != 'folder':
         raise BenchmarkError(
-            f'crop does not go with the layout {source.layout!r}: it crops images but not their '
+            f'crop does not work with the layout {source.layout!r}: it crops images but not their '
             'boxes; leave it out, or read the images as an image folder'
         )
     out = Path(out).absolute()

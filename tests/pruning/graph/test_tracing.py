@@ -113,7 +113,7 @@ def test_the_toy_runs():
 
 @pytest.mark.slow
 def test_two_stage_detector_is_analyzed_with_its_second_stage():
-    """Torch-Pruning never ends on the indexed writes of RoI extractors."""
+    """The operators of RoI extractors are outside of PyTorch."""
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
     from mmengine.config import Config
@@ -139,25 +139,36 @@ def test_two_stage_detector_is_analyzed_with_its_second_stage():
     assert reads.channels.tolist() == [i // 49 for i in range(256 * 49)]
 
 
-def test_detection_transformer_traces_backbone_and_neck():
-    """Its forward pass wants annotations; what the transformer reads stays whole."""
+class Transformer(BaseModel):
+    """A detection transformer's structure: its forward pass wants the size of the images."""
 
-    class Transformer(BaseModel):
-        def __init__(self):
-            super().__init__()
-            self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
-            self.neck = nn.Conv2d(8, 4, 1)
-            self.decoder = nn.Linear(4, 4)
+    def __init__(self):
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+        self.neck = nn.Conv2d(8, 4, 1)
+        self.decoder = nn.Linear(4, 4)
 
-        def pre_transformer(self):
-            raise AssertionError
+    def pre_transformer(self):
+        raise AssertionError
 
-        def extract_feat(self, inputs):
-            return (self.neck(self.backbone(inputs)),)
+    def extract_feat(self, inputs):
+        return (self.neck(self.backbone(inputs)),)
 
-        def forward(self, inputs, data_samples=None, mode='tensor'):
-            raise AssertionError
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        assert all(sample.batch_input_shape == (8, 8) for sample in data_samples)
+        return self.decoder(self.extract_feat(inputs)[0].mean((2, 3)))
 
+
+def test_detection_transformer_is_traced_as_a_whole():
     analysis = find_channel_groups(Transformer(), example_image((8, 8)))
+    assert [group.layers for group in analysis.groups] == [('backbone.0',), ('neck',)]
+    assert set(analysis.skipped) == {'decoder'}
+
+
+def test_of_a_transformer_that_reads_text_backbone_and_neck_are_traced():
+    class TextTransformer(Transformer):
+        language_model = nn.Identity()
+
+    analysis = find_channel_groups(TextTransformer(), example_image((8, 8)))
     assert [group.layers for group in analysis.groups] == [('backbone.0',)]
-    assert 'neck' in analysis.skipped
+    assert set(analysis.skipped) == {'neck', 'decoder'}
