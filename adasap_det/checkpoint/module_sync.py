@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .attention_layout import sync_attention
+
 
 def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
     """Make the modules' channel attributes agree with the shapes of their tensors.
@@ -25,6 +27,7 @@ def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
         if any(before.get(name, t.shape) != t.shape for name, t in own.items()):
             sync = next((s for kind, s in _SYNC if isinstance(module, kind)), _sync_other)
             sync(module)
+    sync_attention(model, before)
     for module in model.modules():
         # mmcv's ConvModule repeats its convolution's channels.
         conv = getattr(module, 'conv', None)

@@ -21,6 +21,7 @@ from adasap_det.utils.name_patterns import matches
 
 from .channel_group import ChannelAnalysis, ChannelGroup
 from .coupling import UnprunableError, to_channel_group
+from .known_modules import add_known_modules
 from .tracing import like_parameters, trace_forward
 
 SHOWN = 4
@@ -106,6 +107,7 @@ def find_channel_groups(
             analysis.skipped[root] = f'{excluded[0]} is excluded'
         else:
             analysis.groups.append(group)
+    add_known_modules(analysis, copied, exclude=exclude)
     two_stage = getattr(model, 'roi_head', None) is not None  # traced differently from how it runs
     expected = None if two_stage else shapes
     for name, why in _trial_pruning_failures(
