@@ -73,6 +73,21 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
     return model(inputs)
 
 
+def run_every_layer(model: Any, inputs: Tensor, *, num_rois: int) -> None:
+    """Run a model to count its layers' calls, detection transformers as a whole.
+
+    Those that read text (Grounding DINO) run as in :func:`trace_forward`.
+    """
+    if hasattr(model, 'pre_transformer') and not hasattr(model, 'language_model'):
+        from mmdet.structures import DetDataSample
+
+        size = tuple(inputs.shape[-2:])
+        sample = DetDataSample(metainfo={'batch_input_shape': size, 'img_shape': size})
+        model(inputs, [sample] * len(inputs), mode='tensor')
+    else:
+        trace_forward(model, inputs, num_rois=num_rois)
+
+
 def spread_rois(inputs: Tensor, num_rois: int) -> Tensor:
     """Boxes of sizes from an eighth of the image to all of it, shape ``(num_rois, 5)``.
 
