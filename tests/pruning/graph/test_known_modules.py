@@ -1,0 +1,189 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from adasap_det.pruning import find_channel_groups
+from adasap_det.pruning.graph.channel_group import ChannelAnalysis, ChannelGroup, TensorSlice
+from adasap_det.pruning.graph.known_modules import add_known_modules
+
+from ...helpers.attention import (
+    CHANNELS,
+    HEADS,
+    MODULES,
+    WIDTH,
+    build,
+    groups_of,
+    mmpretrain_attention,
+    torch_attention,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:You'd better set embed_dims:UserWarning")
+
+
+def analysed(model, *, traced=(), skipped=None, **options):
+    analysis = ChannelAnalysis(list(traced), dict(skipped or {}))
+    add_known_modules(analysis, model, **options)
+    return analysis
+
+
+def permute(model, group, order, *, which):
+    """Reorder the channels in the slices ``which`` of a group."""
+    for piece in which:
+        tensor = model.get_parameter(piece.name)
+        moved = torch.arange(tensor.shape[piece.dim])
+        for block in range(piece.positions.numel() // group.size // _width(piece, group)):
+            for to, of in enumerate(order.tolist()):
+                at = _of(piece, to, block, group)
+                moved[at] = _of(piece, of, block, group)
+        tensor.data = tensor.data.index_select(piece.dim, moved)
+
+
+def _width(piece, group):
+    """Consecutive positions of one channel."""
+    return int((piece.channels != piece.channels[0]).nonzero()[0])
+
+
+def _of(piece, channel, block, group):
+    mine = piece.positions[piece.channels == channel]
+    width = _width(piece, group)
+    return mine[block * width : (block + 1) * width]
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_permuted_heads_compute_the_same(name):
+    model, output = build(name)
+    (group,) = groups_of(model)
+    assert (group.size, group.width) == (HEADS, WIDTH)
+    order = torch.tensor([2, 0, 3, 1])
+    both, only_own = copy.deepcopy(model), copy.deepcopy(model)
+    permute(both, group, order, which=group.slices)
+    permute(only_own, group, order, which=group.own)
+    torch.testing.assert_close(output(both), output(model), rtol=0, atol=1e-12)
+    assert not torch.allclose(output(only_own), output(model), atol=1e-3)
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_group_covers_every_parameter_whose_shape_depends_on_the_heads(name):
+    model, _ = build(name)
+    (group,) = groups_of(model)
+    covered = {piece.name for piece in group.slices}
+    rest = {n for n, _ in model.named_parameters()} - covered
+    after = {'proj.bias', 'out_proj.bias', 'output_proj.bias'}  # one of these, if any
+    assert all(n.split('.', 1)[1].removeprefix('attn.') in after for n in rest)
+
+
+def test_excluded_attention_is_skipped():
+    model = nn.ModuleDict({'a': mmpretrain_attention(), 'b': mmpretrain_attention()})
+    analysis = analysed(model, exclude=['a'])
+    assert [group.name for group in analysis.groups] == ['b.qkv']
+    assert analysis.skipped == {'a.qkv': 'a.qkv is excluded'}
+
+
+def test_frozen_attention_is_skipped():
+    model = nn.ModuleDict({'a': torch_attention()}).requires_grad_(False)
+    analysis = analysed(model)
+    assert analysis.groups == []
+    assert analysis.skipped == {'a': 'a is frozen by the model itself'}
+
+
+def test_attention_that_shares_its_weights_is_skipped():
+    model = nn.ModuleDict({'a': torch_attention(), 'b': torch_attention()})
+    model['b'].in_proj_weight = model['a'].in_proj_weight
+    analysis = analysed(model)
+    assert analysis.groups == []
+    assert analysis.skipped['b'] == 'b.in_proj_weight is shared with another module'
+    model['b'] = model['a']  # one module under two names is one attention
+    assert [group.name for group in analysed(model).groups] == ['a']
+
+
+@pytest.mark.parametrize('options', [{'add_bias_kv': True}, {'add_zero_attn': True}])
+def test_attention_with_additional_keys_is_skipped(options):
+    model = nn.ModuleDict({'a': nn.MultiheadAttention(CHANNELS, HEADS, **options)})
+    analysis = analysed(model)
+    assert analysis.groups == []
+    assert 'add_bias_kv' in analysis.skipped['a']
+
+
+def test_attention_without_plain_projections_is_skipped():
+    model = nn.ModuleDict({'a': mmpretrain_attention()})
+    model['a'].qkv = nn.Sequential(model['a'].qkv)
+    analysis = analysed(model)
+    assert analysis.groups == []
+    assert 'no plain linear layers' in analysis.skipped['a.qkv']
+
+
+def test_heads_take_the_place_of_traced_channels_of_the_attention():
+    model = nn.ModuleDict({'a': mmpretrain_attention()})
+    every = torch.arange(72)
+    traced = [
+        ChannelGroup('a.qkv', 72, (TensorSlice('a.qkv.weight', 0, every, every),), (), ('a.qkv',)),
+        ChannelGroup(
+            'x',
+            CHANNELS,
+            (TensorSlice('a.proj.weight', 0, every[:CHANNELS], every[:CHANNELS]),),
+            (TensorSlice('a.qkv.weight', 1, every[:CHANNELS], every[:CHANNELS]),),
+            ('a.proj',),
+        ),
+    ]
+    analysis = analysed(model, traced=traced)
+    assert [(group.name, group.size) for group in analysis.groups] == [('x', 24), ('a.qkv', HEADS)]
+
+
+def test_traced_attention_that_was_skipped_is_pruned_by_heads():
+    model = nn.ModuleDict({'a': torch_attention()})
+    analysis = analysed(model, skipped={'a': 'a is a MultiheadAttention'})
+    assert [group.name for group in analysis.groups] == ['a']
+    assert analysis.skipped == {}
+
+
+def ffn(**options):
+    transformer = pytest.importorskip('mmcv.cnn.bricks.transformer')
+    return nn.ModuleDict({'f': transformer.FFN(8, 16, **options)})
+
+
+def test_hidden_channels_of_an_mlp_that_was_not_traced():
+    (group,) = analysed(ffn()).groups
+    assert (group.name, group.size, group.width) == ('f.layers.0.0', 16, 1)
+    assert [(p.name, p.dim) for p in group.own] == [
+        ('f.layers.0.0.weight', 0),
+        ('f.layers.0.0.bias', 0),
+    ]
+    assert [(p.name, p.dim) for p in group.consumers] == [('f.layers.1.weight', 1)]
+
+
+def test_mlp_that_was_traced_or_skipped_is_left_alone():
+    (group,) = analysed(ffn()).groups
+    assert analysed(ffn(), traced=[group]).groups == [group]
+    analysis = analysed(ffn(), skipped={'f.layers.0.0': 'it breaks'})
+    assert analysis.groups == []
+    assert analysis.skipped == {'f.layers.0.0': 'it breaks'}
+    assert analysed(ffn(num_fcs=3)).groups == []
+
+
+class Block(nn.Module):
+    """A convolution, then one transformer layer over its positions."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, CHANNELS, 2, 2)
+        self.attention = torch_attention()
+        self.fc1 = nn.Linear(CHANNELS, 16)
+        self.fc2 = nn.Linear(16, CHANNELS)
+        self.head = nn.Linear(CHANNELS, 5)
+
+    def forward(self, x):
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        x = x + self.fc2(self.fc1(x).relu())
+        return self.head(x.mean(1))
+
+
+def test_analysis_of_a_model_finds_heads_and_traced_channels():
+    analysis = find_channel_groups(Block(), torch.rand(1, 3, 6, 6))
+    assert {group.name: (group.size, group.width) for group in analysis.groups} == {
+        'attention': (HEADS, WIDTH),
+        'fc1': (16, 1),
+    }
+    assert 'attention' not in analysis.skipped
