@@ -41,7 +41,7 @@ def forward_class(module: HeadPruned) -> type[HeadPruned]:
 
 @cache
 def _subclass(forward: type[HeadPruned], original: type[nn.Module]) -> type[nn.Module]:
-    return type(f'Pruned{original.__name__}', (forward, original), {})
+    return type(original.__name__, (forward, original), {})
 
 
 def _rebuild(forward: type[HeadPruned], original: type[nn.Module]) -> nn.Module:

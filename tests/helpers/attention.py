@@ -130,3 +130,21 @@ def mask_heads(model: nn.Module, group: ChannelGroup, kept: Tensor) -> None:
     for piece in group.consumers:
         lost = piece.positions[~torch.isin(piece.channels, kept)]
         model.get_parameter(piece.name).data.index_fill_(piece.dim, lost, 0)
+
+
+class AttentionNet(nn.Module):
+    """A convolution, one transformer layer over its positions, and 5 outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, CHANNELS, 2, 2)
+        self.attention = torch_attention()
+        self.fc1 = nn.Linear(CHANNELS, 16)
+        self.fc2 = nn.Linear(16, CHANNELS)
+        self.head = nn.Linear(CHANNELS, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        x = x + self.fc2(self.fc1(x).relu())
+        return self.head(x.mean(1))

@@ -13,6 +13,7 @@ from ...helpers.attention import (
     HEADS,
     MODULES,
     WIDTH,
+    AttentionNet,
     build,
     groups_of,
     mmpretrain_attention,
@@ -162,26 +163,8 @@ def test_mlp_that_was_traced_or_skipped_is_left_alone():
     assert analysed(ffn(num_fcs=3)).groups == []
 
 
-class Block(nn.Module):
-    """A convolution, then one transformer layer over its positions."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Conv2d(3, CHANNELS, 2, 2)
-        self.attention = torch_attention()
-        self.fc1 = nn.Linear(CHANNELS, 16)
-        self.fc2 = nn.Linear(16, CHANNELS)
-        self.head = nn.Linear(CHANNELS, 5)
-
-    def forward(self, x):
-        x = self.stem(x).flatten(2).transpose(1, 2)
-        x = x + self.attention(x, x, x, need_weights=False)[0]
-        x = x + self.fc2(self.fc1(x).relu())
-        return self.head(x.mean(1))
-
-
 def test_analysis_of_a_model_finds_heads_and_traced_channels():
-    analysis = find_channel_groups(Block(), torch.rand(1, 3, 6, 6))
+    analysis = find_channel_groups(AttentionNet(), torch.rand(1, 3, 6, 6))
     assert {group.name: (group.size, group.width) for group in analysis.groups} == {
         'attention': (HEADS, WIDTH),
         'fc1': (16, 1),
