@@ -40,7 +40,8 @@ def forward_class(module: HeadPruned) -> type[HeadPruned]:
 
 
 @cache
-def _subclass(forward: type[HeadPruned], original: type[nn.Module]) -> type[nn.Module]:
+def _subclass(forward: Any, original: Any) -> type[nn.Module]:
+    # The same name, so that a printed model looks as before.
     return type(original.__name__, (forward, original), {})
 
 

@@ -98,7 +98,7 @@ def _head_group(prefix: str, module: nn.Module, layout: AttentionLayout) -> Chan
 
 def _is_ffn(module: nn.Module) -> bool:
     kind = original_class(module)
-    return f'{kind.__module__}.{kind.__qualname__}' == FFN and module.num_fcs == 2
+    return f'{kind.__module__}.{kind.__qualname__}' == FFN and bool(module.num_fcs == 2)
 
 
 def _hidden_group(prefix: str, module: nn.Module) -> ChannelGroup:
