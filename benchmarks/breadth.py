@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import io
+import logging
 import sys
 import time
 import warnings
@@ -129,7 +130,7 @@ def try_out(config: str) -> Outcome:
     with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         model = MODELS.build(copy.deepcopy(cfg.model))
-        model.init_weights()  # DINO's level_embed has no values before
+        initialize(model)
         start = time.perf_counter()
         try:
             pruner = Pruner(
@@ -177,6 +178,13 @@ def read(config: str) -> Config:
             node.pop('init_cfg', None)
             node.pop('pretrained', None)
     return cfg
+
+
+def initialize(model: Any) -> None:
+    """Initialise the weights; DINO's ``level_embed`` has no values before."""
+    logging.disable(logging.INFO)  # a paragraph for each parameter
+    model.init_weights()
+    logging.disable(logging.NOTSET)
 
 
 def size_of(config: str) -> tuple[int, int]:

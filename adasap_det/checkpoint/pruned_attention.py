@@ -7,7 +7,6 @@ names in its state dict stay.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -39,10 +38,14 @@ def forward_class(module: HeadPruned) -> type[HeadPruned]:
     return cast('type[HeadPruned]', type(module).__bases__[0])
 
 
-@cache
-def _subclass(forward: Any, original: Any) -> type[nn.Module]:
-    # The same name, so that a printed model looks as before.
-    return type(original.__name__, (forward, original), {})
+def _subclass(forward: type[HeadPruned], original: type[nn.Module]) -> type[nn.Module]:
+    key = forward, original
+    if key not in _SUBCLASSES:  # of the same name, so that a printed model looks as before
+        _SUBCLASSES[key] = type(original.__name__, key, {})
+    return _SUBCLASSES[key]
+
+
+_SUBCLASSES: dict[tuple[type[HeadPruned], type[nn.Module]], type[nn.Module]] = {}
 
 
 def _rebuild(forward: type[HeadPruned], original: type[nn.Module]) -> nn.Module:
