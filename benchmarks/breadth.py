@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import io
+import logging
 import sys
 import time
 import warnings
@@ -52,6 +53,7 @@ DETECTORS = {
     'YOLOX-tiny (CSPDarknet)': 'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py',
     'RTMDet-tiny (CSPNeXt)': 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
     'DETR-R50': 'mmdet::detr/detr_r50_8xb2-150e_coco.py',
+    'DINO-R50': 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
 }
 CLASSIFIERS = {
     'ResNet-18': 'mmpretrain::resnet/resnet18_8xb32_in1k.py',
@@ -62,6 +64,7 @@ CLASSIFIERS = {
     'VGG-16 (batch norm)': 'mmpretrain::vgg/vgg16bn_8xb32_in1k.py',
     'ConvNeXt-T': 'mmpretrain::convnext/convnext-tiny_32xb128_in1k.py',
     'Swin-T': 'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
+    'DeiT-S': 'mmpretrain::deit/deit-small_4xb256_in1k.py',
 }
 KEEP_RATIO = 0.5
 
@@ -126,6 +129,7 @@ def try_out(config: str) -> Outcome:
     with DefaultScope.overwrite_default_scope(scope), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         model = MODELS.build(copy.deepcopy(cfg.model))
+        initialize(model)
         start = time.perf_counter()
         try:
             pruner = Pruner(
@@ -173,6 +177,13 @@ def read(config: str) -> Config:
             node.pop('init_cfg', None)
             node.pop('pretrained', None)
     return cfg
+
+
+def initialize(model: Any) -> None:
+    """Initialise the weights; DINO's ``level_embed`` has no values before."""
+    logging.disable(logging.INFO)  # a paragraph for each parameter
+    model.init_weights()
+    logging.disable(logging.NOTSET)
 
 
 def size_of(config: str) -> tuple[int, int]:

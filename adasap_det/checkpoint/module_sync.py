@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .attention_layout import sync_attention
+
 
 def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
     """Make the modules' channel attributes agree with the shapes of their tensors.
@@ -41,6 +43,7 @@ def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
                 _sync_n_dims(module, before.get(f'{prefix}.weight' if prefix else 'weight'))
     for module, conv, attribute in repeated:
         setattr(module, attribute, getattr(conv, attribute))
+    sync_attention(model, before)
     for module in model.modules():
         if hasattr(module, 'rpn_head') and hasattr(module, 'roi_head'):
             _sync_roi_extractors(module)

@@ -362,9 +362,13 @@ class Pruner:
 
 
 def _output_channels(model: nn.Module) -> dict[str, int]:
-    """Output channels of every convolution and linear layer."""
-    return {
-        name: module.out_features if isinstance(module, nn.Linear) else module.out_channels
-        for name, module in model.named_modules()
-        if isinstance(module, COUNTED)
-    }
+    """Output channels of every convolution and linear layer, and queries of an attention."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.MultiheadAttention):  # has no layers for its projections
+            found[name] = module.num_heads * module.head_dim
+        elif isinstance(module, COUNTED):
+            found[name] = (
+                module.out_features if isinstance(module, nn.Linear) else module.out_channels
+            )
+    return found

@@ -155,7 +155,7 @@ def test_repeated_pruning_keeps_dense_channel_numbers(tmp_path):
     cfg.load_from = str(tmp_path / 'first/epoch_6.pth')
     second = train(cfg)
     structure = torch.load(tmp_path / 'second/epoch_6.pth', weights_only=True)['meta'][META_KEY]
-    assert structure['dense_channels'] == {'back': 16, 'inner': 16}
+    assert structure['dense_channels'] == {'stem': 16, 'inner': 16}
     assert count_params(second.model) <= 0.5 * count_params(first.model)
     for name, channels in kept_channels(second.model).items():
         assert structure['kept'][name] == channels

@@ -5,6 +5,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+
+from adasap_det.export import make_graph
+from adasap_det.export.onnx import (
+    export_onnx,
+    largest_difference,
+    onnx_outputs,
+    onnx_session,
+    sample,
+)
+from adasap_det.pruning import find_channel_groups, prune_channels
+from adasap_det.pruning.graph.tracing import example_image
 
 SCRIPT = Path(__file__).parents[2] / 'benchmarks' / 'breadth.py'
 
@@ -27,6 +40,8 @@ def breadth():
         'FCOS-R50-FPN (group norm)',
         'YOLOX-tiny (CSPDarknet)',
         'RTMDet-tiny (CSPNeXt)',
+        'DETR-R50',
+        'DINO-R50',
     ],
 )
 def test_pruned_detectors_train_reload_and_predict(breadth, name):
@@ -38,12 +53,34 @@ def test_pruned_detectors_train_reload_and_predict(breadth, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['ResNet-18', 'RegNetX-400MF', 'MobileNetV2'])
+@pytest.mark.parametrize('name', ['ResNet-18', 'RegNetX-400MF', 'MobileNetV2', 'Swin-T', 'DeiT-S'])
 def test_pruned_classifiers_train_reload_and_predict(breadth, name):
     pytest.importorskip('mmpretrain')
     found = breadth.try_out(breadth.CLASSIFIERS[name])
     assert found.problem is None
     assert 0.45 < found.params[1] / found.params[0] <= 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::torch.jit.TracerWarning')
+@pytest.mark.parametrize('name', ['Swin-T', 'DeiT-S'])
+def test_transformers_without_heads_are_exported(breadth, name, tmp_path):
+    pytest.importorskip('onnxruntime')
+    pytest.importorskip('mmpretrain')
+    cfg = breadth.read(breadth.CLASSIFIERS[name])
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model)
+    groups = find_channel_groups(model, example_image((224, 224))).groups
+    heads = [group for group in groups if group.width > 1]
+    assert len(heads) == 12
+    prune_channels(model, heads, {group.name: torch.arange(1, group.size) for group in heads})
+    graph = make_graph(model, nms=False)
+    file = tmp_path / 'model.onnx'
+    export_onnx(graph, file, input_size=(224, 224))
+    images = sample((224, 224))
+    with torch.no_grad():
+        ours = list(graph(images))
+    assert largest_difference(ours, onnx_outputs(onnx_session(file), images)) < 1e-4
 
 
 def test_docs_table_lists_every_network(breadth):

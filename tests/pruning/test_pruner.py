@@ -12,6 +12,7 @@ from adasap_det.pruning import (
     MACsBudget,
     MagnitudeImportance,
     ParamsBudget,
+    RandomImportance,
     TaylorImportance,
     count_macs,
     count_params,
@@ -19,6 +20,7 @@ from adasap_det.pruning import (
 )
 from adasap_det.pruning.graph.tracing import example_image
 
+from ..helpers.attention import HEADS, WIDTH, AttentionNet
 from ..helpers.toy import ToyDetector, randomize, toy_batch
 
 SIZE = (6, 6)
@@ -207,6 +209,51 @@ def test_the_report_has_every_layer_and_why_it_was_skipped():
     dense, now = pruner.dense_costs['params'], count_params(model)
     assert f'{round(dense):,} -> {now:,}' in lines['parameters']
     assert f'{round(pruner.dense_costs["macs"]):,} -> ' in lines['MACs']
+
+
+def test_heads_are_pruned_with_optimizer_copies_and_report():
+    torch.manual_seed(0)
+    model = AttentionNet()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    x = torch.rand(2, 3, *SIZE)
+    model(x).square().sum().backward()
+    optimizer.step()
+    average = copy.deepcopy(model)
+    pruner = Pruner(
+        model,
+        x,
+        importance=RandomImportance(),
+        budget=ParamsBudget(keep_ratio=0.4),
+        optimizers=[optimizer],
+        copies=[average],
+    )
+    pruner.prune()
+    left = model.attention.num_heads
+    assert left < HEADS
+    assert f'{HEADS * WIDTH} -> {left * WIDTH}' in pruner.report()
+    assert torch.equal(average(x), model(x))
+    optimizer.zero_grad()
+    loss = model(x).square().sum()
+    loss.backward()
+    optimizer.step()
+    assert model(x).square().sum() < loss
+
+    file = io.BytesIO()
+    torch.save({'pruner': pruner.state_dict(), 'model': model.state_dict()}, file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    resumed_model = AttentionNet()
+    resumed = Pruner(
+        resumed_model,
+        x,
+        importance=RandomImportance(),
+        budget=ParamsBudget(keep_ratio=0.4),
+    )
+    resumed.load_state_dict(state['pruner'])
+    resumed_model.load_state_dict(state['model'])
+    assert torch.equal(resumed_model(x), model(x))
+    assert {g.name: g.size for g in resumed.groups} == {g.name: g.size for g in pruner.groups}
+    assert resumed.report() == pruner.report()
 
 
 @pytest.mark.parametrize(

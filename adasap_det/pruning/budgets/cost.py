@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup
-from adasap_det.pruning.graph.tracing import example_image, like_parameters, trace_forward
+from adasap_det.pruning.graph.tracing import example_image, like_parameters, run_every_layer
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 
@@ -74,7 +74,7 @@ def count_params(model: nn.Module) -> int:
 def count_macs(model: nn.Module, *, input_size: tuple[int, int]) -> int:
     """Multiply-accumulates of one image in convolutions and linear layers.
 
-    Of detection transformers those of backbone and neck.
+    Without those between activations, as the scores of an attention are.
 
     Args:
         model: Detector, classifier or plain module.
@@ -87,7 +87,8 @@ def weight_uses(model: nn.Module, example_inputs: Tensor) -> dict[str, float]:
     """How often each weight is used for one image, by name of the weight.
 
     Output positions for a convolution (input positions where transposed), rows for a linear
-    layer, summed over all calls of a shared layer. Where the model has a second stage, it runs on
+    layer and the projections of ``nn.MultiheadAttention``, summed over all calls of a shared
+    layer. Where the model has a second stage, it runs on
     as many boxes as its test configuration lets through.
     """
     copied = copy_unwrapped(model)
@@ -102,15 +103,38 @@ def weight_uses(model: nn.Module, example_inputs: Tensor) -> dict[str, float]:
             count = output.numel() / module.out_channels
         uses[f'{name}.weight'] = uses.get(f'{name}.weight', 0.0) + count
 
+    def record_attention(name: str, module: Any, *inputs: Tensor) -> None:
+        # It multiplies with its weights itself, without calling a layer.
+        rows = [each.numel() / each.shape[-1] for each in inputs]
+        counts = dict(zip(('q_proj_weight', 'k_proj_weight', 'v_proj_weight'), rows, strict=True))
+        if module.in_proj_weight is not None:  # a third of it each
+            counts = {'in_proj_weight': sum(rows) / 3}
+        counts['out_proj.weight'] = rows[0]
+        for weight, count in counts.items():
+            uses[f'{name}.{weight}'] = uses.get(f'{name}.{weight}', 0.0) + count
+
     for name, module in copied.named_modules():
         if isinstance(module, COUNTED):
             module.register_forward_hook(
                 lambda m, i, o, name=name: record(name, i[0], o, m)  # type: ignore[misc]
             )
+        elif isinstance(module, nn.MultiheadAttention):
+            module.register_forward_pre_hook(
+                lambda m, args, kwargs, name=name: record_attention(  # type: ignore[misc]
+                    name, m, *_query_key_value(*args, **kwargs)
+                ),
+                with_kwargs=True,
+            )
     with eval_mode(copied), torch.no_grad():
         inputs = like_parameters(example_inputs, copied)
-        trace_forward(copied, inputs, num_rois=num_proposals(model))
+        run_every_layer(copied, inputs, num_rois=num_proposals(model))
     return uses
+
+
+def _query_key_value(
+    query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return query, key, value
 
 
 def num_proposals(model: nn.Module) -> int:

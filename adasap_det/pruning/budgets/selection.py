@@ -67,12 +67,15 @@ def channel_counts(
 def possible_counts(
     group: Prunable, *, dense: int | None = None, round_to: int, min_keep_ratio: float
 ) -> list[int]:
-    """:func:`channel_counts` of a group, without those too few for all its segments."""
+    """:func:`channel_counts` of a group, without those too few for all its segments.
+
+    ``round_to`` counts positions, of which an attention head has several.
+    """
     counts = channel_counts(
         group.size,
         dense=group.size if dense is None else dense,
         parts=group.parts,
-        round_to=round_to,
+        round_to=round_to // math.gcd(round_to, getattr(group, 'width', 1)),
         min_keep_ratio=min_keep_ratio,
     )
     least = group.parts * len(getattr(group, 'segments', ()))

@@ -15,6 +15,7 @@ from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 from adasap_det.utils.name_patterns import matches
 
+from .attention_heads import head_groups
 from .channel_group import ChannelAnalysis, ChannelGroup
 from .channel_labels import OUTPUT, ChannelTracer, Links
 from .coupling import (
@@ -70,7 +71,9 @@ def find_channel_groups(
                 f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
             )
     inputs = like_parameters(example_inputs[:1], model)
-    frozen = _frozen_by_the_model(model)
+    as_trained = _as_trained(model)
+    frozen = _frozen_layers(as_trained)
+    heads = head_groups(as_trained, exclude=exclude)
     if frozen:
         print_log(
             f'Layers skipped because the model itself freezes them: {_some(frozen)}'
@@ -87,13 +90,13 @@ def find_channel_groups(
         train_forward=train_forward if links.trained else None,
     )
     for choice in (*CHOICES[1:], None):
-        found = unique_names(coupled_channels(model, links))
+        found = unique_names(_without(heads.groups, coupled_channels(model, links)))
         skipped = {
             each.group.name: reason
             for each in found
             if (reason := _reason(each, exclude, frozen)) is not None
         }
-        groups = [each.group for each in found if each.group.name not in skipped]
+        groups = [each.group for each in found if each.group.name not in skipped] + heads.groups
         failures = check.failures([g for g in groups if not any(g.same_as(p) for p in passed)])
         passed = [group for group in groups if group.name not in failures]
         again = {
@@ -111,13 +114,19 @@ def find_channel_groups(
     for name, why in failures.items():
         print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
     skipped.update(failures)
+    groups = [group for group in groups if group.name not in skipped]
+    reasons = layer_reasons(found, links.used, model) | heads.skipped
+    for group in (*(each.group for each in found), *heads.groups):
+        if group.name in skipped:
+            reasons.update(dict.fromkeys(group.layers, skipped[group.name]))
+    grouped = {layer for group in groups for layer in group.layers}
     analysis = ChannelAnalysis(
-        groups=[group for group in groups if group.name not in skipped],
-        skipped=_by_layer(found, skipped, links, model),
+        groups=groups,
+        skipped={layer: reason for layer, reason in reasons.items() if layer not in grouped},
     )
     if not analysis.groups:
-        reasons = '; '.join(f'{k}: {v}' for k, v in analysis.skipped.items()) or 'no layers'
-        raise ValueError(f'no channel of the model can be pruned ({reasons})')
+        listed = '; '.join(f'{k}: {v}' for k, v in analysis.skipped.items()) or 'no layers'
+        raise ValueError(f'no channel of the model can be pruned ({listed})')
     return analysis
 
 
@@ -159,33 +168,33 @@ def _reason(each: Coupled, exclude: Sequence[str], frozen: Sequence[str]) -> str
     return f'{excluded[0]} is excluded' if excluded else None
 
 
-def _by_layer(
-    found: Sequence[Coupled], skipped: dict[str, str], links: Links, model: nn.Module
-) -> dict[str, str]:
-    """Reason for every layer that is in no group."""
-    grouped = {
-        layer for each in found if each.group.name not in skipped for layer in each.group.layers
-    }
-    reasons = dict(layer_reasons(found, links.used, model))
-    for each in found:
-        if each.group.name in skipped:
-            for layer in each.group.layers:
-                reasons[layer] = skipped[each.group.name]
-    return {layer: reason for layer, reason in reasons.items() if layer not in grouped}
+def _without(heads: Sequence[ChannelGroup], found: Sequence[Coupled]) -> list[Coupled]:
+    """What was traced but for the inside of attention modules, whose heads go as a whole."""
+    taken = {(piece.name, piece.dim) for group in heads for piece in group.slices}
+    return [
+        each
+        for each in found
+        if taken.isdisjoint((piece.name, piece.dim) for piece in each.group.slices)
+    ]
 
 
-def _frozen_by_the_model(model: nn.Module) -> list[str]:
-    """Layers that setting the mode freezes again.
-
-    They are skipped on purpose: a frozen layer cannot compensate for lost channels.
-    """
+def _as_trained(model: nn.Module) -> nn.Module:
+    """A copy of which everything is trainable but what setting the mode freezes again."""
     copied = copy_unwrapped(model)
     for parameter in copied.parameters():
         parameter.requires_grad_(True)
-    copied.train()
+    copied.train()  # some models return nothing here
+    return copied
+
+
+def _frozen_layers(as_trained: nn.Module) -> list[str]:
+    """Layers that the model itself freezes.
+
+    They are skipped on purpose: a frozen layer cannot compensate for lost channels.
+    """
     return [
         name
-        for name, module in copied.named_modules()
+        for name, module in as_trained.named_modules()
         if isinstance(module, LAYER_TYPES) and not module.weight.requires_grad
     ]
 

@@ -42,6 +42,8 @@ class ChannelGroup:
         norms: Names of the norm layers over them.
         parts: Grouped convolutions, group norms and concats require that each of ``parts`` equal
             parts of the channels loses the same ones; 1 if there are no such layers.
+        width: Positions of one channel in the layers that compute it: the channels of an attention
+            head, otherwise 1.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ChannelGroup:
     layers: tuple[str, ...]
     norms: tuple[str, ...] = ()
     parts: int = 1
+    width: int = 1
 
     @property
     def slices(self) -> tuple[TensorSlice, ...]:

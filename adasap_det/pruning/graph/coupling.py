@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -155,6 +155,7 @@ def _to_group(
         layers=tuple(layers),
         norms=tuple(dict.fromkeys(n for n, module in names if isinstance(module, NORM_TYPES))),
         parts=parts,
+        width=slices[first].positions.numel() // (count * parts),
     )
     return group, torch.from_numpy(units)
 
@@ -181,7 +182,7 @@ def unique_names(found: Sequence[Coupled]) -> list[Coupled]:
     return renamed
 
 
-def layer_reasons(found: Sequence[Coupled], used: set[str], model: nn.Module) -> Mapping[str, str]:
+def layer_reasons(found: Sequence[Coupled], used: set[str], model: nn.Module) -> dict[str, str]:
     """Reason for each layer that is in no group."""
     reasons: dict[str, str] = {}
     for each in found:

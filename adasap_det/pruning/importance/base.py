@@ -99,11 +99,12 @@ def mean_over_layers(
         row_scores: Gives a weight's rows, shape ``(rows, elements)`` in float32, a score each.
         owners: Names of the layers that count; by default the convolutions and linear layers.
     """
-    weights = {f'{owner}.weight' for owner in (group.layers if owners is None else owners)}
+    owners = group.layers if owners is None else owners
     total = next(iter(tensors.values())).new_zeros(group.size, dtype=torch.float32)
     count = torch.zeros_like(total)
     for piece in group.own:
-        if piece.name in weights:
+        owner, _, attribute = piece.name.rpartition('.')
+        if owner in owners and attribute.endswith('weight'):  # or in_proj_weight of an attention
             rows = tensors[piece.name].float().movedim(piece.dim, 0)
             score = row_scores(rows.reshape(len(rows), -1))
             add_at(total, piece, score)

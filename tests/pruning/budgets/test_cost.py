@@ -1,16 +1,18 @@
 import pytest
 import torch
 import torch_pruning as tp
+from mmengine.model import BaseModel
 from torch import nn
 
 from adasap_det.pruning import count_macs, count_params, find_channel_groups, prune_channels
 from adasap_det.pruning.budgets.cost import macs_cost, params_cost, weight_uses
 from adasap_det.pruning.graph.tracing import example_image
 
+from ...helpers.attention import CHANNELS, AttentionNet
 from ...helpers.toy import FlattenNet, GroupedNet, GroupNormNet, SharedHeadNet, ToyDetector
 
 SIZE = (6, 6)
-NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet]
+NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet, AttentionNet]
 
 
 @pytest.mark.parametrize('net', NETS)
@@ -71,3 +73,44 @@ def test_counting_does_not_change_the_model():
     assert model.training
     assert not model.stem._forward_hooks
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_macs_of_the_projections_of_an_attention_by_hand():
+    class Net(nn.Module):
+        def __init__(self, **options):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(CHANNELS, 4, batch_first=True, **options)
+
+        def forward(self, x):
+            x = x.flatten(2).transpose(1, 2)
+            x = nn.functional.pad(x, (0, CHANNELS - 3))
+            keys = x[:, :10]
+            width = self.attention.kdim
+            return self.attention(x, keys[..., :width], value=keys[..., :width])[0]
+
+    # 36 queries, 10 keys and values, 36 outputs.
+    square = CHANNELS * CHANNELS
+    assert count_macs(Net(), input_size=SIZE) == (36 + 10 + 10 + 36) * square
+    narrow = count_macs(Net(kdim=6, vdim=6), input_size=SIZE)
+    assert narrow == (36 + 36) * square + (10 + 10) * 6 * CHANNELS
+
+
+def test_macs_of_a_detection_transformer_are_those_of_all_its_layers():
+    mmdet_structures = pytest.importorskip('mmdet.structures')
+
+    class Transformer(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Conv2d(3, 4, 1)
+            self.decoder = nn.Linear(4, 4)
+
+        def pre_transformer(self):
+            raise AssertionError
+
+        def forward(self, inputs, data_samples=None, mode='tensor'):
+            (sample,) = data_samples
+            assert isinstance(sample, mmdet_structures.DetDataSample)
+            assert sample.batch_input_shape == sample.img_shape == SIZE
+            return self.decoder(self.backbone(inputs).mean((2, 3)))
+
+    assert count_macs(Transformer(), input_size=SIZE) == 36 * 3 * 4 + 4 * 4

@@ -12,6 +12,7 @@ from adasap_det.pruning.budgets.selection import (
     possible_counts,
     select_channels,
 )
+from adasap_det.pruning.graph.channel_group import ChannelGroup
 
 
 @dataclass(frozen=True)
@@ -253,3 +254,16 @@ def test_every_segment_keeps_its_best_channel():
     assert kept['a'].tolist() == [1, 4, 5]
     with pytest.raises(ValueError, match='fewest channels allowed it is 10'):
         select_channels([group], [score], Product('a'), limit=9.0)
+
+
+@pytest.mark.parametrize(
+    ('width', 'round_to', 'counts'),
+    [
+        (32, 8, [6, 5, 4, 3, 2, 1]),  # each head is a multiple of 8 by itself
+        (6, 4, [6, 4, 2]),  # two heads of six are one of four
+        (1, 4, [6, 4]),
+    ],
+)
+def test_rounding_counts_the_positions_of_a_channel(width, round_to, counts):
+    group = ChannelGroup('heads', size=6, own=(), consumers=(), layers=('heads',), width=width)
+    assert possible_counts(group, round_to=round_to, min_keep_ratio=0.1) == counts

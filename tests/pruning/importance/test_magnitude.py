@@ -1,7 +1,10 @@
 import pytest
 import torch
+from torch import nn
 
-from adasap_det.pruning import LAMPImportance, MagnitudeImportance
+from adasap_det.pruning import FPGMImportance, LAMPImportance, MagnitudeImportance
+
+from ...helpers.attention import HEADS, MODULES, WIDTH, build, groups_of, torch_attention
 
 
 @pytest.mark.parametrize('p', [1, 2])
@@ -39,3 +42,21 @@ def test_lamp_averages_squared_norms_over_coupled_layers(toy):
     )
     expected = squares / torch.stack([squares[squares >= s].sum() for s in squares])
     assert torch.allclose(toy(LAMPImportance(), 'stem'), expected)
+
+
+def test_magnitude_of_a_head_averages_over_its_rows_of_query_key_and_value():
+    model = nn.ModuleDict({'a': torch_attention()})
+    rows = model['a'].in_proj_weight.detach().norm(dim=1)
+    (score,) = MagnitudeImportance(normalize='none').scores(groups_of(model), model)
+    torch.testing.assert_close(score, rows.view(3, HEADS, WIDTH).mean((0, 2)))
+
+
+@pytest.mark.filterwarnings("ignore:You'd better set embed_dims:UserWarning")
+@pytest.mark.parametrize('name', MODULES)
+@pytest.mark.parametrize('kind', [MagnitudeImportance, LAMPImportance, FPGMImportance])
+def test_every_attention_has_scores_of_its_heads(name, kind):
+    model, _ = build(name)
+    (score,) = kind().scores(groups_of(model), model)
+    assert score.shape == (HEADS,)
+    assert (score > 0).all()
+    assert score.unique().numel() > 1

@@ -9,6 +9,7 @@ from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance.base import NORMALIZERS
 
+from ...helpers.attention import HEADS, MODULES, build, groups_of
 from ...helpers.toy import toy_batch
 
 SIZE = (6, 6)
@@ -186,3 +187,21 @@ def test_taylor_uses_weights_of_channels_without_norm(bare_frozen):
     bare = normed.mean().expand(2) if bare_frozen else gain_of(model.bare).abs()
     score = importance.channel_scores(group, dict(model.named_parameters()))
     torch.testing.assert_close(score, torch.cat([normed, bare]))
+
+
+@pytest.mark.parametrize('name', MODULES)
+@pytest.mark.filterwarnings("ignore:You'd better set embed_dims:UserWarning")
+def test_a_head_gains_what_weights_times_gradients_of_its_projection_sum_to(name):
+    model, output = build(name)
+    (group,) = groups_of(model)
+    output(model).square().sum().backward()
+    importance = TaylorImportance()
+    importance.observe([group], model)
+    (score,) = importance.scores([group], model)
+    expected = torch.zeros(HEADS)
+    for piece in group.own:
+        if piece.name.rpartition('.')[0] in group.layers:
+            parameter = model.get_parameter(piece.name)
+            rows = (parameter * parameter.grad).detach().movedim(piece.dim, 0)
+            expected.index_add_(0, piece.channels, rows.reshape(len(rows), -1).sum(1).float())
+    torch.testing.assert_close(score, expected.abs(), rtol=1e-4, atol=1e-4)

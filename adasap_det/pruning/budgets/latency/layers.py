@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adasap_det.pruning.budgets.cost import COUNTED, num_proposals
-from adasap_det.pruning.graph.tracing import like_parameters, trace_forward
+from adasap_det.pruning.graph.tracing import like_parameters, run_every_layer
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
 
@@ -101,7 +101,7 @@ def layer_calls(
             )
     with eval_mode(copied), torch.no_grad():
         inputs = like_parameters(example_inputs, copied)
-        trace_forward(copied, inputs, num_rois=num_proposals(model))
+        run_every_layer(copied, inputs, num_rois=num_proposals(model))
     return calls
 
 
