@@ -75,6 +75,9 @@ def trace_forward(model: Any, inputs: Tensor, *, num_rois: int | None = TRACED_R
         return model.extract_feat(inputs)
     if isinstance(model, BaseModel):
         return model(inputs, mode='tensor')
+    if all(hasattr(model, name) for name in ('backbone', 'anchor_generator', 'head', 'transform')):
+        # torchvision's one-stage detectors, which otherwise return what is left after NMS.
+        return model.head(list(model.backbone(inputs).values()))
     return model(inputs)
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torchvision
 from mmengine.model import BaseModel
 from torch import nn
 
@@ -172,3 +173,13 @@ def test_of_a_transformer_that_reads_text_backbone_and_neck_are_traced():
     analysis = find_channel_groups(TextTransformer(), example_image((8, 8)))
     assert [group.layers for group in analysis.groups] == [('backbone.0',)]
     assert set(analysis.skipped) == {'neck', 'decoder'}
+
+
+def test_one_stage_detector_of_torchvision_is_traced_up_to_its_raw_outputs():
+    model = torchvision.models.detection.ssdlite320_mobilenet_v3_large(
+        weights=None, weights_backbone=None, num_classes=3
+    ).eval()
+    with torch.no_grad():
+        raw = trace_forward(model, example_image((320, 320)))
+    assert raw['cls_logits'].shape == (1, 3234, 3)
+    assert raw['bbox_regression'].shape == (1, 3234, 4)
