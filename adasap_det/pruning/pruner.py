@@ -68,6 +68,8 @@ class Pruner:
         exclude: Name patterns (``fnmatch``) of layers whose output channels are not pruned; a
             pattern also covers everything inside a module that it names. Output layers of the
             model need not be named.
+        prunable_outputs: Name patterns of modules whose outputs may lose channels although the
+            model returns them: feature maps beside its predictions, for instance.
         round_to: Channels left are multiples of this.
         min_keep_ratio: Ratio of each group's channels that always stays; at least one channel
             (one multiple of ``round_to``) stays in any case.
@@ -98,6 +100,7 @@ class Pruner:
         importance: Importance,
         budget: Budget,
         exclude: Sequence[str] = (),
+        prunable_outputs: Sequence[str] = (),
         round_to: int = 1,
         min_keep_ratio: float = 0.1,
         keep_ratios: Mapping[str, float] | None = None,
@@ -113,6 +116,9 @@ class Pruner:
         self.importance = importance
         self.budget = budget
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        self.prunable_outputs = (
+            (prunable_outputs,) if isinstance(prunable_outputs, str) else tuple(prunable_outputs)
+        )
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
         self.keep_ratios = dict(keep_ratios or {})
@@ -129,7 +135,12 @@ class Pruner:
         The constructor does so. To be called again only if something else has changed the model's
         structure.
         """
-        analysis = find_channel_groups(self.model, self.example_inputs, exclude=self.exclude)
+        analysis = find_channel_groups(
+            self.model,
+            self.example_inputs,
+            exclude=self.exclude,
+            prunable_outputs=self.prunable_outputs,
+        )
         self.groups: list[ChannelGroup] = analysis.groups
         self.skipped: dict[str, str] = analysis.skipped
         self._ratios = match_keep_ratios(self.keep_ratios, self.groups, self.skipped)

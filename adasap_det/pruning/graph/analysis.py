@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
@@ -26,7 +26,7 @@ from .coupling import (
     layers_not_run,
     unique_names,
 )
-from .tracing import TRACED_ROIS, like_parameters, run_every_layer
+from .tracing import TRACED_ROIS, fixed_outputs, like_parameters, run_every_layer
 from .training_pass import train_forward
 from .value_check import ValueCheck
 
@@ -42,6 +42,7 @@ def find_channel_groups(
     example_inputs: Tensor,
     *,
     exclude: Sequence[str] = (),
+    prunable_outputs: Sequence[str] = (),
 ) -> ChannelAnalysis:
     """Trace ``model`` and collect its channel groups. The model itself is not changed.
 
@@ -53,6 +54,8 @@ def find_channel_groups(
             do not matter, its size does where layers depend on it.
         exclude: Name patterns (``fnmatch``) of layers whose output channels are not pruned; a
             pattern also covers everything inside a module that it names.
+        prunable_outputs: Name patterns of modules whose outputs may lose channels although the
+            model returns them: feature maps beside its predictions, for instance.
 
     Returns:
         The groups, and the skipped layers with the reasons. Output layers of the model are
@@ -60,16 +63,10 @@ def find_channel_groups(
         :class:`~adasap_det.pruning.graph.value_check.ValueCheck`.
 
     Raises:
-        ValueError: If a pattern of ``exclude`` matches no layer, the model cannot be run on
-            ``example_inputs``, or nothing can be pruned.
+        ValueError: If a pattern of ``exclude`` or ``prunable_outputs`` matches no layer, the model
+            cannot be run on ``example_inputs``, or nothing can be pruned.
     """
-    layer_names = [n for n, m in model.named_modules() if n]
-    for pattern in exclude:
-        if not any(matches(name, [pattern]) for name in layer_names):
-            raise ValueError(
-                f'exclude pattern {pattern!r} matches no layer of the model; names look like '
-                f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
-            )
+    _check_patterns(model, exclude=exclude, prunable_outputs=prunable_outputs)
     inputs = like_parameters(example_inputs[:1], model)
     as_trained = _as_trained(model)
     frozen = _frozen_layers(as_trained)
@@ -82,12 +79,16 @@ def find_channel_groups(
         )
     kept_dims: dict[int, str] = {}
     passed: list[ChannelGroup] = []
-    links = _trace(model, inputs, kept_dims)
+    links = _trace(model, inputs, kept_dims, prunable_outputs)
     check = ValueCheck(
         model,
         inputs,
-        forward=partial(run_every_layer, num_rois=TRACED_ROIS),
-        train_forward=train_forward if links.trained else None,
+        forward=partial(
+            fixed_outputs, partial(run_every_layer, num_rois=TRACED_ROIS), prunable_outputs
+        ),
+        train_forward=partial(fixed_outputs, train_forward, prunable_outputs)
+        if links.trained
+        else None,
     )
     for choice in (*CHOICES[1:], None):
         found = unique_names(_without(heads.groups, coupled_channels(model, links)))
@@ -108,7 +109,7 @@ def find_channel_groups(
         if choice is None or not again & links.split:
             break
         kept_dims.update(dict.fromkeys(again, choice))
-        links = _trace(model, inputs, kept_dims)
+        links = _trace(model, inputs, kept_dims, prunable_outputs)
     if kept_dims:  # what passed in turn must pass together
         failures |= check.failures(passed)
     for name, why in failures.items():
@@ -130,27 +131,40 @@ def find_channel_groups(
     return analysis
 
 
-def _trace(model: nn.Module, inputs: Tensor, kept_dims: dict[int, str]) -> Links:
+def _check_patterns(model: nn.Module, **options: Sequence[str]) -> None:
+    names = [name for name, _ in model.named_modules() if name]
+    for option, patterns in options.items():
+        for pattern in patterns:
+            if not any(matches(name, [pattern]) for name in names):
+                raise ValueError(
+                    f'{option} pattern {pattern!r} matches no layer of the model; names look like '
+                    f'{_some(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))}'
+                )
+
+
+def _trace(
+    model: nn.Module, inputs: Tensor, kept_dims: dict[int, str], prunable_outputs: Sequence[str]
+) -> Links:
     """Follow an evaluation pass and, where other layers run in training, a training pass."""
     copied = copy_unwrapped(model)
     tracer = ChannelTracer(copied, kept_dims=kept_dims)
-    with eval_mode(copied), tracer.tracing():
+
+    def follow(forward: Callable[[nn.Module, Tensor], Any]) -> None:
+        with tracer.tracing():
+            for output in fixed_outputs(forward, prunable_outputs, copied, inputs):
+                tracer.fix_output(output)
+
+    try:
+        with eval_mode(copied):
+            follow(partial(run_every_layer, num_rois=None))
+    except Exception as error:
+        raise ValueError(
+            f'the model cannot be run on inputs of shape {tuple(inputs.shape)}: {error}'
+        ) from error
+    evaluated = set(tracer.links.used)
+    if layers_not_run(copied, evaluated):
         try:
-            results = run_every_layer(copied, inputs, num_rois=None)
-        except Exception as error:
-            raise ValueError(
-                f'the model cannot be run on inputs of shape {tuple(inputs.shape)}: {error}'
-            ) from error
-        for leaf in tree_leaves(results):
-            if isinstance(leaf, Tensor):
-                tracer.fix_output(leaf)
-    if layers_not_run(copied, tracer.links.used):
-        try:
-            evaluated = set(tracer.links.used)
-            with tracer.tracing():
-                for leaf in tree_leaves(train_forward(copied, inputs)):
-                    if isinstance(leaf, Tensor):
-                        tracer.fix_output(leaf)
+            follow(train_forward)
             tracer.links.trained = tracer.links.used - evaluated
         except Exception as error:  # it needs annotations of its own, for instance
             print_log(f'The training pass is not traced: {error}', logger='current')

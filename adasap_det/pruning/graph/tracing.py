@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from adasap_det.utils.name_patterns import matches
 
 TRACED_ROIS = 8
 
@@ -93,6 +97,39 @@ def run_every_layer(model: Any, inputs: Tensor, *, num_rois: int | None) -> Any:
         sample = DetDataSample(metainfo={'batch_input_shape': size, 'img_shape': size})
         return model(inputs, [sample] * len(inputs), mode='tensor')
     return trace_forward(model, inputs, num_rois=num_rois)
+
+
+def fixed_outputs(
+    forward: Callable[[nn.Module, Tensor], Any],
+    prunable: Sequence[str],
+    model: nn.Module,
+    inputs: Tensor,
+) -> list[Tensor]:
+    """Outputs of the model whose channels have a meaning.
+
+    Args:
+        forward: Runs the model.
+        prunable: Name patterns of modules whose own outputs are left out, as they are only handed
+            on to the caller.
+        model: The model.
+        inputs: Its inputs.
+    """
+    left_out: list[Any] = []
+    hooks = [
+        module.register_forward_hook(lambda _, __, output: left_out.extend(tree_leaves(output)))
+        for name, module in model.named_modules()
+        if matches(name, prunable)
+    ]
+    try:
+        results = forward(model, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [
+        leaf
+        for leaf in tree_leaves(results)
+        if isinstance(leaf, Tensor) and not any(leaf is each for each in left_out)
+    ]
 
 
 def _pooled_masks(roi_head: Any, features: Any) -> list[Tensor]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -77,6 +78,8 @@ class ValueCheck:
         groups = [group for group in groups if group.size > group.parts]
         for group in groups:
             self._orders[group.name] = random_order(group, self._random)
+        if groups:
+            print_log(f'Checking {len(groups)} channel groups by value', logger='current')
         for test in (self._permuted, self._pruned, self._trained):
             for group, reason in failing(groups, test):
                 found[group.name] = reason

@@ -303,7 +303,14 @@ def linear_net(end, features, **layers):
     return Net(end, linear=nn.Linear(features, 5), **layers)
 
 
+def tied_net():
+    net = Net(lambda s, x: s.out(s.d(s.c(x).relu())), c=nn.Conv2d(8, 8, 1), d=nn.Conv2d(8, 8, 1))
+    net.d.weight = net.c.weight
+    return net
+
+
 FOLLOWED = {
+    'two layers with one kernel': tied_net,
     'flatten after permute': lambda: linear_net(
         lambda s, x: s.linear(x.permute(0, 2, 3, 1).flatten(1)), 8 * 36
     ),
@@ -394,6 +401,22 @@ def test_pruned_network_equals_the_network_with_consumers_masked(case):
     torch.testing.assert_close(model(images), expected, rtol=1e-12, atol=1e-12)
     assert model.b.weight.shape[0] < 8
     model.train()(images).sum().backward()
+
+
+def test_features_beside_the_predictions_are_pruned_where_they_are_named():
+    def net():
+        return Net(
+            lambda s, x: {'predictions': s.out(x), 'features': [x.clone(), s.c(x)]}, c=nn.ReLU()
+        )
+
+    assert {g.name for g in analyse(net()).groups} == {'a'}
+    analysis = analyse(net(), prunable_outputs=['c'])
+    assert analysis.skipped['b'] == 'b is an output of the model'  # the copy is one still
+    features = Net(lambda s, x: (s.out(x), s.c(x)), c=nn.ReLU())
+    assert {g.name for g in analyse(features).groups} == {'a'}
+    assert {g.name for g in analyse(features, prunable_outputs=['c']).groups} == {'a', 'b'}
+    with pytest.raises(ValueError, match=r"prunable_outputs pattern 'd' matches no layer"):
+        analyse(features, prunable_outputs=['d'])
 
 
 def net_with_buffer(*, persistent=True):
