@@ -31,6 +31,20 @@ class RandomState:
             device[index] = torch.cuda.get_rng_state(index)
         return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), device)
 
+    @classmethod
+    def seeded(cls, seed: int) -> RandomState:
+        """Return the state after seeding the same generators, without seeding them."""
+        devices = {
+            index: torch.Generator(f'cuda:{index}').manual_seed(seed).get_state()
+            for index in cls.capture().torch_device
+        }
+        return cls(
+            random.Random(seed).getstate(),
+            np.random.RandomState(seed).get_state(),
+            torch.Generator().manual_seed(seed).get_state(),
+            devices,
+        )
+
     def restore(self) -> None:
         """Restore this state."""
         random.setstate(self.python)

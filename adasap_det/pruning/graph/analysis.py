@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
@@ -12,8 +12,10 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
+from adasap_det.utils.dist import broadcast_from_rank0
 from adasap_det.utils.modules import eval_mode
 from adasap_det.utils.name_patterns import matches
+from adasap_det.utils.random_state import RandomState, same_randomness
 
 from .attention_heads import head_groups
 from .channel_group import ChannelAnalysis, ChannelGroup
@@ -80,16 +82,24 @@ def find_channel_groups(
     kept_dims: dict[int, str] = {}
     passed: list[ChannelGroup] = []
     links = _trace(model, inputs, kept_dims, prunable_outputs)
-    check = ValueCheck(
-        model,
-        inputs,
-        forward=partial(
-            fixed_outputs, partial(run_every_layer, num_rois=TRACED_ROIS), prunable_outputs
-        ),
-        train_forward=partial(fixed_outputs, train_forward, prunable_outputs)
-        if links.trained
-        else None,
-    )
+
+    @cache
+    def check() -> ValueCheck:
+        return ValueCheck(
+            model,
+            inputs,
+            forward=partial(
+                fixed_outputs, partial(run_every_layer, num_rois=TRACED_ROIS), prunable_outputs
+            ),
+            train_forward=partial(fixed_outputs, train_forward, prunable_outputs)
+            if links.trained
+            else None,
+        )
+
+    def failures_of(some: Sequence[ChannelGroup]) -> dict[str, str]:
+        # Rounding on another rank must not decide otherwise.
+        return broadcast_from_rank0(lambda: check().failures(some))
+
     for choice in (*CHOICES[1:], None):
         found = unique_names(_without(heads.groups, coupled_channels(model, links)))
         skipped = {
@@ -98,7 +108,8 @@ def find_channel_groups(
             if (reason := _reason(each, exclude, frozen)) is not None
         }
         groups = [each.group for each in found if each.group.name not in skipped] + heads.groups
-        failures = check.failures([g for g in groups if not any(g.same_as(p) for p in passed)])
+        new = [g for g in groups if not any(g.same_as(p) for p in passed)]
+        failures = failures_of(new)
         passed = [group for group in groups if group.name not in failures]
         again = {
             unit
@@ -111,7 +122,7 @@ def find_channel_groups(
         kept_dims.update(dict.fromkeys(again, choice))
         links = _trace(model, inputs, kept_dims, prunable_outputs)
     if kept_dims:  # what passed in turn must pass together
-        failures |= check.failures(passed)
+        failures |= failures_of(passed)
     for name, why in failures.items():
         print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
     skipped.update(failures)
@@ -150,7 +161,7 @@ def _trace(
     tracer = ChannelTracer(copied, kept_dims=kept_dims)
 
     def follow(forward: Callable[[nn.Module, Tensor], Any]) -> None:
-        with tracer.tracing():
+        with tracer.tracing(), same_randomness(RandomState.seeded(0)):
             for output in fixed_outputs(forward, prunable_outputs, copied, inputs):
                 tracer.fix_output(output)
 

@@ -22,6 +22,7 @@ from adasap_det.checkpoint.structure import named_tensors
 from adasap_det.pruning.surgery import prune_channels
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.modules import eval_mode
+from adasap_det.utils.random_state import RandomState, same_randomness
 
 from .channel_group import ChannelGroup
 from .training_pass import train_forward
@@ -64,11 +65,13 @@ class ValueCheck:
         self._train_forward = train_forward
         self._model = model
         self._random = torch.Generator().manual_seed(0)
+        self._state = RandomState.seeded(0)  # of every pass, so that they can be compared
         self._copy = without_dropout(randomized(copy_unwrapped(model))).double()
         self._tolerance = TOLERANCE
         self._inputs, self._expected = self._smallest(example_inputs.double())
-        with torch.no_grad(), eval_mode(model):
-            self._shapes = [t.shape for t in tensors(forward(model, example_inputs))]
+        copied = sharing_copy(model)
+        with torch.no_grad(), eval_mode(copied):
+            self._shapes = [t.shape for t in tensors(forward(copied, example_inputs))]
         self._full_inputs = example_inputs
         self._orders: dict[str, Tensor] = {}
 
@@ -114,7 +117,8 @@ class ValueCheck:
             for t in self._run(copied, self._inputs):
                 if t.requires_grad:
                     total = total + (t * torch.rand(t.shape, generator=generator).to(t)).sum()
-            total.backward()
+            if total.requires_grad:
+                total.backward()
         by_name = named_tensors(copied)
         weak = []
         for group in groups:
@@ -166,7 +170,7 @@ class ValueCheck:
         copied = sharing_copy(self._model)
         kept = {group.name: random_half(group, self._random) for group in groups}
         prune_channels(copied, groups, kept)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), same_randomness(self._state):
             if self._inputs.shape != self._full_inputs.shape:
                 try:
                     with eval_mode(copied):
@@ -186,7 +190,7 @@ class ValueCheck:
     def _trains(self) -> bool:
         """Whether the dense model can be run in training mode without more than an image."""
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with torch.no_grad(), same_randomness(self._state):
                 train_forward(copy_unwrapped(self._model), self._full_inputs)
         except Exception:
             return False
@@ -209,8 +213,7 @@ class ValueCheck:
             return _first_line(error)
 
     def _run(self, copied: nn.Module, inputs: Tensor) -> list[Tensor]:
-        with eval_mode(copied), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with eval_mode(copied), same_randomness(self._state):
             outputs = tensors(self._forward(copied, inputs))
             if self._train_forward is not None:
                 outputs += tensors(self._train_forward(copied, inputs))

@@ -1,6 +1,7 @@
 import copy
 import logging
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -191,7 +192,9 @@ def test_analysis_does_not_change_the_model():
     modes = [m.training for m in model.modules()]
     needs = [p.requires_grad for p in model.parameters()]
     random = torch.get_rng_state()
+    numbers = np.random.get_state()[1].copy()
     analyse(model)
+    assert (np.random.get_state()[1] == numbers).all()
     assert [m.training for m in model.modules()] == modes
     assert [p.requires_grad for p in model.parameters()] == needs
     assert all(p.grad is None for p in model.parameters())
