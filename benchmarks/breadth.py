@@ -10,6 +10,7 @@ import argparse
 import copy
 import io
 import logging
+import re
 import sys
 import time
 import warnings
@@ -37,6 +38,7 @@ from adasap_det.pruning.graph.tracing import example_image, trace_forward
 from adasap_det.pruning.graph.training_pass import train_forward
 
 ROOT = Path(__file__).resolve().parents[1]
+STRUCTURES = ROOT / 'benchmarks' / 'results' / 'structures'
 DETECTORS = {
     'SSD300-VGG16': 'configs/ssd/ssd300_vgg16_8xb8-24e_voc0712.py',
     'SSD512-VGG16': 'mmdet::pascal_voc/ssd512_voc0712.py',
@@ -152,6 +154,7 @@ class Outcome:
         params, macs: Before and after pruning.
         problem: Why pruning failed; None if it succeeded.
         prune_seconds: Time of selecting and removing channels.
+        structure: The channel groups and the skipped layers, a line each.
     """
 
     seconds: float = 0.0
@@ -161,20 +164,52 @@ class Outcome:
     macs: tuple[int, int] = (0, 0)
     problem: str | None = None
     prune_seconds: float = 0.0
+    structure: str = ''
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prune all networks and print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', help='only networks whose name contains this')
+    parser.add_argument(
+        '--write-structures', action='store_true', help=f'write the channel groups to {STRUCTURES}'
+    )
     args = parser.parse_args(argv)
     print('| network | pixels | channel groups | parameters | MACs | analysis | pruning | notes |')
     print('| --- | --- | --- | --- | --- | --- | --- | --- |', flush=True)
     networks = DETECTORS | MORE_DETECTORS | CLASSIFIERS | MORE_CLASSIFIERS
     for name, config in networks.items():
         if args.only is None or args.only in name:
-            print(row(name, config, try_out(config)), flush=True)
+            found = try_out(config)
+            print(row(name, config, found), flush=True)
+            if args.write_structures:
+                structure_file(name).write_text(found.structure, 'utf-8')
     return 0
+
+
+def structure_file(name: str) -> Path:
+    """File of a network's channel groups, as they were when the table was made."""
+    return STRUCTURES / f'{re.sub("[^a-z0-9]+", "_", name.lower()).strip("_")}.txt'
+
+
+def structure_of(pruner: Pruner) -> str:
+    """The channel groups and the skipped layers, a line each.
+
+    A group has its name, number of channels, parts and positions of a channel where there are
+    several, the layers that compute it and those that read it.
+    """
+    lines = []
+    for group in pruner.groups:
+        parts = f' in {group.parts} parts' if group.parts > 1 else ''
+        width = f' of {group.width}' if group.width > 1 else ''
+        readers = dict.fromkeys(piece.name.rpartition('.')[0] for piece in group.consumers)
+        lines.append(
+            f'{group.name}: {group.size}{width}{parts}; {", ".join(group.layers)} -> '
+            f'{", ".join(readers)}'
+        )
+    for layer, reason in sorted(pruner.skipped.items()):
+        lines.append(f'{layer}: skipped, {reason.partition(": ")[0]}')  # not PyTorch's message
+    return '\n'.join(lines) + '\n'
 
 
 def row(name: str, config: str, found: Outcome) -> str:
@@ -214,6 +249,7 @@ def try_out(config: str) -> Outcome:
             problem = str(error).splitlines()[0][:160]
             return Outcome(seconds=time.perf_counter() - start, problem=problem)
         seconds = time.perf_counter() - start
+        structure = structure_of(pruner)
         params, macs = count_params(model), count_macs(model, input_size=size)
         start = time.perf_counter()
         try:
@@ -235,6 +271,7 @@ def try_out(config: str) -> Outcome:
             (params, count_params(model)),
             (macs, count_macs(model, input_size=size)),
             prune_seconds=prune_seconds,
+            structure=structure,
         )
 
 

@@ -47,6 +47,7 @@ def breadth():
 def test_pruned_detectors_train_reload_and_predict(breadth, name):
     found = breadth.try_out(breadth.DETECTORS[name])
     assert found.problem is None
+    assert found.structure == breadth.structure_file(name).read_text('utf-8')
     before, after = found.params
     assert 0.45 * before < after <= 0.5 * before
     assert found.macs[1] < found.macs[0]
@@ -58,6 +59,7 @@ def test_pruned_classifiers_train_reload_and_predict(breadth, name):
     pytest.importorskip('mmpretrain')
     found = breadth.try_out(breadth.CLASSIFIERS[name])
     assert found.problem is None
+    assert found.structure == breadth.structure_file(name).read_text('utf-8')
     assert 0.45 < found.params[1] / found.params[0] <= 0.5
 
 

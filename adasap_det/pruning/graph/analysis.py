@@ -61,8 +61,8 @@ def find_channel_groups(
 
     Returns:
         The groups, and the skipped layers with the reasons. Output layers of the model are
-        skipped, and groups that fail a check by value; see
-        :class:`~adasap_det.pruning.graph.value_check.ValueCheck`.
+        skipped, and groups that fail a check by value: their channels in another order must leave
+        the outputs of a randomised copy unchanged, before and after half of them are pruned.
 
     Raises:
         ValueError: If a pattern of ``exclude`` or ``prunable_outputs`` matches no layer, the model
