@@ -114,7 +114,8 @@ def find_channel_groups(
         again = {
             unit
             for each in found
-            if each.group.name in failures or (each.reason or OUTPUT).endswith(OUTPUT) is False
+            if each.group.name in failures
+            or (each.reason is not None and not each.reason.endswith(OUTPUT))
             for unit in each.units.tolist()
         }
         if choice is None or not again & links.split:

@@ -9,7 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from .tracing import like_parameters
+from .tracing import like_parameters, trace_forward
 
 BOXES = ((0.1, 0.1, 0.6, 0.5), (0.4, 0.3, 0.9, 0.95))
 """Annotated boxes of an image: x1, y1, x2, y2 relative to its size."""
@@ -31,14 +31,13 @@ def train_forward(model: nn.Module, inputs: Tensor) -> Any:
         samples = _samples(model, batch)
         if samples is not None:
             return model.loss(batch, samples)  # type: ignore[operator]
-        return model(batch, mode='tensor')
-    return model(batch)
+    return trace_forward(model, batch)
 
 
 def _samples(model: Any, batch: Tensor) -> list[Any] | None:
     mmdet, mmpretrain = sys.modules.get('mmdet.models'), sys.modules.get('mmpretrain.models')
     if mmdet is not None and isinstance(model, mmdet.BaseDetector):
-        return [_annotated(batch) for _ in batch]
+        return [_annotated(batch, with_masks=model.with_mask) for _ in batch]
     if mmpretrain is not None and isinstance(model, mmpretrain.BaseClassifier):
         from mmpretrain.structures import DataSample
 
@@ -46,7 +45,7 @@ def _samples(model: Any, batch: Tensor) -> list[Any] | None:
     return None
 
 
-def _annotated(batch: Tensor) -> Any:
+def _annotated(batch: Tensor, *, with_masks: bool) -> Any:
     import numpy as np
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
@@ -67,13 +66,15 @@ def _annotated(batch: Tensor) -> Any:
     sample.gt_instances = InstanceData(
         bboxes=boxes.to(batch),
         labels=torch.zeros(len(BOXES), dtype=torch.long, device=batch.device),
-        masks=BitmapMasks(np.ones((len(BOXES), height, width), np.uint8), height, width),
     )
     sample.ignored_instances = InstanceData(
         bboxes=batch.new_zeros(0, 4),
         labels=torch.zeros(0, dtype=torch.long, device=batch.device),
-        masks=BitmapMasks(np.zeros((0, height, width), np.uint8), height, width),
     )
+    if with_masks:
+        for instances in (sample.gt_instances, sample.ignored_instances):
+            masks = np.ones((len(instances), height, width), np.uint8)
+            instances.masks = BitmapMasks(masks, height, width)
     sample.gt_sem_seg = PixelData(
         sem_seg=torch.zeros(1, height // 8, width // 8, dtype=torch.long, device=batch.device)
     )
