@@ -393,8 +393,8 @@ _ORDERED = {'argmax', 'argmin', 'median', 'mode', 'kthvalue'}
 _BY_RULE: dict[Rule, str] = {
     _same: (
         '_softmax _log_softmax _safe_softmax native_dropout clone contiguous detach _to_copy alias '
-        'lift_fresh as_strided bernoulli relu relu6 hardtanh hardswish hardsigmoid silu mish gelu elu selu '
-        'celu leaky_relu softplus fill zero'
+        'lift_fresh as_strided bernoulli relu relu6 hardtanh hardswish hardsigmoid silu mish gelu '
+        'elu selu celu leaky_relu softplus fill zero'
     ),
     _pointwise: '_prelu_kernel _weight_norm_interface _weight_norm',
     _copy: 'copy',
