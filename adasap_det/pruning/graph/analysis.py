@@ -157,7 +157,7 @@ def _check_patterns(model: nn.Module, **options: Sequence[str]) -> None:
 def _trace(
     model: nn.Module, inputs: Tensor, kept_dims: dict[int, str], prunable_outputs: Sequence[str]
 ) -> Links:
-    """Follow an evaluation pass and, where other layers run in training, a training pass."""
+    """Follow an evaluation pass and, where it leaves parameters unused, a training pass."""
     copied = copy_unwrapped(model)
     tracer = ChannelTracer(copied, kept_dims=kept_dims)
 
@@ -174,10 +174,10 @@ def _trace(
             f'the model cannot be run on inputs of shape {tuple(inputs.shape)}: {error}'
         ) from error
     evaluated = set(tracer.links.used)
-    if layers_not_run(copied, evaluated):
+    if any(name not in evaluated for name, _ in copied.named_parameters()):
         try:
             follow(train_forward)
-            tracer.links.trained = tracer.links.used - evaluated
+            tracer.links.trained.update(layers_not_run(copied, evaluated))
         except Exception as error:  # it needs annotations of its own, for instance
             print_log(f'The training pass is not traced: {error}', logger='current')
     return tracer.links

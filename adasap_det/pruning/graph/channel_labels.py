@@ -58,7 +58,7 @@ class Links:
         fixed: Units that cannot be removed, with the reason.
         read: Units of parameters over which an operator has summed: it reads the channels there.
         used: Names of the tensors that a pass has used.
-        trained: Names of the tensors that only a training pass has used.
+        trained: Names of the layers that only a training pass runs.
         split: Units of dimensions that a reshape has split.
     """
 

@@ -551,6 +551,21 @@ def test_layers_of_the_training_pass_are_followed():
     sum(out.sum() for out in model.train()(torch.rand(2, 3, 6, 6))).backward()
 
 
+def test_parameters_of_the_training_pass_are_followed():
+    """A table of embeddings that is concatenated to the features in training only."""
+
+    def end(s, x):
+        tokens = x.flatten(2).transpose(1, 2)
+        if s.training:
+            more = s.table(torch.zeros(len(x), 3, dtype=torch.long))
+            tokens = torch.cat([tokens, more], dim=1)
+        return s.end_linear(tokens).mean(1)
+
+    model = Net(end, table=nn.Embedding(5, 8), end_linear=nn.Linear(8, 2))
+    group = group_with(analyse(model), 'b')
+    assert plain(group.own)['table.weight', 1] == whole(8)
+
+
 def test_layers_that_never_run_are_skipped():
     analysis = analyse(Net(lambda s, x: s.out(x), spare=nn.Conv2d(8, 8, 1)))
     assert analysis.skipped['spare'] == 'spare is not run by the traced forward pass'
