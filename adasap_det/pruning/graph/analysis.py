@@ -81,6 +81,8 @@ def find_channel_groups(
         )
     kept_dims: dict[int, str] = {}
     passed: list[ChannelGroup] = []
+    failed: list[tuple[ChannelGroup, str]] = []
+    in_turn = False
     links = _trace(model, inputs, kept_dims, prunable_outputs)
 
     @cache
@@ -108,8 +110,12 @@ def find_channel_groups(
             if (reason := _reason(each, exclude, frozen)) is not None
         }
         groups = [each.group for each in found if each.group.name not in skipped] + heads.groups
-        new = [g for g in groups if not any(g.same_as(p) for p in passed)]
+        known = {g.name: why for g in groups for old, why in failed if g.same_as(old)}
+        new = [g for g in groups if g.name not in known and not any(map(g.same_as, passed))]
         failures = failures_of(new)
+        failed += [(g, failures[g.name]) for g in new if g.name in failures]
+        in_turn = bool(passed) and len(new) > len(failures)
+        failures |= known
         passed = [group for group in groups if group.name not in failures]
         again = {
             unit
@@ -122,7 +128,7 @@ def find_channel_groups(
             break
         kept_dims.update(dict.fromkeys(again, choice))
         links = _trace(model, inputs, kept_dims, prunable_outputs)
-    if kept_dims:  # what passed in turn must pass together
+    if in_turn:  # what passed in turn must pass together
         failures |= failures_of(passed)
     for name, why in failures.items():
         print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
