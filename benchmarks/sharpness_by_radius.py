@@ -59,7 +59,7 @@ def sharpness(
     for batch in batches:
         model.train_step(copy.deepcopy(batch), wrapper)
         hub = MessageHub.get_current_instance()
-        rises.append(float(hub.get_scalar('train/sharpness').current()))
+        rises.append(float(hub.get_scalar('train/rise').current()))
     return statistics.mean(rises)
 
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
@@ -75,7 +74,7 @@ class PruningHook(StructureHook):
         measure_latency (bool): Time the network on one image at the start and after every prune
             step, on the device that trains; logged as ``train/latency_measured_ms``. Takes a
             second or two each time. Default False.
-        score_interval (int): Iterations between two updates of the radii. Default 1.
+        score_interval (int): Iterations between two updates of the radii. Default 10.
         perturbation_before_pruning (str): Perturbation from ``adaptive_begin`` to the last prune
             step: ``'adaptive'`` (default), and for ablations ``'uniform'``, ``'plain'`` (none) or
             ``'inverse'``, which perturbs the important channels more.
@@ -110,7 +109,7 @@ class PruningHook(StructureHook):
         input_size: Sequence[int] | None = None,
         evaluate_pruning: bool = False,
         measure_latency: bool = False,
-        score_interval: int = 1,
+        score_interval: int = 10,
         perturbation_before_pruning: str = 'adaptive',
         perturbation_after_pruning: str = 'uniform',
     ) -> None:
@@ -206,8 +205,7 @@ class PruningHook(StructureHook):
         check_no_missed_steps(self._schedule, made=self._steps_done, iteration=runner.iter)
         self._set_channels(runner)
         if self.importance.needs_gradients:
-            for optimizer in pruner.optimizers:
-                optimizer.register_step_pre_hook(self._observer(runner))
+            self._observe_gradients(runner)
         self._log_size(runner, 'Start')
 
     # ------------------------------------------------------------------ training
@@ -225,17 +223,26 @@ class PruningHook(StructureHook):
 
     def _set_stage(self, runner: Runner, wrapper: SharpnessAwareMixin) -> None:
         stage = self._perturbation[self._schedule.stage(runner.iter)]
-        if stage != wrapper.stage or not self._stage_logged:
+        changed = stage != wrapper.stage or not self._stage_logged
+        if changed:
             self._stage_logged = True
             print_log(f'AdaSAP stage {stage!r} from iteration {runner.iter}', logger='current')
         wrapper.stage = stage
         runner.message_hub.update_scalar('train/stage', STAGES.index(stage))
-        rho = {'plain': 0.0, 'uniform': float(wrapper.rho)}.get(stage)
-        if rho is None:
-            if self._scores is None or runner.iter % self.score_interval == 0:
-                self._scores = self.importance.scores(self._pruner.groups, bare_model(runner))
-            rho = float(wrapper.set_scores(torch.cat(self._scores)).mean())
-        runner.message_hub.update_scalar('train/rho_mean', rho)
+        if not wrapper.by_channel:
+            return
+        if self._scores is None or runner.iter % self.score_interval == 0:
+            scores = self.importance.scores(self._pruner.groups, bare_model(runner))
+            self._scores = scores if self.importance.known else None
+            if self._scores is None and changed:
+                print_log(
+                    f'{type(self.importance).__name__} knows no importance yet: until it does, '
+                    f'all channels have the same radius',
+                    logger='current',
+                )
+            wrapper.set_scores(scores)
+        elif changed:
+            wrapper.set_scores(self._scores)
 
     def _can_rank(self, step: int) -> bool:
         """Whether the importance knows anything; if not, the step is left to the next one."""
@@ -284,13 +291,26 @@ class PruningHook(StructureHook):
             rows = channel_rows(bare_model(runner), self._pruner.groups)
             runner.optim_wrapper.set_channels(rows)
 
-    def _observer(self, runner: Runner) -> Any:
-        def observe(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if runner.iter < self._schedule.last_prune_step and step_is_taken(optimizer):
-                with unscaled_gradients(optimizer):
-                    self._pruner.observe()
+    def _observe_gradients(self, runner: Runner) -> None:
+        """Let the importance see the gradients of every step before the last prune step.
 
-        return observe
+        Those at the real weights where AdaSAP's wrapper has them, else those of the step.
+        """
+
+        def observe() -> None:
+            if runner.iter < self._schedule.last_prune_step:
+                self._pruner.observe()
+
+        def observe_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+            if step_is_taken(optimizer):
+                with unscaled_gradients(optimizer):
+                    observe()
+
+        if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
+            runner.optim_wrapper.gradient_observers.append(observe)
+            return
+        for optimizer in self._pruner.optimizers:
+            optimizer.register_step_pre_hook(observe_step)
 
     # ------------------------------------------------------------------ checkpoints and logs
 

@@ -2,11 +2,13 @@
 
 from .loss_check import NonFiniteLossError
 from .optim_wrapper import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper
-from .perturbation import Rows, adaptive_radius, ascent_perturbation
+from .perturbation import Ascent, Rows, ascent_perturbation
+from .radius_map import adaptive_radius
 
 __all__ = [
     'AdaSAPOptimWrapper',
     'AmpAdaSAPOptimWrapper',
+    'Ascent',
     'NonFiniteLossError',
     'Rows',
     'adaptive_radius',

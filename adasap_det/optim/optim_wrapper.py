@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,47 +16,57 @@ from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
 from adasap_det.utils.modules import unwrap
+from adasap_det.utils.random_state import RandomState, same_randomness
 
 from .activation_checkpointing import uses_activation_checkpointing
+from .deferred_scalars import DeferredScalars
 from .looksam import LookSAMDirection
 from .loss_check import MOST_SKIPPED, NonFiniteLossError, describe
 from .param_selection import LAYERS, check_exclude, least_important, perturbable_parameters
-from .perturbation import (
-    FORMS,
-    Membership,
-    Rows,
-    ascent_perturbation,
-    check_radii,
-)
-from .radii import ChannelRadii
+from .part_of_batch import part_of_batch
+from .perturbation import FORMS, Rows
+from .perturber import Perturber
+from .radii import RadiusOptions
+from .remembered_gradient import remember_gradients, remembered_gradients
 from .second_pass import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
 from .sharding import check_not_sharded
 
 STAGES = ('plain', 'adaptive', 'uniform', 'inverse')
 BY_CHANNEL = ('adaptive', 'inverse')
 UNGROUPED = ('uniform', 'none')
+ASCENTS = ('gradient', 'momentum', 'previous', 'subbatch')
 
-# (rho_min, rho_max, rho) by form. ASAM: the paper's. SAM: Foret et al.'s 0.05, with the ratio of
-# the paper's two radii; ASAM's own values would throw the SAM form far out of the linear regime.
-DEFAULT_RADII = {'asam': (0.01, 2.0, 2.0), 'sam': (0.00025, 0.05, 0.05)}
+RISE_KEY = 'adasap_rise'
+"""Key of the state of the rise in that of the wrapper."""
+
+REFERENCE_INTERVAL = 10
+"""Steps between two forward passes at the real weights, of the ascents that need none."""
 
 
 class SharpnessAwareMixin(OptimWrapper):
-    """The two-pass step, laid over any of MMEngine's optimizer wrappers.
+    """The sharpness-aware step, laid over any of MMEngine's optimizer wrappers.
 
     ``optim_context`` records the call that the model's own ``train_step`` makes, so that
-    ``update_params`` can make it again at the perturbed weights. Neither the model nor the
-    training loop knows of it, and the wrapper that DDP puts around the model needs no change.
+    ``update_params`` can make it again at the perturbed weights. Where the direction of the ascent
+    is known before, the weights are perturbed when that call begins, until ``update_params`` has
+    the gradient. Neither the model nor the training loop knows of it, and the wrapper that DDP puts
+    around the model needs no change.
     """
 
     def __init__(
         self,
         *args: object,
         form: str = 'asam',
+        rise: float | None = None,
+        uniform_rise: float | None = None,
+        radius_ratio: float | None = None,
         rho_min: float | None = None,
         rho_max: float | None = None,
         rho: float | None = None,
+        radius_map: str = 'rank',
         eta: float = 0.01,
+        ascent: str = 'gradient',
+        subbatch_ratio: float = 0.25,
         ungrouped: str = 'uniform',
         exclude: Sequence[str] = (),
         layers: str = 'all',
@@ -70,44 +81,68 @@ class SharpnessAwareMixin(OptimWrapper):
             # MMEngine pops 'type' from the caller's own dict.
             kwargs['clip_grad'] = dict(kwargs['clip_grad'])  # type: ignore[call-overload]
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        if form not in FORMS:
-            raise ValueError(f'optim_wrapper.form must be one of {FORMS}, got {form!r}')
-        if ungrouped not in UNGROUPED:
-            raise ValueError(
-                f'optim_wrapper.ungrouped must be one of {UNGROUPED}, got {ungrouped!r}'
-            )
-        if layers not in LAYERS:
-            raise ValueError(f'optim_wrapper.layers must be one of {LAYERS}, got {layers!r}')
-        if not 0 < perturb_ratio <= 1:
-            raise ValueError(f'optim_wrapper.perturb_ratio must lie in (0, 1], got {perturb_ratio}')
+        for name, value, known in (
+            ('form', form, FORMS),
+            ('ascent', ascent, ASCENTS),
+            ('ungrouped', ungrouped, UNGROUPED),
+            ('layers', layers, LAYERS),
+        ):
+            if value not in known:
+                raise ValueError(f'optim_wrapper.{name} must be one of {known}, got {value!r}')
+        for name, ratio in (('perturb_ratio', perturb_ratio), ('subbatch_ratio', subbatch_ratio)):
+            if not 0 < ratio <= 1:
+                raise ValueError(f'optim_wrapper.{name} must lie in (0, 1], got {ratio}')
         if not isinstance(interval, int) or interval < 1:
             raise ValueError(f'optim_wrapper.interval must be an integer >= 1, got {interval!r}')
+        if interval > 1 and ascent != 'gradient':
+            raise ValueError(
+                f'optim_wrapper.interval={interval} reuses what the second of two passes on a '
+                f"batch added, and ascent={ascent!r} makes one: use ascent='gradient'"
+            )
         if not 0 <= alpha < math.inf:
             raise ValueError(f'optim_wrapper.alpha must be finite and >= 0, got {alpha}')
         if eta < 0:
             raise ValueError(f'optim_wrapper.eta must be >= 0, got {eta}')
-        default_min, default_max, default_rho = DEFAULT_RADII[form]
-        self.rho_max = default_max if rho_max is None else rho_max
-        self.rho_min = min(default_min, self.rho_max) if rho_min is None else rho_min
-        self.rho = default_rho if rho is None else rho
-        check_radii(rho_min=self.rho_min, rho_max=self.rho_max)
-        if not 0 <= self.rho < math.inf:
-            raise ValueError(f'optim_wrapper.rho must be finite and >= 0, got {self.rho}')
+        self.radius_options = RadiusOptions.resolve(
+            form=form,
+            radius_map=radius_map,
+            rise=rise,
+            uniform_rise=uniform_rise,
+            radius_ratio=radius_ratio,
+            rho_min=rho_min,
+            rho_max=rho_max,
+            rho=rho,
+        )
         self.form = form
         self.eta = eta
+        self.ascent = ascent
+        self.subbatch_ratio = subbatch_ratio
         self.ungrouped = ungrouped
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.layers = layers
         self.perturb_ratio = perturb_ratio
         self.interval = interval
         self.sync_perturbation = sync_perturbation
-        self.foreach = foreach
+        self.gradient_observers: list[Callable[[], None]] = []
+        """Called with the gradients of a step, unscaled, neither clipped nor added to: those at
+        the real weights where a pass has them, on this rank's batch; else those of the step."""
 
         self._exclude_checked = False
         self._stage = 'uniform'
-        self._channels = ChannelRadii()
+        self._scalars = DeferredScalars(self.message_hub)
+        self._perturber = Perturber(
+            self.radius_options,
+            form=form,
+            eta=eta,
+            foreach=foreach,
+            ungrouped=ungrouped == 'uniform',
+            scalars=self._scalars,
+        )
         self._call: ModelCall | None = None
         self._ascending = False
+        self._perturbed = ExitStack()  # undoes the perturbation of a step with one pass
+        self._real_loss: Tensor | None = None  # of a step with one pass, where it was computed
+        self._observed = False  # whether a pass at the real weights was, in this step
         self._looksam = LookSAMDirection(alpha=alpha, reduced=sync_perturbation)
         self._finite = True  # every loss of the step so far, in both passes
         self._skipped = 0  # steps in a row with one that was not
@@ -135,36 +170,38 @@ class SharpnessAwareMixin(OptimWrapper):
             rows: For parameters that belong to channel groups, the channel of each row, counted
                 over the whole model; -1 for a row of no group. To be set again after a prune step.
         """
-        self._channels.set_rows(rows)
+        self._perturber.channels.set_rows(rows)
 
-    def set_scores(self, scores: Tensor) -> Tensor:
+    def set_scores(self, scores: Sequence[Tensor]) -> Tensor:
         """Turn the channels' importance into radii for the adaptive stage, or the inverse one.
 
         Args:
-            scores: Importance of each channel, shape ``(C,)``, as counted in
-                :meth:`set_channels`.
+            scores: Importance of the channels of each group, shape ``(size,)`` a group, in the
+                order in which :meth:`set_channels` counts them.
 
         Returns:
-            The radii, shape ``(C,)``.
+            The radii, shape ``(C,)``; with ``rise`` in units of the largest.
         """
-        return self._channels.set_scores(
-            scores, rho_min=self.rho_min, rho_max=self.rho_max, inverse=self._stage == 'inverse'
-        )
+        inverse = self._stage == 'inverse'
+        return self._perturber.channels.set_scores(scores, inverse=inverse)
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether each channel has a radius of its own in this stage."""
+        return self._stage in BY_CHANNEL
 
     @property
     def perturbs(self) -> bool:
         """Whether the stage perturbs; with radius 0 every step is the plain optimizer's."""
-        if self._stage == 'plain':
-            return False
-        if self._stage in BY_CHANNEL:
-            return self.rho_max > 0 or self._rest_radius() > 0
-        return self.rho > 0
+        return self._stage != 'plain' and self.radius_options.perturbs(
+            by_channel=self.by_channel, ungrouped=self.ungrouped == 'uniform'
+        )
 
     @property
     def two_pass(self) -> bool:
         """Whether the next step has two passes, as every ``interval``-th step."""
-        if not self.perturbs or self.interval == 1:
-            return self.perturbs
+        if not self.perturbs or self.ascent != 'gradient':
+            return False
         step = self._inner_count // self._accumulative_counts
         return step % self.interval == 0 or not self._looksam.is_known(self.optimizer)
 
@@ -178,7 +215,7 @@ class SharpnessAwareMixin(OptimWrapper):
             RuntimeError: If the model's parameters are split over the ranks (FSDP, DeepSpeed).
             ValueError: If a pattern of ``exclude`` matches no parameter of the model.
         """
-        self._call = None
+        self._call = self._real_loss = None
         check_not_sharded(model)
         if not self._exclude_checked:
             check_exclude(unwrap(model), self.exclude)
@@ -190,6 +227,8 @@ class SharpnessAwareMixin(OptimWrapper):
                 self._ascending = True
             else:
                 call = stack.enter_context(capture_output(model))
+                if self.perturbs and self.ascent != 'gradient':
+                    stack.enter_context(self._perturbed_call(model))
             try:
                 stack.enter_context(super().optim_context(model))
             finally:
@@ -220,9 +259,19 @@ class SharpnessAwareMixin(OptimWrapper):
         """
         call, self._call = self._call, None
         if not self.two_pass:
-            self._check_loss(loss, None if call is None else call.output)
-            super().update_params(loss, step_kwargs=step_kwargs, zero_kwargs=zero_kwargs)
-            return
+            with self._perturbed:  # in steps with one pass that perturbs
+                self._check_losses(real=(loss, None if call is None else call.output))
+                self.backward(self.scale_loss(loss))
+            if self._real_loss is not None:
+                self._measured(loss - self._real_loss)
+        else:
+            self._second_pass(loss, call)
+        if self.should_update():
+            self.step(**(step_kwargs or {}))
+            self.zero_grad(**(zero_kwargs or {}))
+
+    def _second_pass(self, loss: Tensor, call: ModelCall | None) -> None:
+        """Leave the gradient at the perturbed weights."""
         if call is None or call.count != 1:
             calls = 'was not entered' if call is None else f'saw {call.count} calls of the model'
             raise RuntimeError(
@@ -231,48 +280,62 @@ class SharpnessAwareMixin(OptimWrapper):
                 f'call of the model; optim_context {calls}. A compiled train_step, or a model '
                 f'that trains through OptimWrapperDict with its own train_step, must do so too.'
             )
-        self._check_loss(loss, call.output)
-        call.output = None
-
+        first, call.output = call.output, None
         # Nothing here keeps the gradient or the perturbation alive during the second pass.
         with (
             perturbed_weights(*self._perturbation(loss, call.model)),
             frozen_buffers(call.model),
         ):
             with super().optim_context(call.model):
-                losses = call.replay()
-            perturbed_loss, _ = unwrap(call.model).parse_losses(losses)
-            self._check_loss(perturbed_loss, losses, perturbed=True)
-            self.backward(self.scale_loss(perturbed_loss))
+                second = call.replay()
+            perturbed, _ = unwrap(call.model).parse_losses(second)
+            self._check_losses(real=(loss, first), perturbed=(perturbed, second))
+            del first, second
+            self.backward(self.scale_loss(perturbed))
+        self._measured(perturbed - loss)
 
-        sharpness = perturbed_loss.detach() - loss.detach()
-        self.message_hub.update_scalar('train/sharpness', sharpness.float())
-        if self.should_update():
-            self.step(**(step_kwargs or {}))
-            self.zero_grad(**(zero_kwargs or {}))
+    def _measured(self, rise: Tensor) -> None:
+        self._perturber.measured(rise.detach(), by_channel=self.by_channel)
 
     @torch.compiler.disable
     def step(self, **kwargs: Any) -> None:
         """The optimizer's step, with the reused direction in steps without a second pass."""
         self._skipped = 0 if self._finite else self._skipped + 1
         self._finite = True
-        if not self.perturbs or self.interval == 1:
-            self._looksam.forget()
+        if not self._observed:
+            with self._unscaled():
+                self._observe()
+        self._observed = False
+        with ExitStack() as stack:
+            if self.perturbs and self.interval > 1:
+                stack.enter_context(self._looksam.around_step(self.optimizer))
+            else:
+                self._looksam.forget()
+            if self.perturbs and self.ascent == 'previous':
+                handle = self.optimizer.register_step_post_hook(remember_gradients)
+                stack.callback(handle.remove)
             super().step(**kwargs)
-            return
-        with self._looksam.around_step(self.optimizer):
-            super().step(**kwargs)
+
+    def _observe(self) -> None:
+        for observe in self.gradient_observers:
+            observe()
 
     @torch.compiler.disable
-    def _check_loss(self, loss: Tensor, losses: Any, *, perturbed: bool = False) -> None:
-        """Stop before a loss that is not finite reaches the weights.
+    def _check_losses(self, **losses: tuple[Tensor, Any]) -> None:
+        """Stop before a loss that is not finite reaches the weights: the one wait for the device.
 
         In mixed precision a gradient scaler skips such a step by itself, and lowers its scale.
+
+        Args:
+            losses: ``real``, at the weights, and ``perturbed``: the loss, and what the model
+                returned.
         """
-        if bool(torch.isfinite(loss.detach()).all()):
+        values = {where: loss.detach().float().mean() for where, (loss, _) in losses.items()}
+        if bool(torch.isfinite(torch.stack(list(values.values()))).all()):
             return
+        where = next(k for k, value in values.items() if not bool(torch.isfinite(value)))
         iteration = int(self.message_hub.get_info('iter') or 0)
-        message = describe(loss, losses, iteration=iteration, perturbed=perturbed)
+        message = describe(*losses[where], iteration=iteration, perturbed=where == 'perturbed')
         scaler = getattr(self, 'loss_scaler', None)
         if scaler is None or not scaler.is_enabled() or self._skipped >= MOST_SKIPPED:
             raise NonFiniteLossError(message)
@@ -289,9 +352,88 @@ class SharpnessAwareMixin(OptimWrapper):
         else:
             yield
 
+    # ------------------------------------------------------------------ the perturbation
+
+    @contextmanager
+    def _perturbed_call(self, model: nn.Module) -> Iterator[None]:
+        """Perturb the weights when the model is called; :attr:`_perturbed` restores them.
+
+        Batch norm's statistics stay those of the real weights: ``'subbatch'`` takes them from its
+        own pass, the others from a pass without gradients every tenth step, whose loss says how far
+        the perturbation raises it.
+        """
+        self._perturbed.close()  # of a step that ended in an error
+
+        def perturb(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            handle.remove()
+            if self.ascent == 'subbatch':
+                loss = self._part_loss(model, args, kwargs)
+                weights, eps = self._perturbation(loss, model)
+                self._real_loss = loss.detach()
+            else:
+                if self._inner_count % (REFERENCE_INTERVAL * self._accumulative_counts) == 0:
+                    self._real_loss = self._reference_loss(model, args, kwargs)
+                weights, eps = self._remembered_perturbation(model)
+            self._perturbed.enter_context(perturbed_weights(weights, eps))
+            self._perturbed.enter_context(frozen_buffers(model))  # backward reads them, too
+
+        handle = model.register_forward_pre_hook(perturb, with_kwargs=True)
+        try:
+            yield
+        except BaseException:
+            self._perturbed.close()
+            raise
+        finally:
+            handle.remove()
+
+    def _part_loss(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """Loss of a part of the batch, with its own random numbers."""
+        args, kwargs = copy.deepcopy(part_of_batch(args, kwargs, self.subbatch_ratio))
+        bare = unwrap(model)
+        with same_randomness(RandomState.capture()):
+            return bare.parse_losses(bare(*args, **kwargs))[0]
+
+    @torch.no_grad()
+    def _reference_loss(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """Loss at the real weights, with the random numbers of the pass that follows."""
+        args, kwargs = copy.deepcopy((args, kwargs))
+        bare = unwrap(model)
+        with same_randomness(RandomState.capture()):
+            return bare.parse_losses(bare(*args, **kwargs))[0]
+
+    def _remembered_perturbation(self, model: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
+        wanted = self._wanted(unwrap(model))
+        found = remembered_gradients(self.optimizer, wanted, ascent=self.ascent)
+        return self._perturbed_by(wanted, found)
+
     def _ascent_backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
-        """Gradient of the first pass, in any scale. Not :meth:`backward`, which counts steps."""
+        """Gradient of the first pass. Not :meth:`backward`, which counts steps."""
         loss.backward(inputs=inputs)
+
+    def _gradient_scale(self, loss: Tensor) -> Tensor | None:
+        """Scale of the gradients of :meth:`_ascent_backward` and of the step, if any."""
+        return None
+
+    @contextmanager
+    def _unscaled(self) -> Iterator[None]:
+        """Unscale the gradients of the step inside, if anyone looks at them."""
+        grads = [
+            (p, p.grad)
+            for group in self.optimizer.param_groups
+            for p in group['params']
+            if p.grad is not None
+        ]
+        scale = self._gradient_scale(grads[0][1]) if grads and self.gradient_observers else None
+        if scale is None:
+            yield
+            return
+        try:
+            for p, grad in grads:
+                p.grad = grad / scale
+            yield
+        finally:
+            for p, grad in grads:
+                p.grad = grad
 
     def _ascent_direction(
         self, loss: Tensor, model: nn.Module
@@ -304,12 +446,13 @@ class SharpnessAwareMixin(OptimWrapper):
         bare = unwrap(model)
         every = [p for p in bare.parameters() if p.requires_grad]
         wanted = self._wanted(bare)
-        if not wanted:
+        if not wanted and not self.gradient_observers:
             return [], []
-        # What is not perturbed needs no gradient, unless DDP expects it, or activation
-        # checkpointing, whose backward pass computes all.
+        # What is not perturbed needs no gradient, unless it is observed, DDP expects it, or
+        # activation checkpointing, whose backward pass computes all.
         partial = (
             len(wanted) < len(every)
+            and not self.gradient_observers
             and not self.sync_perturbation
             and not uses_activation_checkpointing(bare)
         )
@@ -319,6 +462,12 @@ class SharpnessAwareMixin(OptimWrapper):
         try:
             with self._ascent_sync(model):
                 self._ascent_backward(loss, wanted if partial else None)
+            grads = [p.grad for p in every if p.grad is not None]
+            scale = self._gradient_scale(loss)
+            if scale is not None and grads:
+                torch._foreach_div_(grads, scale)
+            self._observe()
+            self._observed = True
             return wanted, [p.grad for p in wanted]
         finally:
             for p, grad in zip(every, accumulated, strict=True):
@@ -327,12 +476,12 @@ class SharpnessAwareMixin(OptimWrapper):
     def _wanted(self, bare: nn.Module) -> list[nn.Parameter]:
         """Parameters that this step perturbs."""
         wanted = perturbable_parameters(bare, exclude=self.exclude, layers=self.layers)
-        if self._stage in BY_CHANNEL and self._rest_radius() == 0:
-            wanted = [p for p in wanted if id(p) in self._channels.rows]
-        scores = self._channels.scores
-        if self._stage in BY_CHANNEL and self.perturb_ratio < 1 and scores is not None:
+        channels = self._perturber.channels
+        if self.by_channel and self.ungrouped == 'none':
+            wanted = [p for p in wanted if id(p) in channels.rows]
+        if self.by_channel and self.perturb_ratio < 1 and channels.scores is not None:
             wanted = least_important(
-                wanted, self._channels.rows, scores, perturb_ratio=self.perturb_ratio
+                wanted, channels.rows, channels.scores, perturb_ratio=self.perturb_ratio
             )
         return wanted
 
@@ -344,33 +493,31 @@ class SharpnessAwareMixin(OptimWrapper):
         wanted, found = self._ascent_direction(loss, model)
         if self.interval > 1:
             self._looksam.collect(wanted, found)
+        return self._perturbed_by(wanted, found)
+
+    def _perturbed_by(
+        self, wanted: Sequence[nn.Parameter], found: Sequence[Tensor | None]
+    ) -> tuple[list[nn.Parameter], list[Tensor]]:
         weights = [p for p, grad in zip(wanted, found, strict=True) if grad is not None]
         grads = [grad for grad in found if grad is not None]
         if not weights:
             return [], []
-        membership, radii = self._membership(weights)
-        perturbation = ascent_perturbation(
-            weights,
-            grads,
-            membership,
-            radii,
-            form=self.form,
-            eta=self.eta,
-            foreach=self.foreach,
-            overwrite_grads=True,
-        )
-        norm = torch.stack(torch._foreach_norm(perturbation)).norm()
-        self.message_hub.update_scalar('train/perturbation_norm', norm.float())
-        return weights, perturbation
+        return weights, self._perturber.perturbation(weights, grads, by_channel=self.by_channel)
 
-    def _rest_radius(self) -> float:
-        """Radius of the parameters of no channel group, in the adaptive stage."""
-        return float(self.rho) if self.ungrouped == 'uniform' else 0.0
+    # ------------------------------------------------------------------ checkpoints
 
-    def _membership(self, weights: Sequence[nn.Parameter]) -> tuple[list[Membership], Tensor]:
-        if self._stage in BY_CHANNEL:
-            return self._channels.membership(weights, rest=self._rest_radius())
-        return [0] * len(weights), torch.tensor([float(self.rho)], device=weights[0].device)
+    def state_dict(self) -> dict[str, Any]:
+        """The optimizer's state, and what the rise was corrected by."""
+        state = super().state_dict()
+        if self.radius_options.rise is not None:
+            state[RISE_KEY] = self._perturber.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        state_dict = dict(state_dict)
+        self._perturber.load_state_dict(state_dict.pop(RISE_KEY, {}))
+        super().load_state_dict(state_dict)
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -413,7 +560,7 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
     Measurements are in ``benchmarks/README.md``.
 
     The stage is ``'uniform'`` until :class:`~adasap_det.hooks.PruningHook` sets another; without
-    the hook, the wrapper is plain SAM or ASAM for any model. ``train/sharpness`` is logged as
+    the hook, the wrapper is plain SAM or ASAM for any model. ``train/rise`` is logged as
     ``L(w + eps) - L(w)`` of each batch, ``train/perturbation_norm`` as ``||eps||``.
 
     A loss that is not finite ends training before it reaches the weights, with a
@@ -445,5 +592,9 @@ class AmpAdaSAPOptimWrapper(SharpnessAwareMixin, AmpOptimWrapper):
     """
 
     def _ascent_backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
-        # Scaled against underflow. The direction is scale-invariant, so nothing is unscaled.
-        self.loss_scaler.scale(loss).backward(inputs=inputs)
+        self.loss_scaler.scale(loss).backward(inputs=inputs)  # against underflow
+
+    def _gradient_scale(self, loss: Tensor) -> Tensor | None:
+        if not self.loss_scaler.is_enabled():
+            return None
+        return self.loss_scaler.scale(torch.ones((), device=loss.device))

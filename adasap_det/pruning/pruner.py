@@ -84,7 +84,8 @@ class Pruner:
     Attributes:
         groups: The channel groups of the model as it is now.
         skipped: Reason by layer, for layers whose channels cannot be pruned.
-        observed: Whether the importance has seen gradients since the last prune step.
+        observed: Whether the importance has seen gradients since the last prune step, and they
+            were finite.
 
     Raises:
         ValueError: If an option is out of range, a pattern of ``exclude`` matches no layer, one of
@@ -124,7 +125,7 @@ class Pruner:
         self.keep_ratios = dict(keep_ratios or {})
         self.optimizers = tuple(optimizers)
         self.copies = tuple(copies)
-        self.observed = False
+        self._observed = False
         self.analyze()
         for optimizer in self.optimizers:
             check_optimizer(optimizer, model, self.groups)
@@ -170,6 +171,10 @@ class Pruner:
         """Whether nothing has been pruned since the model was analysed."""
         return all(group.size == self._dense_sizes[group.name] for group in self.groups)
 
+    @property
+    def observed(self) -> bool:
+        return self._observed and self.importance.known
+
     # ------------------------------------------------------------------ pruning
 
     def observe(self) -> None:
@@ -178,7 +183,7 @@ class Pruner:
         Only needed where ``importance.needs_gradients`` is true.
         """
         self.importance.observe(self.groups, self.model)
-        self.observed = True
+        self._observed = True
 
     def observe_losses(self, losses: Iterable[Tensor]) -> int:
         """Back-propagate losses and let the importance see their gradients, without training.
@@ -287,7 +292,7 @@ class Pruner:
         for group in self.groups:
             self.importance.keep(group, kept[group.name])
         self.groups = groups
-        self.observed = False
+        self._observed = False
         return PruneResult(limit, cost, dense)
 
     def _fixed_channels(self, *, done: float) -> dict[str, int]:
@@ -346,7 +351,7 @@ class Pruner:
             'dense_sizes': dict(self._dense_sizes),
             'dense_layers': dict(self._dense_layers),
             'importance': self.importance.state_dict(),
-            'observed': self.observed,
+            'observed': self._observed,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -369,7 +374,7 @@ class Pruner:
         self._dense_sizes = {g.name: state['dense_sizes'].get(g.name, g.size) for g in self.groups}
         self._dense_layers = dict(state['dense_layers'])
         self.importance.load_state_dict(state['importance'])
-        self.observed = bool(state['observed'])
+        self._observed = bool(state['observed'])
 
 
 def _output_channels(model: nn.Module) -> dict[str, int]:

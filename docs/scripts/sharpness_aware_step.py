@@ -36,7 +36,7 @@ def gradient(w: Tensor) -> Tensor:
 def step(start: float) -> dict[str, float]:
     """Weights, perturbed weights, their losses and the slope of one step from ``start``."""
     w = torch.tensor(start, dtype=torch.float64)
-    (eps,) = ascent_perturbation([w], [gradient(w)], [0], torch.tensor([RHO]), form='sam')
+    ((eps,), *_) = ascent_perturbation([w], [gradient(w)], [0], torch.tensor([RHO]), form='sam')
     found = {
         'w': w,
         'loss': loss(w),

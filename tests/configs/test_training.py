@@ -83,7 +83,7 @@ def test_adasap_trains_and_prunes(family, devkit, tmp_path):
     assert all(torch.isfinite(p).all() for p in runner.model.parameters())
     scalars = runner.message_hub.log_scalars
     assert math.isfinite(scalars['train/loss'].current())
-    assert math.isfinite(scalars['train/sharpness'].current())
+    assert math.isfinite(scalars['train/rise'].current())
     assert 0 <= scalars['val/pascal_voc/mAP'].current() <= 1
 
 
@@ -93,5 +93,5 @@ def test_dense_and_pruned_configs_train(twin, left, devkit, tmp_path):
     dense = count_params(runner.model)
     runner.train()
     assert runner.iter == 2
-    assert 'train/sharpness' not in runner.message_hub.log_scalars
+    assert 'train/rise' not in runner.message_hub.log_scalars
     assert left - 0.2 < count_params(runner.model) / dense <= left

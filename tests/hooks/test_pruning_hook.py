@@ -172,8 +172,8 @@ class Radii(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == 0:
-            self.radii = runner.optim_wrapper._channels.radii.clone()
-            self.scores = runner.optim_wrapper._channels.scores.clone()
+            self.radii = runner.optim_wrapper._perturber.channels.radii.clone()
+            self.scores = runner.optim_wrapper._perturber.channels.scores.clone()
 
 
 def test_the_inverse_stage_perturbs_the_important_more(tmp_path):
@@ -254,7 +254,7 @@ def test_resumed_run_with_interval_ends_in_the_same_weights(tmp_path, kill_at):
     for name, parameter in full.model.named_parameters():
         assert state[parameter][DIRECTION].shape == parameter.shape, name
     # As many second passes as steps that perturb: 36 / 4.
-    assert len(full.message_hub.log_scalars['train/sharpness'].data[0]) == 9
+    assert len(full.message_hub.log_scalars['train/rise'].data[0]) == 9
 
 
 @pytest.mark.parametrize('kill_at', [5, 13, 15, 25])
@@ -339,10 +339,11 @@ def test_evaluates_before_and_after_pruning(tmp_path, monkeypatch):
 def test_logs_sharpness_radius_parameters_and_macs(tmp_path):
     runner = train(tiny_config(tmp_path))
     scalars = runner.message_hub.log_scalars
-    assert len(scalars['train/sharpness'].data[0]) == 36
-    radii = scalars['train/rho_mean'].data[0]
-    assert all(0.01 <= r <= 0.5 for r in radii)
-    assert list(radii[-20:]) == [0.5] * 20
+    assert len(scalars['train/rise'].data[0]) == 36
+    low, middle, high = (scalars[f'train/rho_{p}'].data[0] for p in ('p01', 'p50', 'p99'))
+    assert len(middle) == 16
+    assert all(0.0099 < a < b < c < 0.5001 for a, b, c in zip(low, middle, high, strict=True))
+    assert list(scalars['train/rho'].data[0]) == [0.5] * 20
     assert scalars['train/params_M'].current() == count_params(runner.model) / 1e6
     assert scalars['train/macs_G'].current() == pytest.approx(
         count_macs(runner.model, input_size=(6, 6)) / 1e9
@@ -367,7 +368,7 @@ def test_scalars_are_seen_in_tensorboard(tmp_path):
     events.Reload()
     seen = {tag: [e.value for e in events.Scalars(tag)] for tag in events.Tags()['scalars']}
     assert seen['stage'] == [1.0] * 16 + [2.0] * 20  # adaptive up to the last prune step, uniform
-    assert len(seen['sharpness']) == len(seen['perturbation_norm']) == 36
+    assert len(seen['rise']) == len(seen['perturbation_norm']) == 36
     assert min(seen['perturbation_norm']) > 0
     # One value for each size: dense, and after three prune steps.
     assert len(dict.fromkeys(seen['params_M'])) == len(dict.fromkeys(seen['macs_G'])) == 4

@@ -10,6 +10,7 @@ from torch import nn
 
 from adasap_det.optim import AdaSAPOptimWrapper, AmpAdaSAPOptimWrapper, Rows
 from adasap_det.optim.loss_check import MOST_SKIPPED, NonFiniteLossError
+from adasap_det.optim.optim_wrapper import RISE_KEY
 
 from ..helpers.toy import ToyDetector, toy_batch
 from .conftest import CPUScaler
@@ -191,10 +192,12 @@ def adaptive_direction(weights, form, *, rho_min, rho_max, rho, eta=0.01, ungrou
 )
 def test_adaptive_stage_matches_reference_loop(form, radii, ungrouped):
     actual, expected = toy(), toy()
-    wrapper = AdaSAPOptimWrapper(optimizer=sgd(actual), form=form, ungrouped=ungrouped, **radii)
+    wrapper = AdaSAPOptimWrapper(
+        optimizer=sgd(actual), form=form, ungrouped=ungrouped, radius_map='linear', **radii
+    )
     wrapper.stage = 'adaptive'
     wrapper.set_channels(rows_of(actual))
-    result = wrapper.set_scores(SCORES)
+    result = wrapper.set_scores([SCORES])
     assert result.tolist() == pytest.approx(
         [radii['rho_max'] - s / 8 * (radii['rho_max'] - radii['rho_min']) for s in SCORES.tolist()]
     )
@@ -246,14 +249,20 @@ def test_built_from_config_by_registry():
         dict(type='AdaSAPOptimWrapper', optimizer=sgd(toy()), form='sam', rho=0.1)
     )
     assert isinstance(wrapper, AdaSAPOptimWrapper)
-    assert (wrapper.rho_min, wrapper.rho_max, wrapper.rho) == (0.00025, 0.05, 0.1)
+    radii = wrapper.radius_options
+    assert (radii.rho_min, radii.rho_max, radii.rho) == (0.00025, 0.05, 0.1)
 
 
-def test_default_radii_match_the_paper():
+def test_defaults():
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(toy()))
     assert (wrapper.form, wrapper.eta, wrapper.stage) == ('asam', 0.01, 'uniform')
-    assert (wrapper.rho_min, wrapper.rho_max, wrapper.rho) == (0.01, 2.0, 2.0)
-    assert AdaSAPOptimWrapper(optimizer=sgd(toy()), rho_max=0.001).rho_min == 0.001
+    assert wrapper.radius_options.rise is not None
+    assert (wrapper.radius_options.radius_map, wrapper.ascent) == ('rank', 'gradient')
+
+
+def test_absolute_radii_not_given_are_those_of_the_paper():
+    radii = AdaSAPOptimWrapper(optimizer=sgd(toy()), rho=2.0).radius_options
+    assert (radii.rho_min, radii.rho_max, radii.rho) == (0.01, 2.0, 2.0)
 
 
 # ------------------------------------------------------------------ accumulation and clipping
@@ -302,15 +311,15 @@ def test_only_the_final_gradient_is_clipped():
 # ------------------------------------------------------------------ which parameters
 
 
-def spied_perturbation(model, wrapper, batch=BATCHES[0]):
-    """How far each parameter is from its place in the second pass, by name."""
+def spied_perturbation(model, wrapper, batch=BATCHES[0], at=None):
+    """How far each parameter is from its place in the second pass of ``at``, by name."""
     dense = {name: p.detach().clone() for name, p in model.named_parameters()}
     passes = []
 
     def look(*_):
         passes.append({n: p.detach() - dense[n] for n, p in model.named_parameters()})
 
-    with model.register_forward_pre_hook(look):
+    with (at or model).register_forward_pre_hook(look):
         model.train_step(batch, wrapper)
     first, second = passes
     assert not any(eps.any() for eps in first.values())
@@ -414,7 +423,7 @@ def test_perturb_ratio_perturbs_only_the_least_important():
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), perturb_ratio=0.4, ungrouped='none')
     wrapper.stage = 'adaptive'
     wrapper.set_channels(rows_of(model))
-    wrapper.set_scores(SCORES)
+    wrapper.set_scores([SCORES])
     eps = spied_perturbation(model, wrapper, BATCHES[0])
     # Mean scores: 2.5 for the three of 'inner', 6.2 for 'back', 3.9 for 'depth'. Two of five.
     moved = {name for name, e in eps.items() if e.norm() > 0}
@@ -435,12 +444,305 @@ def test_ungrouped_parameters(ungrouped, radius):
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), form='sam', ungrouped=ungrouped, rho=0.4)
     wrapper.stage = 'adaptive'
     wrapper.set_channels(rows_of(model))
-    wrapper.set_scores(SCORES)
+    wrapper.set_scores([SCORES])
     eps = spied_perturbation(model, wrapper)
     rest = [e.flatten() for name, e in eps.items() if name not in BALLS]
     rest.append(eps['depth.weight'][:2].flatten())
     assert torch.cat(rest).norm().item() == pytest.approx(radius, rel=1e-6)
     assert eps['inner.weight'].abs().max() > 0
+
+
+# ------------------------------------------------------------------ rise
+
+
+@pytest.mark.parametrize('form', ['sam', 'asam'])
+@pytest.mark.parametrize('stage', ['uniform', 'adaptive', 'inverse'])
+def test_first_step_rises_by_the_aim_to_first_order(form, stage):
+    model, twin = toy(dropout=0.0), toy(dropout=0.0)
+    wrapper = AdaSAPOptimWrapper(
+        optimizer=sgd(model), form=form, rise=1e-3, uniform_rise=2e-3, ungrouped='uniform'
+    )
+    wrapper.stage = stage
+    wrapper.set_channels(rows_of(model))
+    wrapper.set_scores([SCORES])
+    eps = spied_perturbation(model, wrapper, BATCHES[0])
+    total_loss(twin, BATCHES[0]).backward()
+    rise = sum((eps[n] * p.grad).sum() for n, p in twin.named_parameters() if p.grad is not None)
+    assert rise.item() == pytest.approx(2e-3 if stage == 'uniform' else 1e-3, rel=1e-5)
+
+
+@pytest.mark.parametrize('aim', [0.05, 1.0])
+def test_measured_rise_comes_to_the_aim(aim):
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model, lr=0.0), uniform_rise=aim)
+    train(model, wrapper, BATCHES * 40)
+    scalars = wrapper.message_hub.log_scalars
+    assert scalars['train/rise'].data[0][-80:].mean() == pytest.approx(aim, rel=0.1)
+    assert scalars['train/rise_aim'].current() == pytest.approx(aim)
+
+
+def test_a_ball_is_moved_by_at_most_half_of_its_weights():
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), rise=1e9)
+    wrapper.stage = 'adaptive'
+    wrapper.set_channels(rows_of(model))
+    wrapper.set_scores([SCORES])
+    weights = {name: p.detach().clone() for name, p in model.named_parameters()}
+    eps = spied_perturbation(model, wrapper, BATCHES[0])
+
+    def norm(tensors, channel):  # rows c and c + 3 of dimension 1, and a row of 'depth'
+        parts = tensors['back.weight'][:, channel::3], tensors['depth.weight'][5 + channel]
+        return torch.cat([part.flatten() for part in parts]).norm()
+
+    for channel in range(3):
+        assert float(norm(eps, channel)) == pytest.approx(0.5 * float(norm(weights, channel)))
+
+
+@pytest.mark.parametrize('scale', [1.0, 2.0**16])
+def test_rise_does_not_depend_on_the_scale_of_mixed_precision(on_cpu, scale):
+    actual, expected = toy(), toy()
+    scaled = AmpAdaSAPOptimWrapper(optimizer=sgd(actual), loss_scale=scale)
+    train(actual, scaled)
+    train(expected, AdaSAPOptimWrapper(optimizer=sgd(expected)))
+    assert_same(actual, expected, rtol=1e-6)
+
+
+def test_the_correction_of_the_rise_is_resumed():
+    whole, first = toy(), toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(whole))
+    train(whole, wrapper, BATCHES[:2])
+    begun = AdaSAPOptimWrapper(optimizer=sgd(first))
+    train(first, begun, BATCHES[:2])
+    resumed = toy()
+    resumed.load_state_dict(first.state_dict())
+    again = AdaSAPOptimWrapper(optimizer=sgd(resumed))
+    again.load_state_dict(begun.state_dict())
+    for model, each in ((whole, wrapper), (resumed, again)):
+        train(model, each, BATCHES[2:])
+    assert_same(resumed, whole)
+
+
+def test_a_plain_wrapper_resumes_from_the_state():
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model))
+    train(model, wrapper)
+    plain = OptimWrapper(sgd(model))
+    plain.load_state_dict(wrapper.state_dict())
+    assert plain.optimizer.state[model.stem.weight]['momentum_buffer'].any()
+
+
+# ------------------------------------------------------------------ ascents with one pass
+
+
+def momentum_steps(model, *, rho, previous=False, batches=BATCHES):
+    """SGD with the gradient at weights moved along the momentum, or the last gradient, by hand."""
+    weights = dict(model.named_parameters())
+    buffers = {name: torch.zeros_like(w) for name, w in weights.items()}
+    last = {}
+    torch.manual_seed(7)
+    for step, batch in enumerate(batches):
+        dense = {name: w.detach().clone() for name, w in weights.items()}
+        known = last if previous else {name: 0.1 * b for name, b in buffers.items()}
+        if step:
+            for name, w in weights.items():
+                w.grad = known[name]
+            with torch.no_grad():
+                for name, eps in asam_direction(weights, rho).items():
+                    weights[name] += eps
+        model.zero_grad()
+        total_loss(model, batch).backward()
+        with torch.no_grad():
+            for name, w in weights.items():
+                last[name] = torch.zeros_like(w) if w.grad is None else w.grad.clone()
+                buffers[name] = 0.9 * buffers[name] + last[name]
+                w.copy_(dense[name] - 0.1 * buffers[name])
+    return model
+
+
+@pytest.mark.parametrize('ascent', ['momentum', 'previous'])
+def test_one_pass_ascents_match_reference_loop(ascent):
+    actual, expected = toy(), toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(actual), rho=0.75, ascent=ascent)
+    calls = []
+    actual.stem.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    train(actual, wrapper)
+    momentum_steps(expected, rho=0.75, previous=ascent == 'previous')
+    for (name, a), e in zip(actual.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-12, msg=name)
+    # One pass a step, and one without gradients in the first of ten.
+    assert calls == [False, True, True, True, True]
+
+
+def test_ascent_on_the_whole_batch_as_its_part_is_the_two_pass_step():
+    actual, expected = toy(), toy()
+    part = AdaSAPOptimWrapper(
+        optimizer=sgd(actual), ascent='subbatch', subbatch_ratio=1.0, rho=0.75
+    )
+    train(actual, part)
+    train(expected, AdaSAPOptimWrapper(optimizer=sgd(expected), rho=0.75))
+    assert_same(actual, expected, rtol=1e-12)
+
+
+def test_ascent_on_a_part_uses_the_gradient_of_the_first_images():
+    model, twin = toy(dropout=0.0), toy(dropout=0.0)
+    wrapper = AdaSAPOptimWrapper(
+        optimizer=sgd(model), form='sam', ascent='subbatch', subbatch_ratio=0.5, rho=0.75
+    )
+    eps = spied_perturbation(model, wrapper, BATCHES[0], at=model.stem)
+    half = {k: v[: len(v) // 2] for k, v in BATCHES[0].items()}
+    torch.manual_seed(7)
+    total_loss(twin, half).backward()
+    weights = {n: p for n, p in twin.named_parameters() if p.grad is not None}
+    for name, expected in sam_direction(weights, 0.75).items():
+        torch.testing.assert_close(eps[name], expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize('ascent', ['momentum', 'previous', 'subbatch'])
+def test_batch_norm_never_sees_perturbed_weights(ascent):
+    """With a learning rate of 0 the statistics are those of passes at the real weights."""
+    actual, expected = toy(), toy()
+    wrapper = AdaSAPOptimWrapper(
+        optimizer=sgd(actual, lr=0.0), ascent=ascent, subbatch_ratio=1.0, rho=0.75
+    )
+    train(actual, wrapper, BATCHES[:1] * 11)
+    torch.manual_seed(7)
+    for step in range(11):
+        if ascent == 'subbatch' or step % 10 == 0:
+            total_loss(expected, BATCHES[0])
+    for (name, a), e in zip(actual.named_buffers(), expected.buffers(), strict=True):
+        torch.testing.assert_close(a, e, msg=name, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize('ascent', ['momentum', 'previous', 'subbatch'])
+@pytest.mark.parametrize('where', ['forward', 'backward'])
+def test_error_with_one_pass_restores_weights_and_buffers(ascent, where):
+    class Fails(ToyDetector):
+        armed = False
+
+        def forward(self, *args, mode='tensor', **kwargs):
+            losses = super().forward(*args, mode=mode, **kwargs)
+            if self.armed and where == 'forward':
+                raise SecondPassError
+            if self.armed:
+                losses['loss_fit'].register_hook(fail)
+            return losses
+
+    def fail(grad):
+        raise SecondPassError
+
+    torch.manual_seed(0)
+    model = Fails().double().train()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), ascent=ascent, rho=0.75)
+    train(model, wrapper, BATCHES[:2])
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    if ascent == 'subbatch':  # its own pass must not fail
+        original = wrapper._part_loss
+
+        def part_loss(*args):
+            model.armed = False
+            try:
+                return original(*args)
+            finally:
+                model.armed = True
+
+        wrapper._part_loss = part_loss
+    model.armed = True
+    with pytest.raises(SecondPassError):
+        model.train_step(BATCHES[2], wrapper)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert not model._forward_pre_hooks
+
+
+def test_nonfinite_loss_with_one_pass_restores_the_weights():
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), ascent='momentum', rho=0.75)
+    train(model, wrapper, BATCHES[:2])
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    batch = {**BATCHES[2], 'targets': BATCHES[2]['targets'] * float('nan')}
+    with pytest.raises(NonFiniteLossError):
+        model.train_step(batch, wrapper)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize('ascent', ['momentum', 'previous', 'subbatch'])
+def test_one_pass_steps_accumulate(ascent):
+    """Two equal micro-batches are one batch, as nothing is drawn at random."""
+    actual, expected = toy(dropout=0.0), toy(dropout=0.0)
+    one = AdaSAPOptimWrapper(optimizer=sgd(expected), ascent=ascent, rho=0.75)
+    two = AdaSAPOptimWrapper(optimizer=sgd(actual), ascent=ascent, rho=0.75, accumulative_counts=2)
+    train(expected, one, BATCHES)
+    train(actual, two, [batch for batch in BATCHES for _ in range(2)])
+    for (name, a), e in zip(actual.named_parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize('ascent', ['momentum', 'previous', 'subbatch'])
+def test_one_pass_steps_in_mixed_precision_match_those_without(on_cpu, ascent):
+    actual, expected = toy(), toy()
+    train(actual, AmpAdaSAPOptimWrapper(optimizer=sgd(actual), ascent=ascent))
+    train(expected, AdaSAPOptimWrapper(optimizer=sgd(expected), ascent=ascent))
+    assert_same(actual, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('ascent', ['momentum', 'previous', 'subbatch'])
+def test_the_rise_is_measured_with_one_pass(ascent):
+    model = toy(dropout=0.0)
+    wrapper = AdaSAPOptimWrapper(
+        optimizer=sgd(model, lr=0.0), ascent=ascent, subbatch_ratio=1.0, uniform_rise=0.2
+    )
+    wrapper.message_hub.log_scalars.clear()
+    train(model, wrapper, BATCHES[:1] * 200)
+    rises = wrapper.message_hub.log_scalars['train/rise'].data[0]
+    assert len(rises) == (200 if ascent == 'subbatch' else 20)
+    assert rises[-3:].mean() == pytest.approx(0.2, rel=0.1)
+
+
+# ------------------------------------------------------------------ observers of gradients
+
+
+def observed_gradients(wrapper, model):
+    found = []
+    wrapper.gradient_observers.append(
+        lambda: found.append({n: p.grad.clone() for n, p in model.named_parameters()
+                              if p.grad is not None})
+    )  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize('kind', ['plain', 'two passes', 'AMP', 'clipped', 'part', 'LookSAM'])
+def test_observers_see_the_gradient_at_the_real_weights(on_cpu, kind):
+    model, twin = toy(), toy()
+    make = AmpAdaSAPOptimWrapper if kind == 'AMP' else AdaSAPOptimWrapper
+    options = {
+        'clipped': dict(clip_grad=dict(max_norm=1e-3)),
+        'part': dict(perturb_ratio=0.4, ungrouped='none'),
+        'LookSAM': dict(interval=2),
+    }.get(kind, {})
+    wrapper = make(optimizer=sgd(model, lr=0.0), **options)
+    wrapper.stage = {'plain': 'plain', 'clipped': 'plain', 'part': 'adaptive'}.get(kind, 'uniform')
+    wrapper.set_channels(rows_of(model))
+    wrapper.set_scores([SCORES])
+    found = observed_gradients(wrapper, model)
+    train(model, wrapper, BATCHES[:2])
+    assert len(found) == 2
+    torch.manual_seed(7)
+    for batch, seen in zip(BATCHES, found, strict=False):
+        twin.zero_grad()
+        total_loss(twin, batch).backward()
+        for name, p in twin.named_parameters():
+            if p.grad is not None:
+                torch.testing.assert_close(seen[name], p.grad, rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_observers_see_each_micro_batch_of_two_passes():
+    model = toy()
+    wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), accumulative_counts=2)
+    found = observed_gradients(wrapper, model)
+    train(model, wrapper)
+    assert len(found) == 4
+    wrapper.stage = 'plain'
+    train(model, wrapper)
+    assert len(found) == 6
 
 
 # ------------------------------------------------------------------ state
@@ -451,14 +753,14 @@ def test_optimizer_state_has_no_perturbation():
     train(sharp, wrapper := AdaSAPOptimWrapper(optimizer=sgd(sharp)))
     train(plain, reference := OptimWrapper(sgd(plain)))
     actual, expected = wrapper.state_dict(), reference.state_dict()
-    assert actual.keys() == expected.keys()
+    assert actual.keys() - {RISE_KEY} == expected.keys()
     assert actual['param_groups'] == expected['param_groups']
     assert {i: s.keys() for i, s in actual['state'].items()} == {
         i: s.keys() for i, s in expected['state'].items()
     }
 
 
-def test_sharpness_is_logged():
+def test_rise_is_logged():
     model = toy()
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model), rho=0.75)
     twin = toy()
@@ -472,7 +774,7 @@ def test_sharpness_is_logged():
     torch.manual_seed(7)
     perturbed = total_loss(twin, BATCHES[0])
     train(model, wrapper, BATCHES[:1])
-    logged = MessageHub.get_current_instance().get_scalar('train/sharpness').current()
+    logged = MessageHub.get_current_instance().get_scalar('train/rise').current()
     assert float(logged) == pytest.approx((perturbed - loss).item(), rel=1e-4)
 
 
@@ -528,7 +830,7 @@ def test_nonfinite_first_pass_does_not_perturb(bad, stage):
     wrapper = AdaSAPOptimWrapper(optimizer=sgd(model, lr=0.0))
     wrapper.stage = stage
     wrapper.set_channels(rows_of(model))
-    wrapper.set_scores(SCORES)
+    wrapper.set_scores([SCORES])
     # The loss itself is finite: a gradient can overflow alone.
     model.stem.weight.register_hook(lambda grad: grad * bad)
     eps = spied_perturbation(model, wrapper, BATCHES[0])
@@ -608,7 +910,7 @@ def test_adaptive_stage_needs_scores():
     with pytest.raises(RuntimeError, match='PruningHook'):
         model.train_step(BATCHES[0], wrapper)
     wrapper.set_channels(rows_of(model))
-    wrapper.set_scores(SCORES)
+    wrapper.set_scores([SCORES])
     model.train_step(BATCHES[0], wrapper)
     wrapper.set_channels(rows_of(model))  # the old scores are invalid after pruning
     with pytest.raises(RuntimeError, match='PruningHook'):
@@ -632,6 +934,10 @@ def test_adaptive_stage_needs_scores():
         ({'rho': float('inf')}, r'optim_wrapper\.rho .* got inf'),
         ({'rho_min': 3.0}, r'rho_min=3\.0 exceeds rho_max=2\.0'),
         ({'rho_max': -1.0}, r'rho_max=-1\.0'),
+        ({'ascent': 'free'}, r"optim_wrapper\.ascent .* got 'free'"),
+        ({'subbatch_ratio': 0.0}, r'optim_wrapper\.subbatch_ratio .* got 0\.0'),
+        ({'ascent': 'previous', 'interval': 2}, r"interval=2 reuses .* ascent='previous'"),
+        ({'rise': 0.4, 'rho_max': 1.0}, 'rise and rho_max: '),
     ],
 )
 def test_invalid_options_are_an_error(options, message):
@@ -836,7 +1142,7 @@ def test_mixed_precision_on_cuda(dtype, stage):
     wrapper = AmpAdaSAPOptimWrapper(optimizer=sgd(model, lr=0.01), dtype=dtype, rho=0.5)
     wrapper.stage = stage
     wrapper.set_channels(rows_of(model))
-    wrapper.set_scores(SCORES.cuda())
+    wrapper.set_scores([SCORES.cuda()])
     losses = [model.train_step(toy_batch(0), wrapper)['loss'].item() for _ in range(20)]
     assert losses[-1] < losses[0]
     assert all(p.isfinite().all() and p.dtype == torch.float32 for p in model.parameters())

@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 
-from adasap_det.optim import Rows, adaptive_radius, ascent_perturbation
+from adasap_det.optim import Rows, ascent_perturbation
 
 BOTH = pytest.mark.parametrize('foreach', [True, False])
 FORMS = pytest.mark.parametrize('form', ['sam', 'asam'])
@@ -14,63 +14,6 @@ def rows(dim, *ball):
     return Rows(dim, torch.tensor(ball))
 
 
-# ------------------------------------------------------------------ adaptive_radius
-
-
-def test_radius_falls_from_rho_max_to_rho_min():
-    radii = adaptive_radius(torch.tensor([1.0, 3.0, 2.0, 5.0]), rho_min=0.1, rho_max=0.9)
-    torch.testing.assert_close(radii, torch.tensor([0.9, 0.5, 0.7, 0.1]))
-
-
-def test_inverse_radius_rises_from_rho_min_to_rho_max():
-    scores = torch.tensor([1.0, 3.0, 2.0, 5.0])
-    radii = adaptive_radius(scores, rho_min=0.1, rho_max=0.9, inverse=True)
-    torch.testing.assert_close(radii, torch.tensor([0.1, 0.5, 0.3, 0.9]))
-
-
-def test_equal_scores_get_rho_max():
-    radii = adaptive_radius(torch.full((3,), 7.0), rho_min=0.1, rho_max=0.9)
-    assert radii.tolist() == pytest.approx([0.9] * 3)
-
-
-def test_radius_does_not_depend_on_the_unit_of_the_scores():
-    scores = torch.rand(20)
-    torch.testing.assert_close(
-        adaptive_radius(scores * 1e-20, rho_min=0.01, rho_max=2.0),
-        adaptive_radius(scores, rho_min=0.01, rho_max=2.0),
-    )
-
-
-def test_integer_scores():
-    radii = adaptive_radius(torch.tensor([0, 1, 4]), rho_min=0.0, rho_max=1.0)
-    torch.testing.assert_close(radii, torch.tensor([1.0, 0.75, 0.0]))
-
-
-def test_no_scores():
-    assert adaptive_radius(torch.empty(0), rho_min=0.1, rho_max=1.0).shape == (0,)
-
-
-@pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
-def test_nonfinite_scores(bad):
-    with pytest.raises(ValueError, match='scores must be finite'):
-        adaptive_radius(torch.tensor([1.0, bad]), rho_min=0.1, rho_max=1.0)
-
-
-@pytest.mark.parametrize(
-    ('rho_min', 'rho_max', 'message'),
-    [
-        (2.0, 1.0, r'rho_min=2\.0 exceeds rho_max=1\.0'),
-        (-0.1, 1.0, r'rho_min=-0\.1'),
-        (0.1, math.inf, r'rho_max=inf'),
-        (math.nan, 1.0, r'rho_min=nan'),
-        (0.1, math.nan, r'rho_max=nan'),
-    ],
-)
-def test_invalid_radii(rho_min, rho_max, message):
-    with pytest.raises(ValueError, match=message):
-        adaptive_radius(torch.ones(2), rho_min=rho_min, rho_max=rho_max)
-
-
 # ------------------------------------------------------------------ numbers by hand
 
 
@@ -78,7 +21,7 @@ def test_invalid_radii(rho_min, rho_max, message):
 def test_sam_with_one_ball_by_hand(foreach):
     weights = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])]
     grads = [torch.tensor([2.0, -1.0]), torch.tensor([[2.0]])]  # norm 3
-    eps = ascent_perturbation(
+    eps, *_ = ascent_perturbation(
         weights, grads, [0, 0], torch.tensor([0.6]), form='sam', foreach=foreach
     )
     torch.testing.assert_close(eps[0], torch.tensor([0.4, -0.2]))
@@ -90,7 +33,7 @@ def test_asam_with_one_ball_by_hand(foreach):
     # T_w = |w| + 1 = 2, 4 and T_w g = 3, -4, norm 5; eps = 0.5 T_w (T_w g) / 5.
     weights = [torch.tensor([1.0]), torch.tensor([-3.0])]
     grads = [torch.tensor([1.5]), torch.tensor([-1.0])]
-    eps = ascent_perturbation(
+    eps, *_ = ascent_perturbation(
         weights, grads, [0, 0], torch.tensor([0.5]), form='asam', eta=1.0, foreach=foreach
     )
     torch.testing.assert_close(eps, [torch.tensor([0.6]), torch.tensor([-1.6])])
@@ -106,7 +49,7 @@ def test_one_ball_per_channel_by_hand(foreach):
         torch.tensor([0.0, 0.0]),
     ]
     balls = [rows(0, 0, 1), rows(1, 0, 1), rows(0, 1, 0)]  # norms 5 and 10
-    eps = ascent_perturbation(
+    eps, *_ = ascent_perturbation(
         weights, grads, balls, torch.tensor([1.0, 5.0]), form='sam', foreach=foreach
     )
     torch.testing.assert_close(eps[0], torch.tensor([[0.6, 0.0], [0.0, 3.0]]))
@@ -156,8 +99,8 @@ def by_ball(tensors, membership, ball):
 @pytest.mark.parametrize('seed', range(30))
 def test_foreach_equals_reference(seed, form):
     args = problem(seed, zero_share=0.3 if seed % 3 else 0.9)
-    fast = ascent_perturbation(*args, form=form, foreach=True)
-    plain = ascent_perturbation(*args, form=form, foreach=False)
+    fast, *_ = ascent_perturbation(*args, form=form, foreach=True)
+    plain, *_ = ascent_perturbation(*args, form=form, foreach=False)
     torch.testing.assert_close(fast, plain, rtol=1e-6, atol=1e-6)
 
 
@@ -166,7 +109,7 @@ def test_foreach_equals_reference(seed, form):
 @pytest.mark.parametrize('seed', range(10))
 def test_perturbation_norm_equals_radius_in_each_ball(seed, form, foreach):
     weights, grads, membership, radii = problem(seed)
-    eps = ascent_perturbation(
+    eps, *_ = ascent_perturbation(
         weights, grads, membership, radii, form=form, eta=0.1, foreach=foreach
     )
     for ball, rho in enumerate(radii):
@@ -182,9 +125,11 @@ def test_perturbation_norm_equals_radius_in_each_ball(seed, form, foreach):
 @pytest.mark.parametrize('scale', [2.0**16, 1e-8])
 def test_invariant_to_gradient_scale(form, foreach, scale):
     weights, grads, membership, radii = problem(3)
-    expected = ascent_perturbation(weights, grads, membership, radii, form=form, foreach=foreach)
+    expected, *_ = ascent_perturbation(
+        weights, grads, membership, radii, form=form, foreach=foreach
+    )
     scaled = [g * scale for g in grads]
-    actual = ascent_perturbation(weights, scaled, membership, radii, form=form, foreach=foreach)
+    actual, *_ = ascent_perturbation(weights, scaled, membership, radii, form=form, foreach=foreach)
     torch.testing.assert_close(actual, expected)
 
 
@@ -193,8 +138,8 @@ def test_asam_is_invariant_to_weight_scale(foreach):
     """Scaling w by a and g by 1 / a scales eps by a, where eta is 0."""
     weights, grads, membership, radii = problem(4)
     kwargs = dict(form='asam', eta=0.0, foreach=foreach)
-    expected = ascent_perturbation(weights, grads, membership, radii, **kwargs)
-    actual = ascent_perturbation(
+    expected, *_ = ascent_perturbation(weights, grads, membership, radii, **kwargs)
+    actual, *_ = ascent_perturbation(
         [w * 8 for w in weights], [g / 8 for g in grads], membership, radii, **kwargs
     )
     torch.testing.assert_close(actual, [8 * e for e in expected])
@@ -210,6 +155,72 @@ def test_arguments_are_not_modified(form, foreach):
     assert all(map(torch.equal, args[1], before[1]))
 
 
+# ------------------------------------------------------------------ rise and largest ratio
+
+
+@BOTH
+def test_first_order_rise_by_hand(foreach):
+    """Norms 5 and 10 with radii 1 and 5: eps . g = 1 * 5 + 5 * 10."""
+    grads = [torch.tensor([[3.0, 4.0], [6.0, 8.0]])]
+    found = ascent_perturbation(
+        [torch.ones(2, 2)], grads, [rows(0, 0, 1)], torch.tensor([1.0, 5.0]), form='sam',
+        foreach=foreach,
+    )  # fmt: skip
+    assert float(found.rise) == pytest.approx(55)
+    assert float((found.perturbation[0] * grads[0]).sum()) == pytest.approx(55)
+
+
+@FORMS
+@BOTH
+@pytest.mark.parametrize('seed', range(5))
+def test_radii_are_scaled_to_the_rise_asked_for(seed, form, foreach):
+    weights, grads, membership, radii = problem(seed)
+    plain = ascent_perturbation(weights, grads, membership, radii, form=form, foreach=foreach)
+    found = ascent_perturbation(
+        weights, grads, membership, radii, form=form, rise=0.25, foreach=foreach
+    )
+    products = zip(found.perturbation, grads, strict=True)
+    assert float(sum((e * g).sum() for e, g in products)) == pytest.approx(0.25, rel=1e-4)
+    assert float(found.rise) == pytest.approx(0.25, rel=1e-4)
+    factor = float(found.scale)
+    assert factor == pytest.approx(float(found.rise / plain.rise), rel=1e-4)
+    torch.testing.assert_close(found.perturbation, [e * factor for e in plain.perturbation])
+
+
+@FORMS
+@BOTH
+def test_longer_perturbations_are_shortened_to_the_largest_ratio(form, foreach):
+    weights = [torch.tensor([[3.0, 4.0], [30.0, 40.0]])]  # rows of norm 5 and 50
+    grads = [torch.tensor([[1.0, 2.0], [0.1, 0.1]])]
+    args = (weights, grads, [rows(0, 0, 1)], torch.tensor([10.0, 0.01]))
+    (free,), *_ = ascent_perturbation(*args, form=form, foreach=foreach)
+    (eps,), rise, _ = ascent_perturbation(*args, form=form, max_ratio=0.5, foreach=foreach)
+    assert free[0].norm() > 2.5 > float(free[1].norm())
+    torch.testing.assert_close(eps[0], free[0] * 2.5 / free[0].norm())
+    torch.testing.assert_close(eps[1], free[1])
+    assert float(rise) == pytest.approx(float((eps * grads[0]).sum()))
+
+
+@FORMS
+@pytest.mark.parametrize('seed', range(10))
+def test_foreach_equals_reference_with_rise_and_largest_ratio(seed, form):
+    args = problem(seed, zero_share=0.3)
+    fast = ascent_perturbation(*args, form=form, rise=3.0, max_ratio=0.1, foreach=True)
+    plain = ascent_perturbation(*args, form=form, rise=3.0, max_ratio=0.1, foreach=False)
+    torch.testing.assert_close(fast.perturbation, plain.perturbation, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(fast.rise, plain.rise, rtol=1e-5, atol=1e-6)
+
+
+@BOTH
+@pytest.mark.parametrize('value', [0.0, math.nan])
+def test_without_a_usable_gradient_no_rise_is_possible(foreach, value):
+    found = ascent_perturbation(
+        [torch.ones(3)], [torch.full((3,), value)], [0], torch.ones(1), rise=1.0, foreach=foreach
+    )
+    assert found.perturbation[0].tolist() == [0, 0, 0]
+    assert float(found.rise) == 0
+
+
 # ------------------------------------------------------------------ corner cases
 
 
@@ -218,7 +229,7 @@ def test_arguments_are_not_modified(form, foreach):
 def test_ball_without_gradient_is_not_perturbed(form, foreach):
     weights = [torch.ones(2, 3), torch.ones(4)]
     grads = [torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]), torch.ones(4)]
-    eps = ascent_perturbation(
+    eps, *_ = ascent_perturbation(
         weights, grads, [rows(0, 0, 1), 2], torch.ones(3), form=form, foreach=foreach
     )
     assert torch.equal(eps[0][0], torch.zeros(3))
@@ -233,7 +244,7 @@ def test_ball_without_gradient_is_not_perturbed(form, foreach):
 def test_nonfinite_gradient_perturbs_nothing(form, foreach, bad, membership):
     grads = [torch.ones(2, 3), torch.ones(4)]
     grads[0][1, 1] = bad
-    eps = ascent_perturbation(
+    eps, *_ = ascent_perturbation(
         [torch.ones(2, 3), torch.ones(4)],
         grads,
         membership,
@@ -248,7 +259,7 @@ def test_nonfinite_gradient_perturbs_nothing(form, foreach, bad, membership):
 @BOTH
 def test_zero_radius(form, foreach):
     weights, grads, membership, radii = problem(6)
-    eps = ascent_perturbation(weights, grads, membership, radii * 0, form=form, foreach=foreach)
+    eps, *_ = ascent_perturbation(weights, grads, membership, radii * 0, form=form, foreach=foreach)
     assert not any(e.any() for e in eps)
 
 
@@ -258,10 +269,10 @@ def test_zero_radius(form, foreach):
 def test_bfloat16_weights(seed, form, foreach):
     """Norms are taken in float32; only the rest rounds."""
     args = problem(seed, dtype=torch.bfloat16)
-    actual = ascent_perturbation(*args, form=form, foreach=foreach)
+    actual, *_ = ascent_perturbation(*args, form=form, foreach=foreach)
     assert {a.dtype for a in actual} == {torch.bfloat16}
     exact = [[t.float() for t in tensors] for tensors in args[:2]]
-    expected = ascent_perturbation(*exact, *args[2:], form=form, foreach=False)
+    expected, *_ = ascent_perturbation(*exact, *args[2:], form=form, foreach=False)
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a.float(), e, rtol=0.04, atol=1e-3)
 
@@ -269,7 +280,7 @@ def test_bfloat16_weights(seed, form, foreach):
 @BOTH
 def test_norm_of_many_bfloat16_values(foreach):
     """Summed in bfloat16, 4,096 ones would stick at 256."""
-    eps = ascent_perturbation(
+    eps, *_ = ascent_perturbation(
         [torch.zeros(64, 64, dtype=torch.bfloat16)] * 2,
         [torch.ones(64, 64, dtype=torch.bfloat16)] * 2,
         [0, Rows(0, torch.ones(64, dtype=torch.long))],
@@ -283,7 +294,7 @@ def test_norm_of_many_bfloat16_values(foreach):
 
 @BOTH
 def test_no_parameters(foreach):
-    assert ascent_perturbation([], [], [], torch.ones(1), foreach=foreach) == []
+    assert ascent_perturbation([], [], [], torch.ones(1), foreach=foreach).perturbation == []
 
 
 def test_unknown_form():

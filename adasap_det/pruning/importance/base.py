@@ -35,6 +35,11 @@ class Importance:
             )
         self.normalize = normalize
 
+    @property
+    def known(self) -> bool:
+        """Whether the scores say anything yet; they may need gradients first."""
+        return True
+
     def scores(self, groups: Sequence[ChannelGroup], model: nn.Module) -> list[Tensor]:
         """Score of every channel, a float32 tensor of shape ``(size,)`` a group.
 
@@ -60,7 +65,10 @@ class Importance:
         raise NotImplementedError
 
     def observe(self, groups: Sequence[ChannelGroup], model: nn.Module) -> None:
-        """Use the gradients of this step; called if ``needs_gradients`` is true."""
+        """Use the gradients of this step; called if ``needs_gradients`` is true.
+
+        In mixed precision they may not be finite; such steps are to be left out.
+        """
 
     def keep(self, group: ChannelGroup, kept: Tensor) -> None:
         """Drop the removed channels of ``group`` (as it was before the prune step)."""

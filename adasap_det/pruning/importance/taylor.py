@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import IMPORTANCES
 
-from .base import Importance, add_at
+from .base import Importance
+from .gains import Gains
 
 
 @IMPORTANCES.register_module()
@@ -22,7 +24,9 @@ class TaylorImportance(Importance):
     in front of a norm layer that uses statistics of the batch have :math:`w \cdot g = 0`), else
     weights and biases. Channels without gradients, for instance of frozen layers, get the mean of
     their group, and groups without any gradient the mean of all other scores, so that they are
-    neither pruned first nor last.
+    neither pruned first nor last. A prune step keeps the scores of the channels that remain, until
+    there are new ones. A group is left out of a step in which one of its gradients is not finite,
+    and under DDP every step is averaged over the ranks.
 
     Args:
         squared: Average :math:`(\sum \theta g)^2` instead of the absolute value, as Molchanov et
@@ -39,109 +43,90 @@ class TaylorImportance(Importance):
     def __init__(self, *, squared: bool = False, normalize: str = 'none') -> None:
         super().__init__(normalize=normalize)
         self.squared = squared
+        # By name of the group; the steps are counted on the device, as it is asked there whether
+        # all is finite.
         self._sums: dict[str, Tensor] = {}
-        self._steps: dict[str, int] = {}
+        self._steps: dict[str, Tensor] = {}
+        self._before: dict[str, Tensor] = {}  # means at the last prune step
+        self._known = False
+        self._gains: Gains | None = None
+
+    @property
+    def known(self) -> bool:
+        if not self._known:
+            self._known = bool(self._before) or any(bool(n > 0) for n in self._steps.values())
+        return self._known
 
     def scores(self, groups: Sequence[ChannelGroup], model: nn.Module) -> list[Tensor]:
         scores = super().scores(groups, model)
-        observed = [group.name in self._sums for group in groups]
-        if not any(observed):
+        if not scores or not self.known:
             return scores
-        mean = torch.cat([s for s, known in zip(scores, observed, strict=True) if known]).mean()
-        return [
-            score if known else mean.repeat(score.numel())
-            for score, known in zip(scores, observed, strict=True)
-        ]
+        known = torch.stack([self._is_known(group.name, scores[0].device) for group in groups])
+        sums = torch.stack([score.sum() for score in scores])
+        sizes = sums.new_tensor([group.size for group in groups])
+        mean = torch.where(known, sums, 0).sum() / torch.where(known, sizes, 0).sum()
+        return [torch.where(k, score, mean) for k, score in zip(known, scores, strict=True)]
 
+    @torch.no_grad()
     def observe(self, groups: Sequence[ChannelGroup], model: nn.Module) -> None:
-        tensors = dict(model.named_parameters(remove_duplicate=False))
-        modules = dict(model.named_modules(remove_duplicate=False))
-        for group in groups:
-            gain = self._gain(group, tensors, modules)
-            if gain is None:
-                continue
-            if group.name in self._sums:
-                self._sums[group.name] += gain
-            else:
-                self._sums[group.name] = gain
-            self._steps[group.name] = self._steps.get(group.name, 0) + 1
+        if self._gains is None or not self._gains.fit(groups, model):
+            self._gains = Gains(groups, model)
+        signed, is_known = self._gains.signed()
+        gain = signed.square() if self.squared else signed.abs()
+        gain, finite = self._gains.completed(gain, is_known)
+        if get_world_size() > 1:
+            both = torch.cat([gain, finite.to(gain)])
+            all_reduce(both, op='sum')
+            gain, ranks = both.split([len(gain), len(finite)])
+            gain = gain / self._gains.by_channel(ranks).clamp_min(1)
+            finite = ranks > 0
+        for group, new, step in zip(
+            groups, gain.split([group.size for group in groups]), finite.unbind(), strict=True
+        ):
+            before = self._sums.get(group.name)
+            self._sums[group.name] = new.clone() if before is None else before.add_(new)
+            steps = self._steps.get(group.name)
+            self._steps[group.name] = step.to(new) if steps is None else steps.add_(step)
 
     def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         device = next(iter(tensors.values())).device
+        # Nothing is known before the first step, or of frozen weights: all channels are equal.
+        before = self._before.get(group.name, torch.ones(group.size)).to(device)
         if group.name not in self._sums:
-            # Nothing is known (first step, or frozen weights): all channels score the same.
-            return torch.ones(group.size, device=device)
-        return self._sums[group.name].to(device) / self._steps[group.name]
+            return before
+        steps = self._steps[group.name].to(device)
+        mean = self._sums[group.name].to(device) / steps.clamp_min(1)
+        return torch.where(steps > 0, mean, before)
 
     def keep(self, group: ChannelGroup, kept: Tensor) -> None:
-        # The estimate is that of the network before the prune step.
-        self._sums.clear()
-        self._steps.clear()
+        sums, steps = self._sums.pop(group.name, None), self._steps.pop(group.name, None)
+        before = self._before.pop(group.name, None)
+        if sums is not None and steps is not None and bool(steps > 0):
+            before = sums / steps
+        if before is not None:
+            self._before[group.name] = before[kept.to(before.device)]
+        self._gains = None
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {f'sum/{k}': v.cpu() for k, v in self._sums.items()} | {
-            f'steps/{k}': torch.tensor(v) for k, v in self._steps.items()
+        parts = {'sum': self._sums, 'steps': self._steps, 'before': self._before}
+        return {
+            f'{part}/{name}': value.cpu()
+            for part, values in parts.items()
+            for name, value in values.items()
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self._sums = {k[4:]: v.clone() for k, v in state.items() if k.startswith('sum/')}
-        self._steps = {k[6:]: int(v) for k, v in state.items() if k.startswith('steps/')}
+        parts: dict[str, dict[str, Tensor]] = {'sum': {}, 'steps': {}, 'before': {}}
+        for key, value in state.items():
+            part, _, name = key.partition('/')
+            parts[part][name] = value.clone()
+        self._sums, self._steps, self._before = parts.values()
+        self._known = False
 
-    @torch.no_grad()
-    def _gain(
-        self,
-        group: ChannelGroup,
-        tensors: Mapping[str, Tensor],
-        modules: Mapping[str, nn.Module],
-    ) -> Tensor | None:
-        signed, known = _signed_gain(group, tensors, owners=group.norms)
-        if not known.all():
-            by_weights, by_layers = _signed_gain(group, tensors, owners=group.layers)
-            by_layers &= ~known & ~_behind_batch_statistics(group, modules)
-            signed = torch.where(by_layers.to(signed.device), by_weights, signed)
-            known |= by_layers
-        gain = signed.square() if self.squared else signed.abs()
-        if known.all():
-            return gain
-        if not known.any():
-            return None
-        known = known.to(gain.device)
-        return torch.where(known, gain, gain[known].mean())
-
-
-def _signed_gain(
-    group: ChannelGroup, tensors: Mapping[str, Tensor], *, owners: Sequence[str]
-) -> tuple[Tensor, Tensor]:
-    """Sum of weight times gradient of each channel over ``owners``, and which have a gradient.
-
-    The second is on the CPU: it follows from the model's structure, and no step waits for the GPU.
-    """
-    signed = torch.zeros(group.size, device=next(iter(tensors.values())).device)
-    known = torch.zeros(group.size, dtype=torch.bool)
-    for piece in group.own:
-        parameter = tensors.get(piece.name)  # buffers are not among the parameters
-        owner = piece.name.rpartition('.')[0]
-        if parameter is None or parameter.grad is None or owner not in owners:
-            continue
-        rows = (parameter.float() * parameter.grad.float()).transpose(0, piece.dim)
-        add_at(signed, piece, rows.flatten(1).sum(1) if rows.dim() > 1 else rows)
-        known[piece.channels] = True
-    return signed, known
-
-
-def _behind_batch_statistics(group: ChannelGroup, modules: Mapping[str, nn.Module]) -> Tensor:
-    """Which channels' weights are in front of a norm layer that takes statistics of the batch."""
-    behind = torch.zeros(group.size, dtype=torch.bool)
-    for norm in group.norms:
-        if _takes_batch_statistics(modules[norm]):
-            pieces = [p for p in group.own if p.name.rpartition('.')[0] == norm]
-            for piece in pieces:
-                behind[piece.channels] = True
-            if not pieces:  # without parameters and statistics it covers all
-                behind[:] = True
-    return behind
-
-
-def _takes_batch_statistics(norm: nn.Module) -> bool:
-    batch_norm = isinstance(norm, nn.modules.batchnorm._NormBase)
-    return batch_norm and (norm.training or norm.running_mean is None)
+    def _is_known(self, name: str, device: torch.device) -> Tensor:
+        if name in self._before:
+            return torch.ones((), dtype=torch.bool, device=device)
+        steps = self._steps.get(name)
+        if steps is None:
+            return torch.zeros((), dtype=torch.bool, device=device)
+        return steps.to(device) > 0

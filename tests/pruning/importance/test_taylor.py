@@ -8,6 +8,7 @@ from adasap_det.pruning import TaylorImportance, find_channel_groups
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance.base import NORMALIZERS
+from adasap_det.pruning.surgery import prune_channels
 
 from ...helpers.attention import HEADS, MODULES, build, groups_of
 from ...helpers.toy import toy_batch
@@ -51,17 +52,68 @@ def test_taylor_without_norm_layers_sums_over_weights_and_biases():
     assert torch.allclose(score, signed.abs().detach(), rtol=1e-4)
 
 
-def test_taylor_state_round_trips_and_resets_after_pruning(toy):
+def test_taylor_state_round_trips(toy):
     model, groups = toy.model, toy.groups
     importance = TaylorImportance()
     backward(model, 1)
     importance.observe(groups, model)
+    importance.keep(groups[0], torch.arange(groups[0].size))
     again = TaylorImportance()
     again.load_state_dict(importance.state_dict())
+    for each in (importance, again):
+        each.observe(groups, model)
     for a, b in zip(again.scores(groups, model), importance.scores(groups, model), strict=True):
         assert torch.equal(a, b)
-    importance.keep(groups[0], torch.arange(2))
+
+
+def test_taylor_keeps_the_scores_of_what_remains_until_there_are_new_ones(toy):
+    model, groups = toy.model, toy.groups
+    importance = TaylorImportance()
+    backward(model, 1)
+    importance.observe(groups, model)
+    before = importance.scores(groups, model)
+    kept = [torch.arange(0, group.size, 2) for group in groups]
+    smaller = prune_channels(model, groups, {g.name: k for g, k in zip(groups, kept, strict=True)})
+    for group, channels in zip(groups, kept, strict=True):
+        importance.keep(group, channels)
+    after = importance.scores(smaller, model)
+    for score, old, channels in zip(after, before, kept, strict=True):
+        assert torch.equal(score, old[channels])
+    assert len({float(value) for score in after for value in score}) > 2
+    backward(model, 2)
+    importance.observe(smaller, model)
+    fresh = TaylorImportance()
+    fresh.observe(smaller, model)
+    for a, b in zip(importance.scores(smaller, model), fresh.scores(smaller, model), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_taylor_is_known_from_the_first_finite_gradient(toy):
+    model, groups = toy.model, toy.groups
+    importance = TaylorImportance()
+    assert not importance.known
     assert all((score == 1).all() for score in importance.scores(groups, model))
+    backward(model, 1)
+    for parameter in model.parameters():
+        parameter.grad.fill_(float('inf'))
+    importance.observe(groups, model)
+    assert not importance.known
+    backward(model, 1)
+    importance.observe(groups, model)
+    assert importance.known
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_taylor_leaves_out_gradients_that_are_not_finite(toy, bad):
+    model, groups = toy.model, toy.groups
+    importance, expected = TaylorImportance(), TaylorImportance()
+    for seed in (1, 2):
+        backward(model, seed)
+        expected.observe(groups, model)
+        importance.observe(groups, model)
+        model.inner_bn.weight.grad[0] = bad
+        importance.observe([g for g in groups if 'inner' in g.layers], model)
+    torch.testing.assert_close(toy(importance, 'inner'), toy(expected, 'inner'))
 
 
 def test_taylor_squared_by_hand():
