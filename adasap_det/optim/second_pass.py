@@ -91,19 +91,22 @@ def frozen_buffers(model: nn.Module) -> Iterator[None]:
     Works for every kind of norm layer, momentum and running counter, since it looks at the
     buffers and not at the layers. Buffers are restored in place.
     """
-    saved = [
-        (module._buffers, name, buffer, buffer.clone())
+    places = [
+        (module._buffers, name, buffer)
         for module in model.modules()
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
+    buffers = [buffer for _, _, buffer in places]
+    saved = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:
+        for owner, name, buffer in places:
+            owner[name] = buffer  # some modules put a new tensor in its place
         with torch.no_grad():
-            for buffers, name, buffer, value in saved:
-                buffers[name] = buffer  # some modules put a new tensor in its place
-                buffer.copy_(value)
+            if buffers:
+                torch._foreach_copy_(buffers, saved)
 
 
 @contextmanager

@@ -28,6 +28,16 @@ class TensorSlice:
     positions: Tensor
     channels: Tensor
 
+    def index_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Positions and channels on a device, copied there once."""
+        if device not in self._copies:
+            self._copies[device] = self.positions.to(device), self.channels.to(device)
+        return self._copies[device]
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
+
 
 @dataclass(frozen=True)
 class ChannelGroup:

@@ -89,7 +89,7 @@ class Importance:
             scale[order] = ordered.cumsum(0)
             return score / scale.clamp_min(torch.finfo(score.dtype).tiny)
         scale = score.mean() if self.normalize == 'mean' else score.max()
-        return score / scale if scale > 0 else score
+        return score / torch.where(scale > 0, scale, 1.0)
 
 
 def mean_over_layers(
@@ -122,5 +122,5 @@ def mean_over_layers(
 
 def add_at(total: Tensor, piece: TensorSlice, per_position: Tensor) -> None:
     """Add the values of a slice's positions to the channels that they belong to, in place."""
-    index = piece.positions.to(per_position.device)
-    total.index_add_(0, piece.channels.to(total.device), per_position[index].to(total.device))
+    positions, channels = piece.index_on(total.device)
+    total.index_add_(0, channels, per_position.to(total.device)[positions])

@@ -44,7 +44,7 @@ class Gains:
             for piece, counts in pieces:
                 parameter = self._parameters[piece.name]
                 rows = torch.full((parameter.shape[piece.dim],), total)
-                rows[piece.positions[counts]] = offset + piece.channels[counts]
+                rows[piece.positions] = torch.where(counts, offset + piece.channels, total)
                 self._sources.append((parameter, piece.dim))
                 index.append(rows)
             masks.append(known)

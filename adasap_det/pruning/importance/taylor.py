@@ -91,7 +91,8 @@ class TaylorImportance(Importance):
     def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         device = next(iter(tensors.values())).device
         # Nothing is known before the first step, or of frozen weights: all channels are equal.
-        before = self._before.get(group.name, torch.ones(group.size)).to(device)
+        before = self._before.get(group.name)
+        before = torch.ones(group.size, device=device) if before is None else before.to(device)
         if group.name not in self._sums:
             return before
         steps = self._steps[group.name].to(device)
