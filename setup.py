@@ -95,6 +95,7 @@ setup(
             'adasap-prune = adasap_det.cli.prune:main',
             'adasap-export = adasap_det.cli.export:main',
             'adasap-benchmark = adasap_det.cli.benchmark:main',
+            'adasap-measure-rise = adasap_det.cli.measure_rise:main',
             'adasap-plot-landscape = adasap_det.cli.plot_landscape:main',
             'adasap-make-voc-c = adasap_det.cli.make_voc_c:main',
             'adasap-test-robustness = adasap_det.cli.test_robustness:main',

@@ -191,6 +191,17 @@ class SharpnessAwareMixin(OptimWrapper):
         return self._stage in BY_CHANNEL
 
     @property
+    def predicted_rise(self) -> Tensor:
+        """By how much the last perturbation raises the loss to first order, a scalar.
+
+        Raises:
+            RuntimeError: If there was none.
+        """
+        if self._perturber.predicted is None:
+            raise RuntimeError('no step has perturbed the weights yet')
+        return self._perturber.predicted
+
+    @property
     def perturbs(self) -> bool:
         """Whether the stage perturbs; with radius 0 every step is the plain optimizer's."""
         return self._stage != 'plain' and self.radius_options.perturbs(
@@ -527,15 +538,33 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
     Args:
         optimizer (Optimizer): Any torch optimizer; only ``interval > 1`` adds to its state.
         form (str): ``'asam'``, the paper's scale-invariant form, or ``'sam'``. Default 'asam'.
-        rho_min (float): Radius of the most important channel in the adaptive stage.
-            Default 0.01 (ASAM, the paper's) or 0.00025 (SAM).
-        rho_max (float): Radius of the least important channel. Default 2.0 or 0.05.
+        rise (float): How far a step of the adaptive stage may raise the loss: all radii are scaled
+            so that it does, by the gradient and by what earlier steps measured; no channel is
+            moved by more than half the length of its weights. ``rise=0`` is the plain optimizer.
+            Default 0.4.
+        uniform_rise (float): The same for the uniform stage. Default 0.2.
+        radius_ratio (float): Largest radius of a channel divided by the smallest. Default 20.
+        rho_min (float): In place of the three above, absolute radii: that of the most important
+            channel in the adaptive stage. Default, where another radius is given, 0.01 (ASAM, the
+            paper's) or 0.00025 (SAM).
+        rho_max (float): Radius of the least important channel. Default likewise 2.0 or 0.05.
         rho (float): Radius of the uniform stage, and in the adaptive stage of the parameters of
-            no channel group. ``rho=0`` is the plain optimizer. Default 2.0 or 0.05.
+            no channel group. ``rho=0`` is the plain optimizer. Default likewise 2.0 or 0.05.
+        radius_map (str): How the radius falls with the importance: ``'rank'``, evenly with the
+            rank among all channels; ``'linear'``, the paper's; ``'layer'``, linearly within each
+            channel group. Default 'rank'.
         eta (float): ASAM's ``T_w = |w| + eta``. Default 0.01.
+        ascent (str): What the perturbation climbs along: ``'gradient'``, that of the batch, with
+            two passes; ``'momentum'``, the optimizer's (Momentum-SAM, arXiv 2401.12033), or
+            ``'previous'``, the last step's gradient (S2-SAM), with one pass each and one without
+            gradients every tenth step; ``'subbatch'``, the gradient of a part of the batch.
+            Default 'gradient'.
+        subbatch_ratio (float): Part of the batch for ``'subbatch'``, at least two images.
+            Default 0.25.
         ungrouped (str): How the adaptive stage perturbs parameters of no channel group (the heads'
-            output convolutions, excluded layers): ``'uniform'`` perturbs them together within
-            ``rho``; ``'none'`` does not perturb them. Default 'uniform'.
+            output convolutions, excluded layers): ``'uniform'`` perturbs them together, like as
+            many of the most important channels (with absolute radii within ``rho``); ``'none'``
+            does not perturb them. Default 'uniform'.
         exclude (Sequence[str]): Name patterns (``fnmatch``) of parameters that are never
             perturbed, for example ``['*.bias', 'bbox_head']``; a pattern also covers everything
             inside a module that it names. Default none.
@@ -555,21 +584,28 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
 
     Cost: two forward and two backward passes a step, and one copy of the perturbed parameters.
     With ``interval=k`` every k-th step has two passes and the others one; one more copy is kept in
-    the optimizer's state, and under DDP it is all-reduced every k-th step. Parameters
-    that ``layers='norm'`` and ``perturb_ratio`` leave out need no copy and no first backward pass.
-    Measurements are in ``benchmarks/README.md``.
+    the optimizer's state, and under DDP it is all-reduced every k-th step; so is one with
+    ``ascent='previous'``. Parameters that ``layers='norm'`` and ``perturb_ratio`` leave out need
+    no copy and no first backward pass. Measurements are in ``benchmarks/README.md``.
+
+    Batch norm's running statistics are those of the real weights with every ``ascent``. Where the
+    first pass is not made, the logged loss is the perturbed one.
 
     The stage is ``'uniform'`` until :class:`~adasap_det.hooks.PruningHook` sets another; without
-    the hook, the wrapper is plain SAM or ASAM for any model. ``train/rise`` is logged as
-    ``L(w + eps) - L(w)`` of each batch, ``train/perturbation_norm`` as ``||eps||``.
+    the hook, the wrapper is plain SAM or ASAM for any model. Logged are ``train/rise``, measured as
+    ``L(w + eps) - L(w)`` of each batch, beside ``train/rise_aim``, the percentiles of the radii as
+    ``train/rho_p01``, ``rho_p50`` and ``rho_p99`` (``train/rho`` in the uniform stage), and
+    ``train/perturbation_norm``, ``||eps||``.
 
     A loss that is not finite ends training before it reaches the weights, with a
     ``NonFiniteLossError`` that names the iteration and the component; with a gradient scaler the
     step is skipped, as in plain mixed precision, and the warning names it.
 
     Raises:
-        ValueError: If ``rho_min > rho_max``, a radius is negative, or ``form`` or ``ungrouped``
-            is unknown; in the first step if a pattern of ``exclude`` matches no parameter.
+        ValueError: If a rise and an absolute radius are given, ``rho_min > rho_max``, a value is
+            out of range or a name unknown, or ``interval > 1`` with another ``ascent`` than
+            ``'gradient'``; in the first steps if a pattern of ``exclude`` matches no parameter, or
+            the optimizer has no momentum for ``ascent='momentum'``.
 
     Source: AdaSAP (arXiv 2306.14306); SAM (arXiv 2010.01412); ASAM (arXiv 2102.11600).
     """
@@ -584,9 +620,10 @@ class AmpAdaSAPOptimWrapper(SharpnessAwareMixin, AmpOptimWrapper):
             (default), a fixed scale, or arguments of the gradient scaler.
         dtype (str, optional): ``'float16'`` or ``'bfloat16'``; by default that of autocast.
         **kwargs: All options of :class:`AdaSAPOptimWrapper`: ``optimizer``, ``form``,
-            ``rho_min``, ``rho_max``, ``rho``, ``eta``, ``ungrouped``, ``exclude``, ``layers``,
-            ``perturb_ratio``, ``interval``, ``alpha``, ``sync_perturbation``, ``foreach``,
-            ``accumulative_counts`` and ``clip_grad``.
+            ``rise``, ``uniform_rise``, ``radius_ratio``, ``rho_min``, ``rho_max``, ``rho``,
+            ``radius_map``, ``eta``, ``ascent``, ``subbatch_ratio``, ``ungrouped``, ``exclude``,
+            ``layers``, ``perturb_ratio``, ``interval``, ``alpha``, ``sync_perturbation``,
+            ``foreach``, ``accumulative_counts`` and ``clip_grad``.
 
     Cost, logged scalars, errors and sources are those of :class:`AdaSAPOptimWrapper`.
     """

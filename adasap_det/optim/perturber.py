@@ -25,6 +25,7 @@ class Perturber:
 
     Attributes:
         channels: The balls and radii of the channels.
+        predicted: By how much the last perturbation raises the loss to first order, a scalar.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Perturber:
         self._ungrouped = ungrouped
         self._scalars = scalars
         self._rise = {'uniform': RiseControl(), 'by_channel': RiseControl()}
-        self._predicted: Tensor | None = None
+        self.predicted: Tensor | None = None
 
     def perturbation(
         self, weights: Sequence[nn.Parameter], grads: Sequence[Tensor], *, by_channel: bool
@@ -68,7 +69,7 @@ class Perturber:
             overwrite_grads=True,
             **self._kernel,
         )
-        self._predicted = found.rise
+        self.predicted = found.rise
         self._scalars.add(
             perturbation_norm=torch.stack(torch._foreach_norm(found.perturbation)).norm(),
             **self.channels.logged(found.scale, by_channel=by_channel),
@@ -84,10 +85,10 @@ class Perturber:
         """
         aim = self.options.aim(by_channel=by_channel)
         self._scalars.add(rise=rise)
-        if aim is None or self._predicted is None:
+        if aim is None or self.predicted is None:
             return
         self._scalars.add(rise_aim=torch.full_like(rise, aim))
-        self._control(by_channel).update(measured=rise, predicted=self._predicted)
+        self._control(by_channel).update(measured=rise, predicted=self.predicted)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""

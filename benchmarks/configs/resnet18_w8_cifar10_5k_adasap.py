@@ -3,4 +3,4 @@ _base_ = 'resnet18_w8_cifar10_5k_pruned.py'
 
 optim_wrapper = dict(
     type='AdaSAPOptimWrapper', form='asam', rho_min=0.005, rho_max=0.05, rho=0.5,
-    ungrouped='uniform')
+    radius_map='linear')

@@ -3,4 +3,4 @@ _base_ = 'ssdlite128_voc2012_900_pruned.py'
 
 optim_wrapper = dict(
     type='AdaSAPOptimWrapper', form='asam', rho_min=0.001, rho_max=0.02, rho=0.5,
-    ungrouped='uniform')
+    radius_map='linear')

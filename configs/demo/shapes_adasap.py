@@ -10,5 +10,5 @@ optim_wrapper = dict(
     rho_min=0.001,
     rho_max=0.02,
     rho=0.5,
-    ungrouped='uniform',
+    radius_map='linear',
 )

@@ -38,7 +38,7 @@ STEPS = (
 def data() -> Data:
     """Importance and radius of each inner channel, and whether it is kept."""
     scores = torch.tensor(IMPORTANCE)
-    radii = adaptive_radius(scores.flatten(), rho_min=0.2, rho_max=0.48)
+    radii = adaptive_radius([scores.flatten()], rho_min=0.2, rho_max=0.48)
     least = scores.flatten().quantile(1 - KEEP_RATIO)
     return {
         'importance': rounded(scores.flatten()),

@@ -8,46 +8,53 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from drawing import FIGURES, GREY, Data, blank, rounded, save
+from drawing import FIGURES, Data, blank, rounded, save
 
 from adasap_det.optim import adaptive_radius
-from adasap_det.optim.optim_wrapper import DEFAULT_RADII
+from adasap_det.optim.radii import RADIUS_RATIO
 from adasap_det.utils.plot_style import mark
 
-RHO_MIN, RHO_MAX, RHO = DEFAULT_RADII['asam']
+LINES = {
+    'rank': ('-', "radius_map='rank'"),
+    'linear': ('--', "radius_map='linear', the paper's"),
+    'inverse': (':', "'rank' in the stage 'inverse', for ablations"),
+}
 
 
 def data() -> Data:
-    """Radii of eleven channels of evenly spaced importance, in three stages."""
-    scores = torch.linspace(0, 1, 11)
+    """Radii of eleven channels, few of which have a large score."""
+    scores = torch.linspace(0, 1, 11) ** 3
     radii = {
-        stage: rounded(
-            adaptive_radius(scores, rho_min=RHO_MIN, rho_max=RHO_MAX, inverse=stage == 'inverse')
+        name: rounded(
+            adaptive_radius(
+                [scores],
+                rho_min=1 / RADIUS_RATIO,
+                rho_max=1.0,
+                radius_map='linear' if name == 'linear' else 'rank',
+                inverse=name == 'inverse',
+            )
         )
-        for stage in ('adaptive', 'inverse')
+        for name in LINES
     }
-    return {'importance': rounded(scores), **radii, 'uniform': RHO}
+    return {'importance': rounded(scores), **radii}
 
 
 def draw(found: Data, path: Path) -> None:
     """Write the figure."""
     figure, axes = blank()
-    for index, stage in enumerate(('adaptive', 'inverse'), 1):
+    for index, (name, (line, label)) in enumerate(LINES.items(), 1):
         look = mark(index)
-        line = {'adaptive': '-', 'inverse': ':'}[stage]
-        name = {'adaptive': "'adaptive'", 'inverse': "'inverse', for ablations"}[stage]
         axes.plot(
             found['importance'],
-            found[stage],
+            found[name],
             color=look.colour,
             marker=look.marker,
             linestyle=line,
-            label=name,
+            label=label,
         )
-    axes.axhline(found['uniform'], color=GREY, linestyle='--', label="'uniform': one ball for all")
     axes.set_xlabel('importance of the channel, scaled to [0, 1] over the network')
-    axes.set_ylabel('radius of its ball')
-    axes.set_ylim(0, 1.15 * found['uniform'])
+    axes.set_ylabel('radius of its ball, relative to the largest')
+    axes.set_ylim(0, 1.15)
     axes.legend(frameon=False, fontsize=9, loc='center right')
     save(figure, path, found)
 

@@ -9,7 +9,7 @@ import pytest
 
 from adasap_det import Pruner, datasets, hooks, models, optim
 from adasap_det.cli.common import add_common_options
-from adasap_det.optim.optim_wrapper import DEFAULT_RADII
+from adasap_det.optim.radii import DEFAULT_RADII, RADIUS_RATIO, RISE, UNIFORM_RISE
 from adasap_det.registry import BUDGETS, IMPORTANCES
 from adasap_det.robustness.transforms import CorruptImage
 
@@ -112,6 +112,16 @@ def test_default_radii_of_both_forms_are_in_the_table():
     for i, name in enumerate(('rho_min', 'rho_max', 'rho')):
         asam, sam = DEFAULT_RADII['asam'][i], DEFAULT_RADII['sam'][i]
         assert table[name][0] == f'ASAM `{asam}`, SAM `{sam}`'
+
+
+def test_default_rises_are_in_the_table():
+    table = table_of('`AdaSAPOptimWrapper`')
+    for name, value in (
+        ('rise', RISE),
+        ('uniform_rise', UNIFORM_RISE),
+        ('radius_ratio', RADIUS_RATIO),
+    ):
+        assert float(table[name][0].strip('`')) == value
 
 
 def test_default_importance_of_the_hook_is_in_the_table():

@@ -91,7 +91,7 @@ def main(
     for step in range(STEPS):
         model.train_step(rank_batch(rank, step, side=side), wrapper)
         passes.append(reduced['passes'])
-    perturbations = [there - here for here, there in zip(seen[::2], seen[1::2], strict=True)]
+    perturbations = [there - here for here, there in zip(seen[::2], seen[1::2], strict=False)]
     torch.save(
         {
             'model': bare.state_dict(),

@@ -53,7 +53,7 @@ def mean(grads):
     return {name: sum(g[name] for g in grads) / len(grads) for name in grads[0]}
 
 
-def in_one_process(world, *, sync_perturbation=False, accumulative_counts=1):
+def in_one_process(world, *, sync_perturbation=False, accumulative_counts=1, rho=0.75):
     """One model a rank, side by side; their weights stay equal, their statistics need not."""
     models = [build() for _ in range(world)]
     optimizers = [sgd(model) for model in models]
@@ -70,7 +70,7 @@ def in_one_process(world, *, sync_perturbation=False, accumulative_counts=1):
             for name, w in weights.items():
                 w.grad = direction[name]
             with torch.no_grad():
-                for name, eps in asam_direction(weights, 0.75).items():
+                for name, eps in asam_direction(weights, rho).items():
                     weights[name] += eps
             sums.append(gradients(model, batch))
             with torch.no_grad():
@@ -129,3 +129,24 @@ def test_three_ranks_with_an_unused_parameter(tmp_path):
         assert torch.equal(saved['model'].pop('unused'), torch.ones(3, dtype=torch.float64))
         assert saved['passes'] == [2, 4, 6, 8]
     check(ranks, in_one_process(3, sync_perturbation=True), sync_perturbation=True)
+
+
+def test_ascent_on_a_part_of_each_ranks_batch(tmp_path):
+    """On all of it, it is the step with two passes, with one all-reduce."""
+    ranks = run_ranks(str(tmp_path), 2, ascent='subbatch', subbatch_ratio=1.0)
+    expected = in_one_process(2)
+    for saved, model in zip(ranks, expected, strict=True):
+        reached = build()
+        reached.load_state_dict(saved['model'])
+        assert_same(reached, model, rtol=1e-9)
+        assert saved['passes'] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('ascent', ['momentum', 'previous'])
+def test_ranks_that_remember_a_gradient_perturb_alike(tmp_path, ascent):
+    first, second = run_ranks(str(tmp_path), 2, ascent=ascent)
+    plain = in_one_process(2, rho=0.0)[0].state_dict()
+    for name, _ in build().named_parameters():
+        assert torch.equal(first['model'][name], second['model'][name]), name
+    assert not torch.allclose(first['model']['stem.weight'], plain['stem.weight'], rtol=1e-3)
+    assert first['passes'] == second['passes'] == [1, 2, 3, 4]

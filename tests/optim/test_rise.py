@@ -49,6 +49,16 @@ def test_a_first_step_that_is_not_finite_corrects_nothing():
     assert float(updated((float('nan'), 0.2)).first_order(0.4)) == pytest.approx(0.4)
 
 
+def test_ranks_take_the_mean_of_what_they_measured(monkeypatch):
+    def all_reduce(pair, op):
+        assert op == 'mean'
+        pair.copy_((pair + torch.tensor([0.2, 0.6])) / 2)
+
+    monkeypatch.setattr('adasap_det.optim.rise.get_world_size', lambda: 2)
+    monkeypatch.setattr('adasap_det.optim.rise.all_reduce', all_reduce)
+    assert float(updated((0.6, 0.2)).first_order(0.4)) == pytest.approx(0.4)
+
+
 def test_state_round_trips():
     control = updated((0.6, 0.2), (0.1, 0.3))
     again = RiseControl()

@@ -116,6 +116,39 @@ def test_taylor_leaves_out_gradients_that_are_not_finite(toy, bad):
     torch.testing.assert_close(toy(importance, 'inner'), toy(expected, 'inner'))
 
 
+def test_taylor_is_averaged_over_the_ranks_that_have_finite_gradients(toy, monkeypatch):
+    model, groups = toy.model, toy.groups
+    alone = {}
+    for seed in (1, 2):
+        torch.manual_seed(seed)  # dropout
+        backward(model, seed)
+        alone[seed] = TaylorImportance()
+        alone[seed].observe(groups, model)
+    sizes = [group.size for group in groups]
+    gains = torch.cat([alone[2]._sums[group.name] for group in groups])
+    finite = torch.ones(len(groups))
+    finite[0] = 0.0
+    gains[: sizes[0]] = 0.0
+
+    def all_reduce(mine, op):
+        assert op == 'sum'
+        mine += torch.cat([gains, finite])
+
+    monkeypatch.setattr('adasap_det.pruning.importance.taylor.get_world_size', lambda: 2)
+    monkeypatch.setattr('adasap_det.pruning.importance.taylor.all_reduce', all_reduce)
+    torch.manual_seed(1)
+    backward(model, 1)
+    both = TaylorImportance()
+    both.observe(groups, model)
+    first, *others = zip(
+        both.scores(groups, model), alone[1].scores(groups, model), alone[2].scores(groups, model),
+        strict=True,
+    )  # fmt: skip
+    torch.testing.assert_close(first[0], first[1])
+    for mean, one, two in others:
+        torch.testing.assert_close(mean, (one + two) / 2)
+
+
 def test_taylor_squared_by_hand():
     """Gains 2 and -4, then 0 and 4: squares 4 and 16, then 0 and 16, on average 2 and 16."""
     model = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU(), nn.Conv2d(2, 1, 1))
