@@ -167,8 +167,8 @@ def _trace(
     copied = copy_unwrapped(model)
     tracer = ChannelTracer(copied, kept_dims=kept_dims)
 
-    def follow(forward: Callable[[nn.Module, Tensor], Any]) -> None:
-        with tracer.tracing(), same_randomness(RandomState.seeded(0)):
+    def follow(forward: Callable[[nn.Module, Tensor], Any], *, random: bool = False) -> None:
+        with tracer.tracing(random=random), same_randomness(RandomState.seeded(0)):
             for output in fixed_outputs(forward, prunable_outputs, copied, inputs):
                 tracer.fix_output(output)
 
@@ -182,7 +182,7 @@ def _trace(
     evaluated = set(tracer.links.used)
     if any(name not in evaluated for name, _ in copied.named_parameters()):
         try:
-            follow(train_forward)
+            follow(train_forward, random=True)
             tracer.links.trained.update(layers_not_run(copied, evaluated))
         except Exception as error:  # it needs annotations of its own, for instance
             print_log(f'The training pass is not traced: {error}', logger='current')
