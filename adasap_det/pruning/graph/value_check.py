@@ -89,10 +89,16 @@ class ValueCheck:
         self._full_inputs = example_inputs
         with torch.no_grad(), eval_mode(copied := sharing_copy(model)):
             self._shapes = [t.shape for t in tensors(forward(copied, example_inputs))]
-        self._inputs = self._smallest().double()
+        smallest, shapes = self._smallest()
+        self._inputs = smallest.double()
         with torch.no_grad(), _Float32() as found:
             self._expected = self._run(sharing_copy(self._copy), self._inputs)
         self._tolerance = TOLERANCE_FLOAT32 if found.any else TOLERANCE
+        if [t.shape for t in self._expected] != shapes:
+            raise ValueError(
+                'the model returns outputs of other shapes when it is called again with the same '
+                'inputs; make them depend on nothing else'
+            )
         self._orders: dict[str, Tensor] = {}
 
     def failures(self, groups: Sequence[ChannelGroup], *, alone: bool = True) -> dict[str, str]:
@@ -112,7 +118,8 @@ class ValueCheck:
             for group, reason in failing(groups, test):
                 found[group.name] = reason
             groups = [group for group in groups if group.name not in found]
-        if alone:
+        if alone and groups:
+            print_log(f'Checking {len(groups)} channel groups: negative control', logger='current')
             for group in self._without_effect(groups):
                 found[group.name] = NO_EFFECT
         return found
@@ -207,8 +214,6 @@ class ValueCheck:
         To first order and in float32, for all groups in one backward pass; exactly where that
         finds no change.
         """
-        if not groups:
-            return []
         copied = self._single()
         for parameter in copied.parameters():
             parameter.requires_grad_(True)
@@ -264,20 +269,26 @@ class ValueCheck:
                 outputs += tensors(self._train_forward(copied, inputs))
         return outputs
 
-    def _smallest(self) -> Tensor:
-        """The smallest images that the model takes, to save time: nothing but channels matters."""
+    def _smallest(self) -> tuple[Tensor, list[torch.Size]]:
+        """The smallest images that the model takes, to save time, and its outputs' shapes.
+
+        Only channels matter here, which are the same for all sizes.
+        """
+
+        def shapes(inputs: Tensor) -> list[torch.Size]:
+            with torch.no_grad():
+                return [t.shape for t in self._run(self._single(), inputs.float())]
+
         full = self._full_inputs
         for share in SHARES if full.dim() == 4 else ():
             size = [int(n * share) // 32 * 32 for n in full.shape[2:]]
             if min(size) >= 64:
                 smaller = nn.functional.interpolate(full, size)
                 try:
-                    with torch.no_grad():
-                        self._run(self._single(), smaller.float())
+                    return smaller, shapes(smaller)
                 except Exception:
                     continue
-                return smaller
-        return full
+        return full, shapes(full)
 
     def _single(self) -> nn.Module:
         """A copy of the randomised model in float32, which is a few times as fast."""
