@@ -52,13 +52,13 @@ class CheckError(Exception):
 
     Args:
         reason: Why the channels cannot be pruned.
-        layer: Name of the module that has raised an error; empty if none has.
+        running: Names of the modules that ran when an error was raised, the innermost first.
     """
 
-    def __init__(self, reason: str, layer: str = '') -> None:
+    def __init__(self, reason: str, running: Sequence[str] = ()) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.layer = layer
+        self.running = running
 
 
 class ValueCheck:
@@ -320,7 +320,8 @@ def sharing_copy(model: nn.Module) -> nn.Module:
 def failing(groups: Sequence[ChannelGroup], test: Test) -> list[tuple[ChannelGroup, str]]:
     """The groups that fail a test and the reasons: all at once, then fewer and fewer of them.
 
-    First those of the layer that has raised the error, then halves.
+    First those of the innermost module that has raised an error and holds some of them, then
+    halves.
     """
     if not groups:
         return []
@@ -329,21 +330,23 @@ def failing(groups: Sequence[ChannelGroup], test: Test) -> list[tuple[ChannelGro
     except CheckError as error:
         if len(groups) == 1:
             return [(groups[0], error.reason)]
-        suspected = [_touches(group, error.layer) for group in groups]
-        if len(set(suspected)) == 1:
-            suspected = [i < len(groups) // 2 for i in range(len(groups))]
-        found = []
-        for part in (True, False):
-            some = [group for group, each in zip(groups, suspected, strict=True) if each is part]
-            found += failing(some, test)
+        suspected = [i < len(groups) // 2 for i in range(len(groups))]
+        for module in error.running:
+            touched = [_touches(group, module) for group in groups]
+            if any(touched) and not all(touched):
+                suspected = touched
+                break
+        some = [group for group, each in zip(groups, suspected, strict=True) if each]
+        others = [group for group, each in zip(groups, suspected, strict=True) if not each]
+        found = failing(some, test) + failing(others, test)
         if not found:  # only together
-            return [(groups[-1], error.reason), *failing(groups[:-1], test)]
+            return [(some[-1], error.reason), *failing(some[:-1] + others, test)]
         return found
     return []
 
 
-def _touches(group: ChannelGroup, layer: str) -> bool:
-    return bool(layer) and any(piece.name.startswith(f'{layer}.') for piece in group.slices)
+def _touches(group: ChannelGroup, module: str) -> bool:
+    return any(piece.name.startswith(f'{module}.') for piece in group.slices)
 
 
 @contextmanager
@@ -358,8 +361,7 @@ def _reason(reason: str, model: nn.Module) -> Iterator[None]:
             for frame, _ in walk_tb(error.__traceback__)
             if id(frame.f_locals.get('self')) in modules
         ]
-        layer = running[-1] if running else ''
-        raise CheckError(f'{reason}: {_first_line(error)}', layer) from error
+        raise CheckError(f'{reason}: {_first_line(error)}', running[::-1]) from error
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
