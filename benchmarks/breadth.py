@@ -35,7 +35,7 @@ from adasap_det.pruning import (
     count_params,
 )
 from adasap_det.pruning.graph.tracing import example_image, trace_forward
-from adasap_det.pruning.graph.training_pass import train_forward
+from adasap_det.pruning.graph.training_pass import annotated_samples, train_forward
 
 ROOT = Path(__file__).resolve().parents[1]
 STRUCTURES = ROOT / 'benchmarks' / 'results' / 'structures'
@@ -346,54 +346,20 @@ def reload(model: nn.Module, dense: nn.Module) -> None:
 
 def check_predictions(model: Any, reloaded: Any, config: str) -> None:
     """Raise AssertionError unless both models predict the same."""
-    scope = scope_of(config)
-    inputs, samples = images(scope, size_of(config))
+    inputs = example_image(size_of(config)).repeat(2, 1, 1, 1)
+    samples = annotated_samples(model, inputs)
     found = []
     for network in (model, reloaded):
         network.eval()
         with torch.no_grad():
-            if scope == 'mmengine':
+            if samples is None:
                 found.append(tensors(trace_forward(network, inputs)))
                 continue
             result = network.predict(inputs, copy.deepcopy(samples))[0]
             found.append(
-                result.pred_score if scope == 'mmpretrain' else result.pred_instances.scores
+                result.pred_score if hasattr(result, 'pred_score') else result.pred_instances.scores
             )
     torch.testing.assert_close(*found)
-
-
-def images(scope: str, size: tuple[int, int]) -> tuple[torch.Tensor, list[Any]]:
-    """Return two noise images with annotations."""
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, 3, *size, generator=generator)
-    samples: list[Any] = []
-    if scope == 'mmengine':
-        return inputs, samples
-    for _ in range(2):
-        if scope == 'mmpretrain':
-            from mmpretrain.structures import DataSample
-
-            samples.append(DataSample().set_gt_label(1))
-            continue
-        from mmdet.structures import DetDataSample
-        from mmengine.structures import InstanceData
-
-        sample = DetDataSample(
-            metainfo={
-                'img_shape': size,
-                'ori_shape': size,
-                'pad_shape': size,
-                'batch_input_shape': size,
-                'scale_factor': (1.0, 1.0),
-            }
-        )
-        boxes = torch.tensor([[20.0, 30.0, 120.0, 150.0], [100.0, 60.0, 280.0, 260.0]])
-        sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 1]))
-        sample.ignored_instances = InstanceData(
-            bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)
-        )
-        samples.append(copy.deepcopy(sample))
-    return inputs, samples
 
 
 def tensors(results: Any) -> list[torch.Tensor]:

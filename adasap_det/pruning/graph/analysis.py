@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -66,87 +67,142 @@ def find_channel_groups(
 
     Raises:
         ValueError: If a pattern of ``exclude`` or ``prunable_outputs`` matches no layer, the model
-            cannot be run on ``example_inputs``, or nothing can be pruned.
+            cannot be run on ``example_inputs`` or returns outputs of other shapes when it is
+            called again, or nothing can be pruned.
     """
+    if not any(parameter.dim() > 1 for parameter in model.parameters()):
+        raise ValueError(
+            'the model has no layer to prune: it has no weight of 2 or more dimensions'
+        )
     _check_patterns(model, exclude=exclude, prunable_outputs=prunable_outputs)
     inputs = like_parameters(example_inputs[:1], model)
     as_trained = _as_trained(model)
     frozen = _frozen_layers(as_trained)
-    heads = head_groups(as_trained, exclude=exclude)
     if frozen:
         print_log(
             f'Layers skipped because the model itself freezes them: {_some(frozen)}'
             f'{f", ... ({len(frozen)} in all)" if len(frozen) > SHOWN else ""}',
             logger='current',
         )
-    kept_dims: dict[int, str] = {}
-    passed: list[ChannelGroup] = []
-    failed: list[tuple[ChannelGroup, str]] = []
-    in_turn = False
-    links = _trace(model, inputs, kept_dims, prunable_outputs)
+    heads = head_groups(as_trained, exclude=exclude)
+    print_log('Tracing the channels of the model', logger='current')
+    links = _trace(model, inputs, {}, prunable_outputs)
+    checks = _Checks(model, inputs, links, prunable_outputs)
 
-    @cache
-    def check() -> ValueCheck:
-        return ValueCheck(
-            model,
-            inputs,
-            forward=partial(
-                fixed_outputs, partial(run_every_layer, num_rois=TRACED_ROIS), prunable_outputs
-            ),
-            train_forward=partial(fixed_outputs, train_forward, prunable_outputs)
-            if links.trained
-            else None,
-        )
-
-    def failures_of(some: Sequence[ChannelGroup]) -> dict[str, str]:
-        # Rounding on another rank must not decide otherwise.
-        return broadcast_from_rank0(lambda: check().failures(some))
-
-    for choice in (*CHOICES[1:], None):
+    def candidates(links: Links) -> _Candidates:
         found = unique_names(_without(heads.groups, coupled_channels(model, links)))
-        skipped = {
-            each.group.name: reason
-            for each in found
-            if (reason := _reason(each, exclude, frozen)) is not None
-        }
-        groups = [each.group for each in found if each.group.name not in skipped] + heads.groups
-        known = {g.name: why for g in groups for old, why in failed if g.same_as(old)}
-        new = [g for g in groups if g.name not in known and not any(map(g.same_as, passed))]
-        failures = failures_of(new)
-        failed += [(g, failures[g.name]) for g in new if g.name in failures]
-        in_turn = bool(passed) and len(new) > len(failures)
-        failures |= known
-        passed = [group for group in groups if group.name not in failures]
-        again = {
+        reasons = {each.group.name: _reason(each, exclude, frozen) for each in found}
+        return _Candidates(found, {name: why for name, why in reasons.items() if why is not None})
+
+    current = candidates(links)
+    failures = checks.failures(current.groups + heads.groups)
+    kept_dims: dict[int, str] = {}
+    for choice in CHOICES[1:]:
+        again = current.units_to_retry(failures)
+        if not again & links.split:
+            break
+        print_log('Tracing again, with other parts of what was skipped', logger='current')
+        kept_dims.update(dict.fromkeys(again, choice))
+        links = _trace(model, inputs, kept_dims, prunable_outputs)
+        current = candidates(links)
+        failures = checks.failures(current.groups + heads.groups)
+    failures |= checks.failures_together()
+    for name, why in failures.items():
+        print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
+    return _analysis(model, links, current, heads, failures)
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """What a trace has found.
+
+    Attributes:
+        found: All coupled channels.
+        skipped: Reason by name of those that cannot be removed or are left out.
+    """
+
+    found: list[Coupled]
+    skipped: dict[str, str]
+
+    @property
+    def groups(self) -> list[ChannelGroup]:
+        return [each.group for each in self.found if each.group.name not in self.skipped]
+
+    def units_to_retry(self, failures: Mapping[str, str]) -> set[int]:
+        """Units that another trace may relate otherwise: not those of outputs."""
+        return {
             unit
-            for each in found
+            for each in self.found
             if each.group.name in failures
             or (each.reason is not None and not each.reason.endswith(OUTPUT))
             for unit in each.units.tolist()
         }
-        if choice is None or not again & links.split:
-            break
-        kept_dims.update(dict.fromkeys(again, choice))
-        links = _trace(model, inputs, kept_dims, prunable_outputs)
-    if in_turn:  # what passed in turn must pass together
-        failures |= failures_of(passed)
-    for name, why in failures.items():
-        print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
-    skipped.update(failures)
-    groups = [group for group in groups if group.name not in skipped]
-    reasons = layer_reasons(found, links.used, model) | heads.skipped
-    for group in (*(each.group for each in found), *heads.groups):
+
+
+class _Checks:
+    """Checks the groups of one trace after the other by value, each group once."""
+
+    def __init__(
+        self, model: nn.Module, inputs: Tensor, links: Links, prunable_outputs: Sequence[str]
+    ) -> None:
+        forward = partial(run_every_layer, num_rois=TRACED_ROIS)
+        self._make = lambda: ValueCheck(
+            model,
+            inputs,
+            forward=partial(fixed_outputs, forward, prunable_outputs),
+            train_forward=partial(fixed_outputs, train_forward, prunable_outputs)
+            if links.trained
+            else None,
+        )
+        self._passed: list[ChannelGroup] = []
+        self._failed: list[tuple[ChannelGroup, str]] = []
+        self._in_turn = False
+
+    @cached_property
+    def _check(self) -> ValueCheck:
+        return self._make()
+
+    def failures(self, groups: Sequence[ChannelGroup]) -> dict[str, str]:
+        """Reason by name of each group that fails; those of an earlier trace are known."""
+        known = {g.name: why for g in groups for old, why in self._failed if g.same_as(old)}
+        new = [g for g in groups if g.name not in known and not any(map(g.same_as, self._passed))]
+        # Rounding on another rank must not decide otherwise.
+        failures = broadcast_from_rank0(lambda: self._check.failures(new))
+        self._failed += [(g, failures[g.name]) for g in new if g.name in failures]
+        self._in_turn = bool(self._passed) and len(new) > len(failures)
+        failures |= known
+        self._passed = [group for group in groups if group.name not in failures]
+        return failures
+
+    def failures_together(self) -> dict[str, str]:
+        """The same for those that have passed, which must pass together as well."""
+        if not self._in_turn:
+            return {}
+        passed = self._passed
+        return broadcast_from_rank0(lambda: self._check.failures(passed, alone=False))
+
+
+def _analysis(
+    model: nn.Module,
+    links: Links,
+    candidates: _Candidates,
+    heads: ChannelAnalysis,
+    failures: Mapping[str, str],
+) -> ChannelAnalysis:
+    """The groups that have passed, and the reason for every other layer."""
+    skipped = {**candidates.skipped, **failures}
+    every = [each.group for each in candidates.found] + heads.groups
+    groups = [group for group in every if group.name not in skipped]
+    grouped = {layer for group in groups for layer in group.layers}
+    reasons = layer_reasons(candidates.found, links.used, model) | heads.skipped
+    for group in every:
         if group.name in skipped:
             reasons.update(dict.fromkeys(group.layers, skipped[group.name]))
-    grouped = {layer for group in groups for layer in group.layers}
-    analysis = ChannelAnalysis(
-        groups=groups,
-        skipped={layer: reason for layer, reason in reasons.items() if layer not in grouped},
-    )
-    if not analysis.groups:
-        listed = '; '.join(f'{k}: {v}' for k, v in analysis.skipped.items()) or 'no layers'
+    reasons = {layer: reason for layer, reason in reasons.items() if layer not in grouped}
+    if not groups:
+        listed = '; '.join(f'{k}: {v}' for k, v in reasons.items()) or 'no layers'
         raise ValueError(f'no channel of the model can be pruned ({listed})')
-    return analysis
+    return ChannelAnalysis(groups=groups, skipped=reasons)
 
 
 def _check_patterns(model: nn.Module, **options: Sequence[str]) -> None:
@@ -167,8 +223,8 @@ def _trace(
     copied = copy_unwrapped(model)
     tracer = ChannelTracer(copied, kept_dims=kept_dims)
 
-    def follow(forward: Callable[[nn.Module, Tensor], Any]) -> None:
-        with tracer.tracing(), same_randomness(RandomState.seeded(0)):
+    def follow(forward: Callable[[nn.Module, Tensor], Any], *, random: bool = False) -> None:
+        with tracer.tracing(random=random), same_randomness(RandomState.seeded(0)):
             for output in fixed_outputs(forward, prunable_outputs, copied, inputs):
                 tracer.fix_output(output)
 
@@ -182,7 +238,7 @@ def _trace(
     evaluated = set(tracer.links.used)
     if any(name not in evaluated for name, _ in copied.named_parameters()):
         try:
-            follow(train_forward)
+            follow(train_forward, random=True)
             tracer.links.trained.update(layers_not_run(copied, evaluated))
         except Exception as error:  # it needs annotations of its own, for instance
             print_log(f'The training pass is not traced: {error}', logger='current')

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .operator_rules import MAKING, rule_of
+from .operator_rules import MAKING, rule_of, varies
 
 Labels = tuple[Tensor | None, ...]
 """For each dimension of a tensor the unit of every position, shape ``(size,)``, -1 for none."""
@@ -96,6 +96,7 @@ class ChannelTracer:
     def __init__(self, model: nn.Module, *, kept_dims: Mapping[int, str] | None = None) -> None:
         self.links = Links(axes=[])
         self._kept_dims = dict(kept_dims or {})
+        self._random = False
         self._labels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._names: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._weights: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -120,8 +121,14 @@ class ChannelTracer:
                 self.fix(tuple(labels), f'{name} is a buffer that checkpoints do not hold')
 
     @contextmanager
-    def tracing(self) -> Iterator[None]:
-        """Follow everything that runs inside, without gradients."""
+    def tracing(self, *, random: bool = False) -> Iterator[None]:
+        """Follow everything that runs inside, without gradients.
+
+        Args:
+            random: Whether masks of dropout and the like may be among the tensors. Otherwise those
+                that meet channels without following from parameters have fixed channels.
+        """
+        self._random = random
         fast_path = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
@@ -190,6 +197,11 @@ class ChannelTracer:
         if vector is not None and self.is_weight(tensor):
             self.links.read.append(vector[vector >= 0])
 
+    def fix_unlike(self, vector: Tensor, other: Tensor, dim: int) -> None:
+        """Say that channels cannot be removed if a tensor without channels has a value for each."""
+        if not self._random and varies(other, dim):
+            self.fix((vector,), 'its channels are combined with a constant for each of them')
+
     def rectangular(self, places: Tensor, vector: Tensor, *, keep: int | None = None) -> Labels:
         """Labels of a tensor from what each of its elements was in a labelled dimension.
 
@@ -197,24 +209,25 @@ class ChannelTracer:
         units along all but one of them are linked.
 
         Args:
-            places: Position of each element in the labelled dimension.
+            places: Position of each element in the labelled dimension, of any dtype.
             vector: Unit of each position.
             keep: The dimension that stays countable, where it is known.
         """
-        varying = [d for d in range(places.dim()) if _varies(places, d)]
+        varying = []
         for dim in range(places.dim()):
-            if dim not in varying:
+            if varies(places, dim):
+                varying.append(dim)
+            else:
                 places = places.narrow(dim, 0, 1)
         if not varying:
             return (None,) * places.dim()
         chosen = varying[0]
-        units = vector[places]
+        units = vector[places.long()]
         if len(varying) > 1 or keep is not None:
             chosen = keep if keep is not None else self._choose(vector, varying)
             self.links.split.update(vector[vector >= 0].tolist())
             rows = units.movedim(chosen, 0).flatten(1)
-            for column in rows.unbind(1):
-                self.link(rows[:, 0], column)
+            self.link(rows[:, :1].expand_as(rows), rows)
             units = rows.max(1).values
         return tuple(units.flatten() if d == chosen else None for d in range(places.dim()))
 
@@ -262,9 +275,3 @@ class _Mode(TorchDispatchMode):
                 if isinstance(leaf, Tensor):
                     tracer.set(leaf, ())
         return result
-
-
-def _varies(units: Tensor, dim: int) -> bool:
-    if units.shape[dim] < 2 or units.stride(dim) == 0:
-        return False
-    return not torch.equal(units, units.narrow(dim, 0, 1).expand_as(units))

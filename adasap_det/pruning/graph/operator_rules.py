@@ -54,7 +54,23 @@ def _pointwise(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, resu
     inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     for output in outputs:
         aligned = [_aligned(tracer.of(t), t.shape, output.shape) for t in inputs]
-        tracer.set(output, [tracer.link(*column) for column in zip(*aligned, strict=True)])
+        labels = [tracer.link(*column) for column in zip(*aligned, strict=True)]
+        tracer.set(output, labels)
+        for t, known in zip(inputs, aligned, strict=True):
+            for back in range(1, t.dim() + 1):
+                vector = labels[-back] if t.dim() <= output.dim() else None
+                if vector is not None and known[-back] is None and t is not output:
+                    tracer.fix_unlike(vector, t, t.dim() - back)
+
+
+def varies(places: Tensor, dim: int) -> bool:
+    """Whether a tensor is not the same at all places of a dimension."""
+    if places.shape[dim] < 2 or places.stride(dim) == 0:
+        return False
+    for other in range(places.dim()):
+        if other != dim and places.stride(other) == 0:  # repeats itself
+            places = places.narrow(other, 0, 1)
+    return not torch.equal(places, places.narrow(dim, 0, 1).expand_as(places))
 
 
 def _same(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
@@ -111,7 +127,7 @@ def _move(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, result: A
         )
         keep = 1 if name == 'aten::pixel_shuffle' else None
         for output, total in zip(tree_leaves(moved), collected, strict=True):
-            each = tracer.rectangular(output.long(), vector, keep=keep)
+            each = tracer.rectangular(output, vector, keep=keep)
             if all(one is None for one in each):
                 tracer.fix((vector,), 'its channels are indexed one by one')
             for d, one in enumerate(each):

@@ -28,13 +28,22 @@ def train_forward(model: nn.Module, inputs: Tensor) -> Any:
     model.train()
     batch = like_parameters(inputs, model).repeat(2, *(1 for _ in inputs.shape[1:]))
     if isinstance(model, BaseModel):
-        samples = _samples(model, batch)
+        samples = annotated_samples(model, batch)
         if samples is not None:
             return model.loss(batch, samples)  # type: ignore[operator]
     return trace_forward(model, batch)
 
 
-def _samples(model: Any, batch: Tensor) -> list[Any] | None:
+def annotated_samples(model: Any, batch: Tensor) -> list[Any] | None:
+    """Data samples with made-up annotations for detectors and classifiers of OpenMMLab.
+
+    Args:
+        model: The model; detectors with mask heads get masks as well.
+        batch: The images, shape ``(N, 3, H, W)``.
+
+    Returns:
+        A sample for each image; None for other models.
+    """
     mmdet, mmpretrain = sys.modules.get('mmdet.models'), sys.modules.get('mmpretrain.models')
     if mmdet is not None and isinstance(model, mmdet.BaseDetector):
         return [_annotated(batch, with_masks=model.with_mask) for _ in batch]

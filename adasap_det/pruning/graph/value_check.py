@@ -8,8 +8,10 @@ are random in the copies: fresh norms and branches that start at zero would hide
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -33,13 +35,33 @@ TOLERANCE = 1e-12
 TOLERANCE_FLOAT32 = 1e-5
 """The same where the model itself computes a part in float32, whatever its parameters are."""
 
-FIRST_ORDER = 1e-9
-"""Smallest change of the outputs, relative to the sum of its parts, that is one."""
+FIRST_ORDER = 1e-5
+"""Smallest change of the outputs in float32, relative to the sum of its parts, that is one."""
+
+CLEAR = 1e-2
+"""Change of the outputs, relative to the largest, that is no rounding of float32."""
+
+SHARES = (1 / 4, 1 / 2, 5 / 8, 3 / 4)
+"""Sizes of the images that are tried, relative to the example."""
 
 NO_EFFECT = 'its channels do not change the outputs, so the group cannot be checked'
 
 Forward = Callable[[nn.Module, Tensor], Any]
-Test = Callable[[Sequence[ChannelGroup]], 'str | None']
+Test = Callable[[Sequence[ChannelGroup]], None]
+
+
+class CheckError(Exception):
+    """A test has failed.
+
+    Args:
+        reason: Why the channels cannot be pruned.
+        running: Names of the modules that ran when an error was raised, the innermost first.
+    """
+
+    def __init__(self, reason: str, running: Sequence[str] = ()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.running = running
 
 
 class ValueCheck:
@@ -67,54 +89,142 @@ class ValueCheck:
         self._random = torch.Generator().manual_seed(0)
         self._state = RandomState.seeded(0)  # of every pass, so that they can be compared
         self._copy = without_dropout(randomized(copy_unwrapped(model))).double()
-        self._tolerance = TOLERANCE
-        self._inputs, self._expected = self._smallest(example_inputs.double())
-        copied = sharing_copy(model)
-        with torch.no_grad(), eval_mode(copied):
-            self._shapes = [t.shape for t in tensors(forward(copied, example_inputs))]
         self._full_inputs = example_inputs
+        with torch.no_grad(), eval_mode(copied := sharing_copy(model)):
+            self._shapes = [t.shape for t in tensors(forward(copied, example_inputs))]
+        smallest, shapes = self._smallest()
+        self._inputs = smallest.double()
+        with torch.no_grad(), _Float32() as found:
+            self._expected = self._run(sharing_copy(self._copy), self._inputs)
+        self._tolerance = TOLERANCE_FLOAT32 if found.any else TOLERANCE
+        if [t.shape for t in self._expected] != shapes:
+            raise ValueError(
+                'the model returns outputs of other shapes when it is called again with the same '
+                'inputs; make them depend on nothing else'
+            )
         self._orders: dict[str, Tensor] = {}
 
-    def failures(self, groups: Sequence[ChannelGroup]) -> dict[str, str]:
-        """Reason by name of each group that fails a test."""
+    def failures(self, groups: Sequence[ChannelGroup], *, alone: bool = True) -> dict[str, str]:
+        """Reason by name of each group that fails a test.
+
+        Args:
+            groups: The groups, tested together.
+            alone: Whether to run the negative control too, which is of each group alone.
+        """
         found: dict[str, str] = {}
         groups = [group for group in groups if group.size > group.parts]
         for group in groups:
             self._orders[group.name] = random_order(group, self._random)
-        if groups:
-            print_log(f'Checking {len(groups)} channel groups by value', logger='current')
-        for test in (self._permuted, self._pruned, self._trained):
+        for stage, test in self._tests.items():
+            if groups:
+                print_log(f'Checking {len(groups)} channel groups: {stage}', logger='current')
             for group, reason in failing(groups, test):
                 found[group.name] = reason
             groups = [group for group in groups if group.name not in found]
-        for group in self._without_effect(groups):
-            found[group.name] = NO_EFFECT
+        if alone and groups:
+            print_log(f'Checking {len(groups)} channel groups: negative control', logger='current')
+            for group in self._without_effect(groups):
+                found[group.name] = NO_EFFECT
         return found
+
+    @property
+    def _tests(self) -> dict[str, Test]:
+        """From the cheapest to the dearest: one that fails is repeated by bisection."""
+        return {
+            'half of the channels, in evaluation mode': self._evaluated,
+            'half of the channels, in training mode': self._trained,
+            'in another order': self._permuted,
+            'half of the channels in another order': self._pruned,
+        }
 
     # ------------------------------------------------------------------ tests
 
-    def _permuted(self, groups: Sequence[ChannelGroup]) -> str | None:
-        outputs = self._outputs(permuted(self._copy, groups, self._orders))
-        if isinstance(outputs, str):
-            return f'with its channels in another order the model fails: {outputs}'
-        if not self._equal(outputs, self._expected):
-            return 'its channels in another order change the outputs: an operator is not followed'
-        return None
+    def _evaluated(self, groups: Sequence[ChannelGroup]) -> None:
+        """Half of the channels at the full size."""
+        copied = self._halved(groups)
+        with (
+            _reason('with half of its channels the model fails', copied),
+            torch.no_grad(),
+            eval_mode(copied),
+            same_randomness(self._state),
+        ):
+            outputs = tensors(self._forward(copied, self._full_inputs))
+        if [t.shape for t in outputs] != self._shapes:
+            raise CheckError('it changes the shape of an output of the model')
+
+    def _trained(self, groups: Sequence[ChannelGroup]) -> None:
+        copied = self._halved(groups)
+        try:
+            with (
+                _reason('with half of its channels training fails', copied),
+                torch.no_grad(),
+                same_randomness(self._state),
+            ):
+                train_forward(copied, self._full_inputs)
+        except CheckError:
+            if self._trains:
+                raise
+
+    def _permuted(self, groups: Sequence[ChannelGroup]) -> None:
+        copied = permuted(self._copy, groups, self._orders)
+        with _reason('with its channels in another order the model fails', copied):
+            outputs = self._outputs(copied)
+        if not self._equal(outputs, self._expected, self._tolerance):
+            raise CheckError(
+                'its channels in another order change the outputs: an operator is not followed'
+            )
+
+    def _pruned(self, groups: Sequence[ChannelGroup]) -> None:
+        kept = {group.name: random_half(group, self._random) for group in groups}
+        moved = {
+            group.name: torch.isin(self._orders[group.name], kept[group.name]).nonzero().flatten()
+            for group in groups
+        }
+        results = []
+        for copied, channels in (
+            (sharing_copy(self._copy), kept),
+            (permuted(self._copy, groups, self._orders), moved),
+        ):
+            prune_channels(copied, groups, channels)
+            with _reason('with half of its channels the model fails', copied):
+                results.append(self._outputs(copied))
+        if [t.shape for t in results[0]] != [t.shape for t in self._expected]:
+            raise CheckError('it changes the shape of an output of the model')
+        if not self._equal(results[1], results[0], self._tolerance):
+            raise CheckError('half of its channels in another order change the outputs')
+
+    def _halved(self, groups: Sequence[ChannelGroup]) -> nn.Module:
+        """A copy of the model with a random half of every group."""
+        copied = sharing_copy(self._model)
+        kept = {group.name: random_half(group, self._random) for group in groups}
+        with _reason('half of its channels cannot be removed', copied):
+            prune_channels(copied, groups, kept)
+        return copied
+
+    @cached_property
+    def _trains(self) -> bool:
+        """Whether the dense model can be run in training mode without more than an image."""
+        try:
+            with torch.no_grad(), same_randomness(self._state):
+                train_forward(copy_unwrapped(self._model), self._full_inputs)
+        except Exception:
+            return False
+        return True
 
     def _without_effect(self, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
         """The negative control: groups whose own slices can be permuted alone, unseen.
 
-        To first order, for all groups in one backward pass; exactly where that finds no change.
+        To first order and in float32, for all groups in one backward pass; exactly where that
+        finds no change.
         """
-        if not groups:
-            return []
-        copied = sharing_copy(self._copy)
+        copied = self._single()
         for parameter in copied.parameters():
             parameter.requires_grad_(True)
         generator = torch.Generator().manual_seed(1)
         with torch.enable_grad():
-            total = torch.zeros((), dtype=torch.float64)
-            for t in self._run(copied, self._inputs):
+            total = torch.zeros(())
+            outputs = self._run(copied, self._inputs.float())
+            for t in outputs:
                 if t.requires_grad:
                     total = total + (t * torch.rand(t.shape, generator=generator).to(t)).sum()
             if total.requires_grad:
@@ -132,85 +242,43 @@ class ValueCheck:
                         moved = moved.index_select(dim, order.to(moved.device))
                     changes.append((gradient * (moved - weight)).flatten())
             change = torch.cat(changes) if changes else torch.zeros(1)
-            if change.sum().abs() <= FIRST_ORDER * change.abs().sum():
+            if not change.sum().abs() > FIRST_ORDER * change.abs().sum():  # or not finite
                 weak.append(group)
-        return [group for group in weak if self._unchanged_without_consumers(group)]
+        outputs = [t.detach() for t in outputs]
+        return [group for group in weak if not self._has_effect(group, outputs)]
 
-    def _unchanged_without_consumers(self, group: ChannelGroup) -> bool:
-        outputs = self._outputs(permuted(self._copy, [group], self._orders, own_only=True))
-        return not isinstance(outputs, str) and self._equal(outputs, self._expected)
+    def _has_effect(self, group: ChannelGroup, expected: Sequence[Tensor]) -> bool:
+        """Whether the outputs change with its own slices: clearly in float32, or else in float64.
 
-    def _pruned(self, groups: Sequence[ChannelGroup]) -> str | None:
-        kept = {group.name: random_half(group, self._random) for group in groups}
-        moved = {
-            group.name: torch.isin(self._orders[group.name], kept[group.name]).nonzero().flatten()
-            for group in groups
-        }
-        results = []
-        for start, channels in (
-            (sharing_copy(self._copy), kept),
-            (permuted(self._copy, groups, self._orders), moved),
-        ):
-            try:
-                prune_channels(start, groups, channels)
-            except Exception as error:  # whatever it is, the group cannot be pruned
-                return f'half of its channels cannot be removed: {_first_line(error)}'
-            outputs = self._outputs(start)
-            if isinstance(outputs, str):
-                return f'with half of its channels the model fails: {outputs}'
-            results.append(outputs)
-        if [t.shape for t in results[0]] != [t.shape for t in self._expected]:
-            return 'it changes the shape of an output of the model'
-        if not self._equal(*results):
-            return 'half of its channels in another order change the outputs'
-        return None
+        ``expected`` are the outputs in float32.
+        """
 
-    def _trained(self, groups: Sequence[ChannelGroup]) -> str | None:
-        """Half of the channels at the full size, in evaluation and in training mode."""
-        copied = sharing_copy(self._model)
-        kept = {group.name: random_half(group, self._random) for group in groups}
-        prune_channels(copied, groups, kept)
-        with torch.no_grad(), same_randomness(self._state):
-            if self._inputs.shape != self._full_inputs.shape:
-                try:
-                    with eval_mode(copied):
-                        outputs = tensors(self._forward(copied, self._full_inputs))
-                except Exception as error:  # whatever the model raises is the reason
-                    return f'with half of its channels the model fails: {_first_line(error)}'
-                if [t.shape for t in outputs] != self._shapes:
-                    return 'it changes the shape of an output of the model'
-            try:
-                train_forward(copied, self._full_inputs)
-            except Exception as error:
-                if self._trains:
-                    return f'with half of its channels training fails: {_first_line(error)}'
-        return None
+        def own_permuted(copied: nn.Module) -> nn.Module:
+            return permuted(copied, [group], self._orders, own_only=True)
 
-    @cached_property
-    def _trains(self) -> bool:
-        """Whether the dense model can be run in training mode without more than an image."""
         try:
-            with torch.no_grad(), same_randomness(self._state):
-                train_forward(copy_unwrapped(self._model), self._full_inputs)
-        except Exception:
-            return False
-        return True
+            with torch.no_grad():
+                outputs = self._run(own_permuted(self._single()), self._inputs.float())
+            if not self._equal(outputs, expected, CLEAR):
+                return True
+            outputs = self._outputs(own_permuted(self._copy))
+        except Exception:  # an error is a change
+            return True
+        return not self._equal(outputs, self._expected, self._tolerance)
 
     # ------------------------------------------------------------------ forward passes
 
-    def _equal(self, actual: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    @staticmethod
+    def _equal(actual: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> bool:
         return len(actual) == len(expected) and all(
             a.shape == b.shape
-            and (not a.numel() or bool((a - b).abs().max() <= self._tolerance * b.abs().max()))
+            and (not a.numel() or bool((a - b).abs().max() <= tolerance * b.abs().max()))
             for a, b in zip(actual, expected, strict=True)
         )
 
-    def _outputs(self, copied: nn.Module) -> list[Tensor] | str:
-        try:
-            with torch.no_grad():
-                return self._run(copied, self._inputs)
-        except Exception as error:  # whatever the model raises is the reason
-            return _first_line(error)
+    def _outputs(self, copied: nn.Module) -> list[Tensor]:
+        with torch.no_grad():
+            return self._run(copied, self._inputs)
 
     def _run(self, copied: nn.Module, inputs: Tensor) -> list[Tensor]:
         with eval_mode(copied), same_randomness(self._state):
@@ -219,23 +287,30 @@ class ValueCheck:
                 outputs += tensors(self._train_forward(copied, inputs))
         return outputs
 
-    def _smallest(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The smallest images that the model takes, to save time, and the outputs for them."""
-        for divisor in (4, 2):
-            size = [n // divisor // 32 * 32 for n in inputs.shape[2:]]
-            if inputs.dim() == 4 and min(size) >= 64:
-                smaller = nn.functional.interpolate(inputs, size)
+    def _smallest(self) -> tuple[Tensor, list[torch.Size]]:
+        """The smallest images that the model takes, to save time, and its outputs' shapes.
+
+        Only channels matter here, which are the same for all sizes.
+        """
+
+        def shapes(inputs: Tensor) -> list[torch.Size]:
+            with torch.no_grad():
+                return [t.shape for t in self._run(self._single(), inputs.float())]
+
+        full = self._full_inputs
+        for share in SHARES if full.dim() == 4 else ():
+            size = [int(n * share) // 32 * 32 for n in full.shape[2:]]
+            if min(size) >= 64:
+                smaller = nn.functional.interpolate(full, size)
                 try:
-                    return smaller, self._run_copy(smaller)
+                    return smaller, shapes(smaller)
                 except Exception:
                     continue
-        return inputs, self._run_copy(inputs)
+        return full, shapes(full)
 
-    def _run_copy(self, inputs: Tensor) -> list[Tensor]:
-        with torch.no_grad(), _Float32() as found:
-            outputs = self._run(sharing_copy(self._copy), inputs)
-        self._tolerance = TOLERANCE_FLOAT32 if found.any else TOLERANCE
-        return outputs
+    def _single(self) -> nn.Module:
+        """A copy of the randomised model in float32, which is a few times as fast."""
+        return sharing_copy(self._copy).float()
 
 
 class _Float32(TorchDispatchMode):
@@ -261,19 +336,50 @@ def sharing_copy(model: nn.Module) -> nn.Module:
 
 
 def failing(groups: Sequence[ChannelGroup], test: Test) -> list[tuple[ChannelGroup, str]]:
-    """The groups that fail a test and the reasons, by bisection: all of them are tested at once."""
+    """The groups that fail a test and the reasons: all at once, then fewer and fewer of them.
+
+    First those of the innermost module that has raised an error and holds some of them, then
+    halves.
+    """
     if not groups:
         return []
-    reason = test(groups)
-    if reason is None:
-        return []
-    if len(groups) == 1:
-        return [(groups[0], reason)]
-    middle = len(groups) // 2
-    found = failing(groups[:middle], test) + failing(groups[middle:], test)
-    if not found:  # only together
-        return [(groups[-1], reason), *failing(groups[:-1], test)]
-    return found
+    try:
+        test(groups)
+    except CheckError as error:
+        if len(groups) == 1:
+            return [(groups[0], error.reason)]
+        suspected = [i < len(groups) // 2 for i in range(len(groups))]
+        for module in error.running:
+            touched = [_touches(group, module) for group in groups]
+            if any(touched) and not all(touched):
+                suspected = touched
+                break
+        some = [group for group, each in zip(groups, suspected, strict=True) if each]
+        others = [group for group, each in zip(groups, suspected, strict=True) if not each]
+        found = failing(some, test) + failing(others, test)
+        if not found:  # only together
+            return [(some[-1], error.reason), *failing(some[:-1] + others, test)]
+        return found
+    return []
+
+
+def _touches(group: ChannelGroup, module: str) -> bool:
+    return any(piece.name.startswith(f'{module}.') for piece in group.slices)
+
+
+@contextmanager
+def _reason(reason: str, model: nn.Module) -> Iterator[None]:
+    """Turn an error, whatever the model raises, into a :class:`CheckError`."""
+    try:
+        yield
+    except Exception as error:
+        modules = {id(module): name for name, module in model.named_modules()}
+        running = [
+            modules[id(frame.f_locals.get('self'))]
+            for frame, _ in walk_tb(error.__traceback__)
+            if id(frame.f_locals.get('self')) in modules
+        ]
+        raise CheckError(f'{reason}: {_first_line(error)}', running[::-1]) from error
 
 
 def without_dropout(model: nn.Module) -> nn.Module:

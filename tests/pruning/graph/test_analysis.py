@@ -1,4 +1,5 @@
 import copy
+import itertools
 import logging
 
 import numpy as np
@@ -235,7 +236,7 @@ def test_self_frozen_layers_are_skipped_and_logged(monkeypatch):
         'a': 'a is frozen by the model itself',
         'out': 'out is an output of the model',
     }
-    assert logged == ['Layers skipped because the model itself freezes them: a']
+    assert logged[0] == 'Layers skipped because the model itself freezes them: a'
 
 
 def test_first_layers_after_self_frozen_layers_are_pruned():
@@ -450,7 +451,7 @@ SKIPPED = {
     ),
     'a constant of one value a channel': (
         lambda: Net(lambda s, x: s.out(x * torch.linspace(1, 2, 8)[:, None, None].to(x))),
-        'its channels in another order change the outputs: an operator is not followed',
+        'its channels are combined with a constant for each of them',
     ),
     'an operator that is not known': (
         lambda: Net(
@@ -522,10 +523,27 @@ def test_skipped_group_is_reported(monkeypatch):
         lambda *args, **kwargs: logged.append((args, kwargs)),
     )
     analyse(SKIPPED['roll by a number of channels'][0]())
-    ((message,), options) = logged[0]
+    warned = [args for args, options in logged if options.get('level') == logging.WARNING]
+    ((message,),) = warned
     assert message.startswith('b is skipped: half of its channels in another order')
-    assert options['level'] == logging.WARNING
-    assert len(logged) == 1
+
+
+def test_each_stage_is_logged(monkeypatch):
+    logged = []
+    for module in ('analysis', 'value_check'):
+        monkeypatch.setattr(
+            f'adasap_det.pruning.graph.{module}.print_log',
+            lambda line, **options: logged.append(line.partition('channel groups: ')[2] or line),
+        )
+    analyse(Net(lambda s, x: s.out(x)))
+    assert logged == [
+        'Tracing the channels of the model',
+        'half of the channels, in evaluation mode',
+        'half of the channels, in training mode',
+        'in another order',
+        'half of the channels in another order',
+        'negative control',
+    ]
 
 
 class AuxiliaryNet(Net):
@@ -584,6 +602,28 @@ def test_every_layer_is_in_a_group_or_skipped():
 def test_model_that_cannot_run_on_the_inputs():
     with pytest.raises(ValueError, match=r'cannot be run on inputs of shape \(1, 3, 6, 6\): '):
         analyse(nn.Conv2d(4, 2, 1))
+
+
+def test_inputs_of_another_number_of_dimensions():
+    with pytest.raises(ValueError, match=r'cannot be run on inputs of shape \(1, 12\): '):
+        find_channel_groups(Net(lambda s, x: s.out(x)), torch.rand(1, 12))
+
+
+@pytest.mark.parametrize(
+    'outputs',
+    [lambda x, calls: x[:, : 2 + calls % 2], lambda x, calls: [x] * (1 + calls % 2)],
+    ids=['shapes', 'structure'],
+)
+def test_model_that_returns_other_things_in_each_call(outputs):
+    calls = itertools.count()
+    with pytest.raises(ValueError, match='returns outputs of other shapes when it is called again'):
+        analyse(Net(lambda s, x: outputs(s.out(x), next(calls))))
+
+
+def test_model_without_layers():
+    for model in (nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()), nn.ReLU()):
+        with pytest.raises(ValueError, match='the model has no layer to prune'):
+            analyse(model)
 
 
 def test_nothing_can_be_pruned():
