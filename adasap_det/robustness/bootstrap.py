@@ -10,8 +10,8 @@ import numpy as np
 from adasap_det.robustness.per_image import Array, Outcomes
 from adasap_det.robustness.results import CLEAN, CellKey
 
+# One evaluated model: outcomes by cell.
 Run = Mapping[CellKey, Outcomes]
-"""One evaluated model: outcomes by cell."""
 
 _CHUNK = 500
 """Draws at a time, which bounds the memory."""
@@ -61,8 +61,8 @@ def paired_interval(
         level: Share of the draws inside the interval, in (0, 1).
 
     Returns:
-        Intervals by name: ``'P'`` of the clean cell, ``'mPC'``, the mean of the others, and
-        ``'rPC'``, each run's mPC / P; those for which there are cells. Values of an arm are means
+        Intervals by name, ``'P'`` of the clean cell, ``'mPC'`` of the mean of the others, and
+        ``'rPC'`` of each run's mPC / P, those for which there are cells. Values of an arm are means
         over its runs. Ends are nan if a metric is undefined in a draw.
 
     Raises:
