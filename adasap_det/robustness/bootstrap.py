@@ -51,14 +51,14 @@ def paired_interval(
     too wide where runs differ no more than by their images, and too narrow where the seed matters
     far more than the images. On simulated runs, 95 % intervals of two to ten runs held the true
     difference in 99 to 100 % of the cases without an effect of the seed, in 97 to 99 % with one of
-    1.5 points, and, with one of 5 points, in 81 % with two runs, 85 % with three and 95 % with ten.
+    1.4 points, and, with one of 4.2 points, in 81 % with two runs, 85 % with three, 95 % with ten.
 
     Args:
         a, b: Runs of both arms, one for each seed, on the same images and cells; see
             :func:`~adasap_det.robustness.per_image.load_outcomes`.
         draws: Number of draws.
         seed: Seed of the draws.
-        level: Share of the draws inside the interval, in (0, 1).
+        level: Ratio of the draws inside the interval, in (0, 1).
 
     Returns:
         Intervals by name, ``'P'`` of the clean cell, ``'mPC'`` of the mean of the others, and
