@@ -7,7 +7,14 @@ from . import compat
 from .utils.shipped_configs import config_path
 
 __version__ = '0.1.0'
-__all__ = ['Pruner', '__version__', 'config_path', 'load_pruned', 'structure_metadata']
+__all__ = [
+    'Pruner',
+    '__version__',
+    'config_path',
+    'load_pruned',
+    'recalibrate',
+    'structure_metadata',
+]
 
 # Before anything imports mmdet, which needs MMCV's operators at import time.
 compat.apply()
@@ -21,6 +28,7 @@ from .pruning import Pruner  # noqa: E402
 from .robustness import transforms as _transforms  # noqa: E402, F401
 from .robustness.evaluation import accuracy as _accuracy  # noqa: E402, F401
 from .robustness.evaluation import average_precision as _average_precision  # noqa: E402, F401
+from .utils.recalibration import recalibrate  # noqa: E402
 
 _install()
 

@@ -38,7 +38,9 @@ from adasap_det.utils.device import usable_device
 from adasap_det.utils.input_size import config_input_size
 from adasap_det.utils.io import atomic_write
 from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
+from adasap_det.utils.model_recalibration import recalibrate_model
 from adasap_det.utils.random_state import RandomState, same_randomness
+from adasap_det.utils.recalibration import running_norms
 from adasap_det.utils.validation import validation_metric
 
 _BUDGETS = {'params': 'ParamsBudget', 'macs': 'MACsBudget', 'latency': 'LatencyBudget'}
@@ -109,6 +111,14 @@ def _parser() -> argparse.ArgumentParser:
         help='training batches for an importance that needs gradients and for the sensitivity (8)',
     )
     parser.add_argument(
+        '--recalibrate-batches',
+        type=int,
+        default=0,
+        metavar='N',
+        help='training batches to re-estimate the batch norm statistics on after pruning, as 40 '
+        '(0: they stay those of the network before)',
+    )
+    parser.add_argument(
         '--batch-size', type=int, default=1, help='images per batch that latency refers to (1)'
     )
     parser.add_argument('--table', metavar='JSON', help='latency table (default: in ~/.cache)')
@@ -150,6 +160,10 @@ def _prune(args: argparse.Namespace) -> None:
         raise UsageError('--metric is for --sensitivity; give both')
     if args.round_to < 1 or args.batches < 1:
         raise UsageError('--round-to and --batches must be at least 1')
+    if args.recalibrate_batches < 0:
+        raise UsageError(
+            f'--recalibrate-batches must be at least 0, got {args.recalibrate_batches}'
+        )
     if not 0 <= args.min_keep_ratio < 1:
         raise UsageError(f'--min-keep-ratio must lie in [0, 1), got {args.min_keep_ratio}')
     importance = _importance(args.importance)
@@ -160,7 +174,8 @@ def _prune(args: argparse.Namespace) -> None:
     require_checkpoint(args.checkpoint)
     losses_needed = args.sensitivity and args.metric is None
     batches_needed = losses_needed or importance.needs_gradients
-    stages = [('train', batches_needed), ('val', args.metric is not None)]
+    train_needed = batches_needed or args.recalibrate_batches > 0
+    stages = [('train', train_needed), ('val', args.metric is not None)]
     check_data(cfg, stages=tuple(stage for stage, needed in stages if needed))
     try:
         model, meta = load_model(cfg, args.checkpoint)
@@ -190,6 +205,7 @@ def _prune(args: argparse.Namespace) -> None:
         if budget is None:
             return
         result = pruner.prune()
+        _recalibrate(args, cfg, model, console)
     except ValueError as error:
         raise UsageError(error) from None
     model.to('cpu')  # a checkpoint of GPU tensors would need that GPU
@@ -201,6 +217,18 @@ def _prune(args: argparse.Namespace) -> None:
     console.print(f'{allowed}, {budget.format(result.cost)} reached')
     console.print(pruner.report(), markup=False, highlight=False)
     print(f'{checkpoint}\n{config}')
+
+
+def _recalibrate(args: argparse.Namespace, cfg: Config, model: nn.Module, console: Console) -> None:
+    layers, batches = len(running_norms(model)), args.recalibrate_batches
+    if layers and batches:
+        console.print(f're-estimating {layers} batch norm layers on {batches} training batches')
+        recalibrate_model(model, cfg.train_dataloader, batches=batches)
+    elif layers:
+        console.print(
+            'the batch norm statistics are those of the network before; to test without '
+            'fine-tuning, re-estimate them: --recalibrate-batches 40'
+        )
 
 
 def _importance(kind: str) -> Importance:

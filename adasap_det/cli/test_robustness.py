@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         help='number of example images with predictions per corruption (default: 1)',
     )
     parser.add_argument(
+        '--per-image',
+        action='store_true',
+        help='also write what each image contributes to AP50 or top-1, into per_image/ of the '
+        'output folder, for paired confidence intervals',
+    )
+    parser.add_argument(
         '--report',
         nargs='*',
         metavar='RESULTS',
@@ -201,7 +207,9 @@ def _sweep(
     source = open_benchmark(args.benchmark) if args.benchmark else OnTheFly(seed=args.seed)
     grid: list[CellKey] = [(c, s) for c in corruptions for s in severities]
     runner = build_runner(cfg)
-    sweep = Sweep(runner, cfg, out=out, source=source, grid=grid, name=name)
+    sweep = Sweep(
+        runner, cfg, out=out, source=source, grid=grid, name=name, per_image=args.per_image
+    )
     sweep.load()
     model = sweep.describe(config=args.config, checkpoint=args.checkpoint)
     cells = sweep.run()

@@ -4,6 +4,7 @@ from .channels_last_hook import ChannelsLastHook
 from .data_check_hook import DataCheckHook
 from .pruning_hook import PruningHook
 from .random_state_hook import RandomStateHook
+from .recalibration_hook import RecalibrationHook
 from .structure_hook import StructureHook
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     'DataCheckHook',
     'PruningHook',
     'RandomStateHook',
+    'RecalibrationHook',
     'StructureHook',
 ]

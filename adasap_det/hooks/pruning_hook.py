@@ -22,6 +22,7 @@ from adasap_det.utils.input_size import pipeline_input_size
 from adasap_det.utils.validation import evaluate
 
 from .channel_rows import channel_rows
+from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibrate_trained
 from .run_checks import check_gradients_come_first, check_no_missed_steps, check_single_wrapper
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
@@ -71,6 +72,12 @@ class PruningHook(StructureHook):
             default the size that the training pipeline resizes to.
         evaluate_pruning (bool): Run the validation set right before the first and right after the
             last prune step. Default False.
+        recalibrate_batches (int): Training batches, for each rank, that batch norm's running
+            statistics are re-estimated on before evaluations (of the dense network too), at the
+            end of training, after the last prune step, and after every prune step if a layer
+            trains with its running statistics (``norm_eval``), which are then the larger
+            network's. Default 0, none: layers that train with the batch's statistics find new
+            ones within some dozen iterations.
         measure_latency (bool): Time the network on one image at the start and after every prune
             step, on the device that trains; logged as ``train/latency_measured_ms``. Takes a
             second or two each time. Default False.
@@ -108,6 +115,7 @@ class PruningHook(StructureHook):
         exclude: Sequence[str] = (),
         input_size: Sequence[int] | None = None,
         evaluate_pruning: bool = False,
+        recalibrate_batches: int = 0,
         measure_latency: bool = False,
         score_interval: int = 10,
         perturbation_before_pruning: str = 'adaptive',
@@ -119,6 +127,10 @@ class PruningHook(StructureHook):
         )
         if score_interval < 1:
             raise ValueError(f'PruningHook.score_interval must be at least 1, got {score_interval}')
+        if recalibrate_batches < 0:
+            raise ValueError(
+                f'PruningHook.recalibrate_batches must be at least 0, got {recalibrate_batches}'
+            )
         for name, stage, known in (
             ('perturbation_before_pruning', perturbation_before_pruning, STAGES),
             ('perturbation_after_pruning', perturbation_after_pruning, AFTER_PRUNING),
@@ -141,6 +153,7 @@ class PruningHook(StructureHook):
         self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self.evaluate_pruning = evaluate_pruning
+        self.recalibrate_batches = recalibrate_batches
         self.measure_latency = measure_latency
         self.score_interval = score_interval
 
@@ -190,6 +203,8 @@ class PruningHook(StructureHook):
             raise ValueError(f'PruningHook.{error}') from None
         for optimizer in optimizers_of(runner):
             check_optimizer(optimizer, self.pruner.model, self.pruner.groups)
+        if self.recalibrate_batches:
+            runner.register_hook(RecalibrationHook(batches=self.recalibrate_batches))
 
     def before_train(self, runner: Runner) -> None:
         pruner = self._pruner
@@ -269,6 +284,7 @@ class PruningHook(StructureHook):
         pruner, schedule = self._pruner, self._schedule
         last = step == schedule.prune_steps - 1
         if self.evaluate_pruning and pruner.is_dense:
+            recalibrate_trained(runner, self.recalibrate_batches)
             self._evaluate(runner, 'before pruning')
         dense = pruner.dense_costs['budget']
         final = self.budget.limit(dense)
@@ -277,6 +293,7 @@ class PruningHook(StructureHook):
         rewrap(runner)
         self._set_channels(runner)
         cost = self._log_size(runner, f'Prune step {step + 1}/{schedule.prune_steps}')
+        recalibrate_pruned(runner, self.recalibrate_batches, last=last)
         if last:
             print_log(
                 f'Budget: at most {self.budget.format(final)} {self.budget.unit} allowed, '

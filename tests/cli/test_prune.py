@@ -22,6 +22,7 @@ from adasap_det.pruning import (
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.utils.config_tree import iter_hooks
 from adasap_det.utils.device import device_identity
+from adasap_det.utils.model_recalibration import recalibrate_model
 from adasap_det.utils.validation import validation_metric
 
 from ..helpers.toy import ToyDetector
@@ -43,6 +44,7 @@ def trained(config, tmp_path):
         (['--max-cost', '3 ells'], ['budget.max_cost', '3 ells']),
         (['--keep-ratio', '0.5', '--importance', 'Magic'], ['Magic', 'TaylorImportance']),
         (['--keep-ratio', '0.5', '--round-to', '0'], ['--round-to']),
+        (['--keep-ratio', '0.5', '--recalibrate-batches', '-1'], ['--recalibrate-batches']),
         (['--keep-ratio', '0.5', '--metric', 'pascal_voc/AP50'], ['--metric', '--sensitivity']),
         (['--keep-ratio', '0.5', '--min-keep-ratio', '1'], ['--min-keep-ratio', '1.0']),
         (['--keep-ratio', '0.5', '--keep-ratios', 'neck=half'], ['PATTERN=RATIO', "'neck=half'"]),
@@ -57,6 +59,24 @@ def test_usage_errors_are_one_line(config, capsys, options, words):
     assert err.count('\n') == 1
     for word in words:
         assert word in err
+
+
+@pytest.mark.slow
+def test_batch_norm_statistics_are_re_estimated_on_training_data(trained, tmp_path, capsys):
+    config, checkpoint = trained
+    models = []
+    for batches in (0, 2):
+        out = tmp_path / str(batches)
+        options = ['--keep-ratio', '0.6', '--recalibrate-batches', str(batches), *SIZE]
+        assert prune.main([str(config), str(checkpoint), *options, '--out', str(out)]) == 0
+        err = capsys.readouterr().err
+        assert ('2 training batches' if batches else '--recalibrate-batches 40') in err
+        models.append(load_model(Config.fromfile(config), out / 'iter_2_pruned.pth')[0])
+    cfg = Config.fromfile(config)
+    recalibrate_model(models[0], cfg.train_dataloader, batches=2)
+    expected = models[0].state_dict()
+    for name, value in models[1].state_dict().items():
+        assert torch.equal(value, expected[name]), name
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -16,7 +17,9 @@ from mmengine.registry import MODELS, init_default_scope
 from adasap_det.cli import make_voc_c, test_robustness
 from adasap_det.pruning import find_channel_groups, prune_channels
 from adasap_det.pruning.graph.tracing import example_image
+from adasap_det.robustness.bootstrap import paired_interval
 from adasap_det.robustness.evaluation import sweep
+from adasap_det.robustness.per_image import load_outcomes
 from adasap_det.robustness.results import load_cells, load_results
 from adasap_det.utils.device import cpu_name
 
@@ -75,6 +78,22 @@ def test_built_benchmark_and_on_the_fly_corruption_agree(
     different = {json.dumps(cell.metrics) for cell in fly.cells.values()}
     assert len(different) > 1, 'corruption changed nothing'
     assert 'mean of 4 of 75 cells' in capsys.readouterr().out
+
+
+def test_outcomes_of_the_images_are_written_if_asked(config, checkpoint, tmp_path, capsys):
+    run(config, checkpoint, tmp_path, *GRID)
+    assert not (tmp_path / 'per_image').exists()
+    assert run(config, checkpoint, tmp_path, *GRID, '--per-image') == 0
+    assert 'already evaluated' not in capsys.readouterr().out
+    cells, outcomes = load_cells(tmp_path), load_outcomes(tmp_path)
+    assert set(outcomes) == set(cells)
+    for key, cell in cells.items():
+        assert outcomes[key].metric(np.ones((1, 4)))[0] == pytest.approx(cell.metrics['AP50'])
+    assert paired_interval([outcomes], [outcomes], draws=2)['rPC'].estimate == 0
+    (tmp_path / 'per_image/fog-3.npz').unlink()
+    assert run(config, checkpoint, tmp_path, *GRID, '--per-image') == 0
+    assert '4 of 5 cells are already evaluated' in capsys.readouterr().out
+    assert set(load_outcomes(tmp_path)) == set(cells)
 
 
 def test_model_description(config, checkpoint, tmp_path):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 from torch import Tensor
 
 from adasap_det.robustness.evaluation.class_names import distinct
+from adasap_det.robustness.per_image import ClassificationOutcomes
 
 _CLASSWISE = 'per_class'
 
@@ -23,6 +25,8 @@ class ClassificationAccuracy(BaseMetric):
     counts for the first one.
 
     Args:
+        per_image: Keep the rank of the true class in each image, in ``outcomes``, on the main
+            process.
         collect_device, prefix: As in MMEngine.
 
     The metrics are ``top1``, ``top5`` if there are more than five classes, and ``per_class``, a
@@ -31,8 +35,12 @@ class ClassificationAccuracy(BaseMetric):
 
     default_prefix = 'robustness'
 
-    def __init__(self, *, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(
+        self, *, per_image: bool = False, collect_device: str = 'cpu', prefix: str | None = None
+    ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
+        self.per_image = per_image
+        self.outcomes: ClassificationOutcomes | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Store the true class of each image and its rank among the scores.
@@ -62,6 +70,9 @@ class ClassificationAccuracy(BaseMetric):
                 title: _mean_hits([rank < depth for truth, rank, _ in results if truth == label])
                 for label, title in enumerate(classes)
             }
+        if self.per_image:
+            labels, ranks, _ = np.array(results, np.int32).reshape(-1, 3).T
+            self.outcomes = ClassificationOutcomes(labels, ranks)
         return {**total, _CLASSWISE: by_class}
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
+
+from adasap_det.robustness.per_image import DetectionOutcomes
 
 _CLASSWISE = 'per_class'
 
@@ -24,6 +26,7 @@ class DetectionAP(BaseMetric):
 
     Args:
         eval_mode: ``'area'`` under the curve, or VOC2007's ``'11points'``; for AP50 only.
+        per_image: Keep what each image contributes to AP50, in ``outcomes``, on the main process.
         collect_device, prefix: As in MMEngine.
 
     The metrics are ``AP50``, ``AP`` (over IoU 0.50 to 0.95) and ``per_class``, a dictionary of both
@@ -33,12 +36,19 @@ class DetectionAP(BaseMetric):
     default_prefix = 'robustness'
 
     def __init__(
-        self, *, eval_mode: str = 'area', collect_device: str = 'cpu', prefix: str | None = None
+        self,
+        *,
+        eval_mode: str = 'area',
+        per_image: bool = False,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if eval_mode not in ('area', '11points'):
             raise ValueError(f"eval_mode must be 'area' or '11points', got {eval_mode!r}")
         self.eval_mode = eval_mode
+        self.per_image = per_image
+        self.outcomes: DetectionOutcomes | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Store ground truth and detections of each image on the CPU."""
@@ -70,6 +80,8 @@ class DetectionAP(BaseMetric):
             ],
             'AP': coco_ap(results, len(classes)),
         }
+        if self.per_image:
+            self.outcomes = detection_outcomes(results, len(classes), eval_mode=self.eval_mode)
         return {
             **{name: _mean(values) for name, values in by_metric.items()},
             _CLASSWISE: {
@@ -99,10 +111,45 @@ def voc_ap(
     Returns:
         A fraction, or None if there are no objects of the class.
     """
-    from mmdet.evaluation.functional.mean_ap import average_precision, tpfp_default
+    from mmdet.evaluation.functional.mean_ap import average_precision
 
-    objects, scores, hits, misses = 0, [], [], []
-    for result in results:
+    matched = match_class(results, label, iou_thr=iou_thr)
+    objects = matched.objects.sum()
+    if objects == 0:
+        return None
+    order = np.argsort(-matched.scores)
+    true = np.cumsum(matched.hits[order])
+    false = np.cumsum(matched.misses[order])
+    eps = np.finfo(np.float32).eps
+    recall = true / max(objects, eps)
+    precision = true / np.maximum(true + false, eps)
+    return float(average_precision(recall, precision, eval_mode))
+
+
+class Matched(NamedTuple):
+    """Detections of one class, matched with the objects of their images.
+
+    Attributes:
+        objects: Number of objects in each image.
+        images, scores: Index of the image and score of each detection.
+        hits, misses: 1 if it matches an object, 1 if it is wrong; both 0 if it is ignored.
+    """
+
+    objects: np.ndarray
+    images: np.ndarray
+    scores: np.ndarray
+    hits: np.ndarray
+    misses: np.ndarray
+
+
+def match_class(
+    results: Sequence[dict[str, np.ndarray]], label: int, *, iou_thr: float = 0.5
+) -> Matched:
+    """Match the detections of a class; the arguments are those of :func:`voc_ap`."""
+    from mmdet.evaluation.functional.mean_ap import tpfp_default
+
+    objects, images, scores, hits, misses = [], [], [], [], []
+    for index, result in enumerate(results):
         truth = result['bboxes'][result['labels'] == label]
         ignored = result['bboxes_ignore'][result['labels_ignore'] == label]
         mine = result['found_labels'] == label
@@ -115,19 +162,29 @@ def voc_ap(
             iou_thr,
             use_legacy_coordinate=True,
         )
-        objects += len(truth)
+        objects.append(len(truth))
+        images.append(np.full(len(score), index))
         scores.append(score)
         hits.append(hit[0])
         misses.append(miss[0])
-    if objects == 0:
-        return None
-    order = np.argsort(-np.concatenate(scores))
-    true = np.cumsum(np.concatenate(hits)[order])
-    false = np.cumsum(np.concatenate(misses)[order])
-    eps = np.finfo(np.float32).eps
-    recall = true / max(objects, eps)
-    precision = true / np.maximum(true + false, eps)
-    return float(average_precision(recall, precision, eval_mode))
+    lists = (images, scores, hits, misses)
+    return Matched(np.array(objects), *(np.concatenate(each) for each in lists))
+
+
+def detection_outcomes(
+    results: Sequence[dict[str, np.ndarray]], classes: int, *, eval_mode: str
+) -> DetectionOutcomes:
+    """What each image contributes to AP50; the arguments are those of :func:`voc_ap`."""
+    matched = [match_class(results, label) for label in range(classes)]
+    return DetectionOutcomes(
+        objects=np.stack([one.objects for one in matched], axis=1).astype(np.int32),
+        image=np.concatenate([one.images for one in matched]).astype(np.int32),
+        label=np.repeat(np.arange(classes), [len(one.scores) for one in matched]).astype(np.int32),
+        score=np.concatenate([one.scores for one in matched]),
+        hit=np.concatenate([one.hits for one in matched]).astype(bool),
+        miss=np.concatenate([one.misses for one in matched]).astype(bool),
+        eval_mode=eval_mode,
+    )
 
 
 def coco_ap(results: Sequence[dict[str, np.ndarray]], classes: int) -> list[float | None]:

@@ -54,7 +54,7 @@ def evaluate_shifted(
                 f'the test set of {path} has {own} classes, that of the model has {num_classes}; '
                 f'map them, as configs/resnet/resnet50_test_objectnet.py does'
             )
-        metrics, _ = measure(sweep.runner, loader, task)
+        metrics = measure(sweep.runner, loader, task).metrics
         images = len(loader.dataset)
         found[name] = ShiftedSet(name, path, images, metrics, sweep.sha256, fingerprint)
         values = '  '.join(f'{m} {percent(v)}' for m, v in metrics.items())

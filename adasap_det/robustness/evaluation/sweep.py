@@ -22,6 +22,7 @@ from adasap_det.robustness.evaluation.measure import build_loader, measure
 from adasap_det.robustness.evaluation.model_info import describe_model, sha256_of
 from adasap_det.robustness.evaluation.task import Task, task_of
 from adasap_det.robustness.metrics import percent
+from adasap_det.robustness.per_image import has_outcomes, save_outcomes
 from adasap_det.robustness.results import (
     CLEAN,
     Cell,
@@ -50,6 +51,8 @@ class Sweep:
         source: Source of the corrupted images.
         grid: Cells to evaluate in addition to the clean one.
         name: Name of the model in reports.
+        per_image: Also write what each image contributes, for paired intervals; see
+            :func:`adasap_det.robustness.bootstrap.paired_interval`.
         say: Called with progress messages in the main process.
 
     Raises:
@@ -66,6 +69,7 @@ class Sweep:
         source: CellSource,
         grid: Sequence[CellKey],
         name: str,
+        per_image: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         self.runner = runner
@@ -74,6 +78,7 @@ class Sweep:
         self.source = source
         self.grid = [key for key in grid if key != CLEAN]
         self.name = name
+        self.per_image = per_image
         self.task = task_of(cfg)
         self.say = say if is_main_process() else lambda text: None
         self.sha256 = sha256_of(cfg.load_from)
@@ -201,16 +206,19 @@ class Sweep:
     def _evaluate(self, key: CellKey) -> Cell:
         began = time.perf_counter()
         loader = self._loader(key)
-        metrics, per_class = measure(self.runner, loader, self.task)
+        measured = measure(self.runner, loader, self.task, per_image=self.per_image)
+        fingerprint = self.fingerprint(key)
+        if measured.per_image is not None:
+            save_outcomes(self.out, key, measured.per_image, fingerprint=fingerprint)
         return Cell(
             corruption=key[0],
             severity=key[1],
             source=self.source.title if key != CLEAN else 'clean',
             images=len(loader.dataset),
-            metrics=metrics,
-            per_class=per_class,
+            metrics=measured.metrics,
+            per_class=measured.per_class,
             seconds=round(time.perf_counter() - began, 2),
-            fingerprint=self.fingerprint(key),
+            fingerprint=fingerprint,
             conditions=self.conditions,
         )
 
@@ -251,7 +259,13 @@ class Sweep:
         cells = broadcast_from_rank0(lambda: load_cells(self.out))
         existing = {key: cells[key] for key in (CLEAN, *self.grid) if key in cells}
         valid = {k: c for k, c in existing.items() if c.fingerprint == self.fingerprint(k)}
-        return valid, [key for key in existing if key not in valid]
+        stale = [key for key in existing if key not in valid]
+        if self.per_image:
+            complete = broadcast_from_rank0(
+                lambda: {key for key, cell in valid.items() if has_outcomes(self.out, cell)}
+            )
+            valid = {key: cell for key, cell in valid.items() if key in complete}
+        return valid, stale
 
 
 def _to_dict(value: Any) -> Any:
