@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from adasap_det.pruning.budgets.latency.knapsack import select_by_knapsack
+from adasap_det.pruning.budgets.knapsack import select_by_knapsack
 
 
 @dataclass
