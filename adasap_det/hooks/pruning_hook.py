@@ -59,6 +59,9 @@ class PruningHook(StructureHook):
             Default 10, the paper's.
         prune_steps (int): Number of prune steps; the cost falls exponentially. Default 30.
         prune_interval (int): Iterations between prune steps. Default 30.
+        prune_blocks (bool): Whether residual blocks and transformer layers may be removed as a
+            whole; they are chosen together with the channels. Default False. See
+            :class:`~adasap_det.pruning.Pruner`.
         round_to (int): Channels left are multiples of this. Default 1.
         min_keep_ratio (float): Ratio of each group's channels that always stays. Default 0.1; at
             least one channel (one multiple of ``round_to``) stays in any case.
@@ -103,6 +106,7 @@ class PruningHook(StructureHook):
         prune_begin: int = 10,
         prune_steps: int = 30,
         prune_interval: int = 30,
+        prune_blocks: bool = False,
         round_to: int = 1,
         min_keep_ratio: float = 0.1,
         keep_ratios: Mapping[str, float] | None = None,
@@ -136,6 +140,7 @@ class PruningHook(StructureHook):
         self.prune_begin = prune_begin
         self.prune_steps = prune_steps
         self.prune_interval = prune_interval
+        self.prune_blocks = prune_blocks
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
         self.keep_ratios = keep_ratios
@@ -180,6 +185,7 @@ class PruningHook(StructureHook):
                 importance=self.importance,
                 budget=self.budget,
                 exclude=self.exclude,
+                prune_blocks=self.prune_blocks,
                 round_to=self.round_to,
                 min_keep_ratio=self.min_keep_ratio,
                 keep_ratios=self.keep_ratios,

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from adasap_det.checkpoint.loading import load_structure
 from adasap_det.checkpoint.log_history import restore_history, to_plain_history
 from adasap_det.checkpoint.structure import META_KEY, describe
+from adasap_det.pruning.surgery import drop_parameters
 from adasap_det.utils.modules import unwrap
 
 
@@ -44,8 +45,12 @@ class StructureHook(Hook):
         model = bare_model(runner)
         # Without a training loop no output layer may stay as initialised.
         evaluates = not isinstance(runner._train_loop, BaseLoop)
+        before = list(model.parameters())
         if load_structure(model, checkpoint, copies=averaged_models(runner), strict=evaluates):
             self._structure_loaded = True
+            if not evaluates:  # of removed blocks, before the optimizer's state is loaded
+                for optimizer in optimizers_of(runner):
+                    drop_parameters(optimizer, before, model)
             rewrap(runner)
             print_log(
                 f'Model shrunk to the pruned structure of the checkpoint: '

@@ -90,8 +90,13 @@ def _removable(
     as_trained.train()  # mmdet's frozen_stages take effect here
     frozen = [name for name, p in as_trained.named_parameters() if not p.requires_grad]
     found = []
-    for block in _Search(tried).blocks(inputs.double()):
-        reason = _reason_to_stay(model, block, groups, exclude=exclude, frozen=frozen)
+    search = _Search(tried)
+    for block in search.blocks(inputs.double()):
+        reason = (
+            'it is called more than once'
+            if search.calls[block.name] > 1
+            else _reason_to_stay(model, block, groups, exclude=exclude, frozen=frozen)
+        )
         if reason is None:
             found.append(block)
         else:
@@ -146,9 +151,13 @@ class _Search:
 
     Args:
         model: A randomised copy, in float64.
+
+    Attributes:
+        calls: How often each module was called, by name.
     """
 
     def __init__(self, model: nn.Module) -> None:
+        self.calls: Counter[str] = Counter()
         self._model = model
         self._names = {
             module: name
@@ -156,7 +165,7 @@ class _Search:
             if name and any(isinstance(m, LAYER_TYPES) for m in [*module.modules()][1:])
         }
         self._inputs: dict[nn.Module, tuple[tuple, dict]] = {}
-        self._calls: Counter[nn.Module] = Counter()
+        self._others: set[nn.Module] = set()
         self._found: list[ResidualBlock] = []
         self._trying = False
 
@@ -164,7 +173,8 @@ class _Search:
         """The modules that return their input where the ends of their branches are zero."""
         with self._hooks(None, self._count):
             _run(self._model, inputs)
-        self._names = {m: name for m, name in self._names.items() if self._calls[m] == 1}
+        self._others.update(m for m, name in self._names.items() if name not in self.calls)
+        self._names = {m: name for m, name in self._names.items() if m not in self._others}
         with self._hooks(self._remember, self._try):
             _run(self._model, inputs)
         return self._found
@@ -189,7 +199,9 @@ class _Search:
             and isinstance(output, Tensor)
             and (args[0].shape, args[0].dtype) == (output.shape, output.dtype)
         )
-        self._calls[module] += 1 if keeps_shape else 2
+        self.calls[self._names[module]] += 1
+        if not keeps_shape:
+            self._others.add(module)
 
     def _remember(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         if not self._trying:
@@ -200,8 +212,8 @@ class _Search:
             return
         inputs = self._inputs.pop(module)
         name = self._names[module]
-        if any(is_inside(block.name, [name]) for block in self._found):
-            return  # not the innermost
+        if any(block.name == name or is_inside(block.name, [name]) for block in self._found):
+            return  # tried before, or not the innermost
         self._trying = True
         try:
             ends = _branch_ends(module, *inputs)

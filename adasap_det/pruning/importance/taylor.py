@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.pruning.graph.residual_blocks import ResidualBlock
 from adasap_det.registry import IMPORTANCES
 
 from .base import Importance, add_at
@@ -22,7 +23,8 @@ class TaylorImportance(Importance):
     in front of a norm layer that uses statistics of the batch have :math:`w \cdot g = 0`), else
     weights and biases. Channels without gradients, for instance of frozen layers, get the mean of
     their group, and groups without any gradient the mean of all other scores, so that they are
-    neither pruned first nor last.
+    neither pruned first nor last. A block that may go as a whole is scored alike, by the
+    parameters of its branches' last layers or norms.
 
     Args:
         squared: Average :math:`(\sum \theta g)^2` instead of the absolute value, as Molchanov et
@@ -53,18 +55,48 @@ class TaylorImportance(Importance):
             for score, known in zip(scores, observed, strict=True)
         ]
 
+    def block_scores(
+        self,
+        blocks: Sequence[ResidualBlock],
+        groups: Sequence[ChannelGroup],
+        scores: Sequence[Tensor],
+    ) -> list[float]:
+        """The estimate of the loss's change if the ends of all branches were zero.
+
+        It is in the channels' unit only where these are not normalised, and known only where the
+        ends have gradients; otherwise the sum of the scores of the channels inside.
+        """
+        sums = super().block_scores(blocks, groups, scores)
+        if self.normalize != 'none':
+            return sums
+        return [
+            float(self._sums[block.name]) / self._steps[block.name]
+            if block.name in self._sums
+            else inside
+            for block, inside in zip(blocks, sums, strict=True)
+        ]
+
     def observe(self, groups: Sequence[ChannelGroup], model: nn.Module) -> None:
         tensors = dict(model.named_parameters(remove_duplicate=False))
         modules = dict(model.named_modules(remove_duplicate=False))
         for group in groups:
             gain = self._gain(group, tensors, modules)
-            if gain is None:
-                continue
-            if group.name in self._sums:
-                self._sums[group.name] += gain
-            else:
-                self._sums[group.name] = gain
-            self._steps[group.name] = self._steps.get(group.name, 0) + 1
+            if gain is not None:
+                self._add(group.name, gain)
+
+    @torch.no_grad()
+    def observe_blocks(self, blocks: Sequence[ResidualBlock], model: nn.Module) -> None:
+        parameters = dict(model.named_parameters())
+        for block in blocks:
+            ends = [parameters[name] for name in block.ends]
+            signed = [(p.float() * p.grad.float()).sum() for p in ends if p.grad is not None]
+            if signed:
+                total = torch.stack(signed).sum()
+                self._add(block.name, total.square() if self.squared else total.abs())
+
+    def _add(self, name: str, gain: Tensor) -> None:
+        self._sums[name] = self._sums[name] + gain if name in self._sums else gain
+        self._steps[name] = self._steps.get(name, 0) + 1
 
     def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         device = next(iter(tensors.values())).device

@@ -159,7 +159,7 @@ class LatencyCost:
         for term in terms:
             names = {n for _, along in (term.inputs, term.outputs) for n, _ in along}
             for name in names | {term.block} - {None}:
-                self._of_group[name].append(term)
+                self._of_group.setdefault(name, []).append(term)
 
     def cost(self, kept: Mapping[str, int] | None = None) -> float:
         """Milliseconds with ``kept`` channels by group name; as it is where ``None``."""
