@@ -26,7 +26,14 @@ from .channel_rows import channel_rows
 from .run_checks import check_gradients_come_first, check_no_missed_steps, check_single_wrapper
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
-from .structure_hook import StructureHook, averaged_models, bare_model, optimizers_of, rewrap
+from .structure_hook import (
+    StructureHook,
+    averaged_models,
+    bare_model,
+    optimizers_of,
+    renew_averages,
+    rewrap,
+)
 
 STATE_KEY = 'adasap_det'
 """Key of a checkpoint under which a resumed run finds the pruner's state."""
@@ -273,6 +280,7 @@ class PruningHook(StructureHook):
         final = self.budget.limit(dense)
         pruner.prune_to(schedule.limit_after(step, dense=dense, final=final))
         self._scores = None
+        renew_averages(runner)
         rewrap(runner)
         self._set_channels(runner)
         cost = self._log_size(runner, f'Prune step {step + 1}/{schedule.prune_steps}')

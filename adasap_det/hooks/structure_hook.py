@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseAveragedModel, is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
@@ -51,6 +51,7 @@ class StructureHook(Hook):
             if not evaluates:  # of removed blocks, before the optimizer's state is loaded
                 for optimizer in optimizers_of(runner):
                     drop_parameters(optimizer, before, model)
+            renew_averages(runner)
             rewrap(runner)
             print_log(
                 f'Model shrunk to the pruned structure of the checkpoint: '
@@ -74,12 +75,22 @@ def optimizers_of(runner: Runner) -> list[Optimizer]:
 
 def averaged_models(runner: Runner) -> list[nn.Module]:
     """Copies of the model that EMA hooks keep."""
-    copies = []
-    for hook in runner.hooks:
-        averaged = getattr(hook, 'ema_model', None) if isinstance(hook, EMAHook) else None
-        if averaged is not None:
-            copies.append(averaged.module)
-    return copies
+    return [averaged.module for averaged in _averages(runner)]
+
+
+def renew_averages(runner: Runner) -> None:
+    """Let the averages of EMA hooks list their tensors anew: the old list has those removed."""
+    for averaged in _averages(runner):
+        averaged.avg_parameters = (
+            averaged.module.state_dict()
+            if averaged.update_buffers
+            else dict(averaged.module.named_parameters())
+        )
+
+
+def _averages(runner: Runner) -> list[BaseAveragedModel]:
+    found = (getattr(hook, 'ema_model', None) for hook in runner.hooks if isinstance(hook, EMAHook))
+    return [averaged for averaged in found if averaged is not None]
 
 
 def rewrap(runner: Runner) -> None:
