@@ -1,12 +1,13 @@
 """Channels alone against channels and whole blocks, at equal measured latency: one-shot accuracy.
 
-Each dense network of the CIFAR-10 study is pruned once by Taylor scores, without training: to a
-ratio of its latency with channels and blocks (``prune_blocks``), then with channels alone to the
-same measured latency, searched with both networks timed in alternation. Batch-norm statistics are
-re-estimated on training images. Writes a JSON file and prints the table of benchmarks/README.md.
+Each dense network of the CIFAR-10 study is pruned by Taylor scores, without training, to several
+predicted latencies: channels and blocks (``prune_blocks``), and channels alone. All are timed in
+alternation; of both methods the networks nearest to a ratio of the dense network's measured latency
+are timed again and compared. Batch-norm statistics are re-estimated on training images. Writes a
+JSON file and prints the table of benchmarks/README.md.
 
     CIFAR10_ROOT=/data/cifar10/ python benchmarks/depth.py --out benchmarks/results/depth.json \
-        --networks mobilenetv2_cifar10_5k=dense/epoch_30.pth resnet18_w8_cifar10_5k=dense/epoch_60.pth
+        --networks mobilenetv2_cifar10_5k=mobilenet.pth resnet18_w8_cifar10_5k=resnet.pth
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from adasap_det import Pruner
 from adasap_det.checkpoint.loading import load_model
 from adasap_det.checkpoint.removed_blocks import removed_blocks
 from adasap_det.pruning import LatencyBudget, TaylorImportance, count_macs, count_params
-from adasap_det.pruning.budgets.latency.network_timing import Forward
+from adasap_det.pruning.budgets.knapsack import BlockChoice
+from adasap_det.pruning.budgets.latency.network_timing import Forward, pruned_copy
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.utils.device import device_identity
 from adasap_det.utils.io import atomic_write
@@ -41,8 +43,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device('cpu')
 SIZE = (32, 32)
 IMAGES_FOR_SCORES, IMAGES_FOR_NORMS = 1024, 2048
-MAX_TRIALS = 6
-TOLERANCE = 0.02
+ASKED = (0.85, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3)
+"""Ratios of the predicted latency; the networks nearest to the measured ones are compared."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--batch-size', type=int, default=16, help='images that are timed at once')
     parser.add_argument('--test-images', type=int, default=5000)
     parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--seconds', type=float, default=60.0, help='time limit of each timing')
     parser.add_argument('--table', help='latency table (default: in ~/.cache)')
     parser.add_argument('--out', type=Path, required=True, metavar='JSON')
     args = parser.parse_args(argv)
@@ -105,45 +108,57 @@ def compare(name: str, checkpoint: str, args: argparse.Namespace) -> list[Row]:
     root = Path(os.environ.get('CIFAR10_ROOT', ROOT / 'data/cifar10'))
     train = read_images(root / 'train', max(IMAGES_FOR_SCORES, IMAGES_FOR_NORMS))
     test = read_images(root / 'test', args.test_images)
-    forward = Forward(example_image(SIZE), args.batch_size, torch.float32, CPU)
+    inputs = example_image(SIZE)
+    forward = Forward(inputs, args.batch_size, torch.float32, CPU)
+    budget = LatencyBudget(
+        keep_ratio=0.5, batch_size=args.batch_size, table=args.table, check=False
+    )
+    importance = TaylorImportance()
+    pruner = Pruner(dense, inputs, importance=importance, budget=budget, prune_blocks=True)
+    images, labels = (each[:IMAGES_FOR_SCORES].split(64) for each in train)
+    dense.eval()  # the statistics of training
+    pruner.observe_losses(
+        cross_entropy(logits(dense, batch), wanted)
+        for batch, wanted in zip(images, labels, strict=True)
+    )
+    groups, blocks = pruner.groups, pruner.blocks
+    scores = importance.scores(groups, dense)
+    choices = [
+        BlockChoice(block.name, score, tuple(g.name for g in block.inner(groups)))
+        for block, score in zip(
+            blocks, importance.block_scores(blocks, groups, scores), strict=True
+        )
+    ]
+    plans = {
+        'channels': budget.plan(dense, groups, inputs),
+        'channels and blocks': budget.plan(dense, groups, inputs, [b.name for b in blocks]),
+    }
 
-    def pruned(ratio: float, *, prune_blocks: bool) -> nn.Module:
-        model = copy.deepcopy(dense)
-        budget = LatencyBudget(keep_ratio=ratio, batch_size=args.batch_size, table=args.table)
-        pruner = Pruner(
-            model,
-            example_image(SIZE),
-            importance=TaylorImportance(),
-            budget=budget,
+    def pruned(method: str, ratio: float) -> nn.Module:
+        plan = plans[method]
+        kept = plan.select(
+            scores,
+            limit=ratio * plan.cost.cost(),
             round_to=args.round_to,
-            prune_blocks=prune_blocks,
+            min_keep_ratio=0.1,
+            blocks=choices if method == 'channels and blocks' else (),
         )
-        images, labels = (each[:IMAGES_FOR_SCORES].split(64) for each in train)
-        model.eval()  # dropout off, and the statistics of training
-        pruner.observe_losses(
-            cross_entropy(logits(model, *batch[:1]), batch[1])
-            for batch in zip(images, labels, strict=True)
-        )
-        pruner.prune()
-        return model
+        return pruned_copy(dense, groups, kept)
 
-    networks: dict[tuple[float, str], nn.Module] = {(1.0, 'dense'): dense}
+    tried = {(1.0, 'dense'): copy.deepcopy(dense)}
+    tried |= {(r, 'channels and blocks'): pruned('channels and blocks', r) for r in ASKED}
+    tried |= {(r, 'channels'): pruned('channels', r) for r in ASKED}
+    timed = forward.time([copy.deepcopy(each) for each in tried.values()], seconds=args.seconds)
+    latency = dict(zip(tried, timed, strict=True))
+    whole = latency[1.0, 'dense']
+    chosen = {(1.0, 'dense'): (1.0, 'dense')}
     for ratio in args.keep_ratios:
-        both = pruned(ratio, prune_blocks=True)
-        networks[ratio, 'channels and blocks'] = both
-        asked, best = ratio, None
-        for _ in range(MAX_TRIALS):
-            alone = pruned(asked, prune_blocks=False)
-            one, other = forward.time([copy.deepcopy(both), copy.deepcopy(alone)], seconds=4.0)
-            off = other / one
-            print(f'{name} {ratio}: channels alone at {asked:.3f} take {off:.3f} of the time')
-            if best is None or abs(off - 1) < best[0]:
-                best = abs(off - 1), alone
-            if best[0] <= TOLERANCE:
-                break
-            asked = min(asked / off, 0.98)
-        networks[ratio, 'channels'] = best[1]
-    times = forward.time([copy.deepcopy(network) for network in networks.values()], seconds=20.0)
+        for method in plans:
+            # The nearest of all networks of a method by measured, not by predicted latency.
+            near = [key for key in tried if key[1] == method]
+            chosen[ratio, method] = min(near, key=lambda k: abs(latency[k] / whole - ratio))
+    networks = {key: copy.deepcopy(tried[of]) for key, of in chosen.items()}
+    times = forward.time([copy.deepcopy(n) for n in networks.values()], seconds=args.seconds)
     rows = []
     for ((ratio, method), network), latency in zip(networks.items(), times, strict=True):
         reestimate(network, train[0][:IMAGES_FOR_NORMS])

@@ -140,7 +140,7 @@ class Pruner:
             check_optimizer(optimizer, model, self.groups)
 
     def analyze(self) -> ChannelAnalysis:
-        """Find the channel groups, and the blocks, again; the model as it is counts as the dense one.
+        """Find the channel groups and blocks again; the model as it is counts as the dense one.
 
         The constructor does so. To be called again only if something else has changed the model's
         structure.

@@ -148,9 +148,7 @@ def remove_blocks(
     return left
 
 
-def drop_parameters(
-    optimizer: Optimizer, before: Sequence[nn.Parameter], model: nn.Module
-) -> None:
+def drop_parameters(optimizer: Optimizer, before: Sequence[nn.Parameter], model: nn.Module) -> None:
     """Remove parameters that the model has lost from an optimizer, with their state.
 
     Args:

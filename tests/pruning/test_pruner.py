@@ -290,9 +290,7 @@ def residual_net(*ends):
 
 
 def observed(model, budget, **options):
-    pruner = pruner_of(
-        model, budget, importance=TaylorImportance(), prune_blocks=True, **options
-    )
+    pruner = pruner_of(model, budget, importance=TaylorImportance(), prune_blocks=True, **options)
     pruner.observe_losses(toy_loss(model, seed) for seed in (1, 2))
     return pruner
 

@@ -154,7 +154,7 @@ class _Program:
     def solve(
         self, now: Mapping[str, int], target: float, *, among: Mapping[str, int] | None = None
     ) -> dict[str, int]:
-        """Solve one knapsack for the steps to keep, with the costs at ``now``; at most ``among``."""
+        """Solve one knapsack of the steps up to ``among``, with the costs at ``now``."""
         steps, constant = self._steps(now, now if among is None else among)
         kept = {item.name: item.counts[0] for item in self._items}
         capacity = target - constant
@@ -189,9 +189,7 @@ class _Program:
                 kept[step.name] = max(kept[step.name], step.count)
         return kept
 
-    def _steps(
-        self, now: Mapping[str, int], among: Mapping[str, int]
-    ) -> tuple[list[_Step], float]:
+    def _steps(self, now: Mapping[str, int], among: Mapping[str, int]) -> tuple[list[_Step], float]:
         """All steps, and the cost without any of them."""
         steps: list[_Step] = []
         constant = self._cost.cost(now)

@@ -15,12 +15,12 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from adasap_det.pruning.budgets.budget import Budget, Plan
+from adasap_det.pruning.budgets.knapsack import BlockChoice, select_by_knapsack
 from adasap_det.pruning.budgets.quantity import MILLISECONDS
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import BUDGETS
 from adasap_det.utils.dist import broadcast_from_rank0
 
-from adasap_det.pruning.budgets.knapsack import BlockChoice, select_by_knapsack
 from .latency_cost import LatencyCost
 from .lookup import latency_cost
 from .network_timing import Forward, time_left
