@@ -46,7 +46,8 @@ class CostModel:
         }
         self._of: dict[str, list[str]] = {name: [] for name in self.full}
         for name, (_, dims, block) in self._terms.items():
-            for each in {n for _, along in dims for n, _ in along} | {block} - {None}:
+            names = {n for _, along in dims for n, _ in along}
+            for each in names if block is None else names | {block}:
                 self._of[each].append(name)
 
     def cost(self, kept: Mapping[str, int] | None = None) -> float:

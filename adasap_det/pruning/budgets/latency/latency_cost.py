@@ -158,7 +158,7 @@ class LatencyCost:
         self._of_group: dict[str, list[LatencyTerm]] = {name: [] for name in full}
         for term in terms:
             names = {n for _, along in (term.inputs, term.outputs) for n, _ in along}
-            for name in names | {term.block} - {None}:
+            for name in names if term.block is None else names | {term.block}:
                 self._of_group.setdefault(name, []).append(term)
 
     def cost(self, kept: Mapping[str, int] | None = None) -> float:
