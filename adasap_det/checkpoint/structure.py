@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .module_sync import sync_modules
+from .removed_blocks import is_inside, removed_blocks, replace_blocks
 
 META_KEY = 'adasap_det'
 """Key of the structure in a checkpoint's ``meta`` and in the metadata of a state dict."""
@@ -46,8 +47,8 @@ def describe(model: nn.Module) -> dict[str, Any]:
 
     Returns:
         ``format``, ``shapes`` (of every tensor, by name), ``pruned_dims`` (dimensions that have
-        lost channels, by tensor), ``kept`` (channels of the dense model that are left, by group)
-        and ``dense_channels`` (how many the dense model had).
+        lost channels, by tensor), ``kept`` (channels of the dense model that are left, by group),
+        ``dense_channels`` (how many the dense model had) and ``removed_blocks`` (their names).
     """
     return {**_mark_of(model), 'shapes': shapes_of(saved_tensors(model))}
 
@@ -107,8 +108,25 @@ def note_pruning(
     _record(model, noted)
 
 
+def remove_blocks(model: nn.Module, names: Sequence[str]) -> None:
+    """Replace modules by identities, in place, and forget what is recorded of their channels.
+
+    Args:
+        model: The model, or a copy of it.
+        names: Dotted names of the modules.
+    """
+    replace_blocks(model, names)
+    noted = _noted(model)
+    for recorded in noted.values():
+        for name in [name for name in recorded if is_inside(name, names)]:
+            del recorded[name]
+    _record(model, noted)
+
+
 def shrink(model: nn.Module, structure: Mapping[str, Any]) -> bool:
     """Give the tensors of ``model`` the shapes of a pruned structure, in place.
+
+    Blocks that were removed there are removed here too.
 
     Only the dimensions in ``pruned_dims`` are touched. Others may differ, as an output layer's
     with another number of classes, and are left to whatever loads the weights. Parameters stay
@@ -123,9 +141,9 @@ def shrink(model: nn.Module, structure: Mapping[str, Any]) -> bool:
         Whether anything shrank.
 
     Raises:
-        ValueError: If the structure has another format; or, where it is pruned, if a tensor is
-            missing on either side or has more channels there than in the model. Names the tensor
-            and both shapes.
+        ValueError: If the structure has another format; or, where it is pruned, if a tensor or a
+            removed block is missing on either side, or a tensor has more channels there than in
+            the model. Names the tensor and both shapes.
     """
     version = structure.get('format')
     if version != FORMAT_VERSION:
@@ -134,12 +152,15 @@ def shrink(model: nn.Module, structure: Mapping[str, Any]) -> bool:
             f'format {FORMAT_VERSION}; write it again with this version'
         )
     pruned = structure['pruned_dims']
-    if not pruned:
+    removed = structure.get('removed_blocks', ())
+    if not pruned and not removed:
         return False
-    check_names(model, structure['shapes'])
-    tensors = saved_tensors(model)
+    new = _blocks_to_remove(model, removed)
+    tensors = {n: t for n, t in saved_tensors(model).items() if not is_inside(n, new)}
+    _compare_names(tensors, structure['shapes'])
     targets = _target_shapes(tensors, structure['shapes'], pruned)
     before = {name: t.shape for name, t in tensors.items()}
+    remove_blocks(model, new)
     changed = False
     for name, target in targets.items():
         tensor = tensors[name]
@@ -154,7 +175,7 @@ def shrink(model: nn.Module, structure: Mapping[str, Any]) -> bool:
     noted['kept'] = {name: list(channels) for name, channels in structure['kept'].items()}
     noted['dense_channels'] = dict(structure['dense_channels'])
     _record(model, noted)
-    return changed
+    return changed or bool(new)
 
 
 def shrink_to_state(model: nn.Module, state_dict: Mapping[str, Any]) -> bool:
@@ -184,7 +205,10 @@ def check_names(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> None:
     Raises:
         ValueError: If either lacks one of the other's; names them.
     """
-    tensors = saved_tensors(model)
+    _compare_names(saved_tensors(model), shapes)
+
+
+def _compare_names(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> None:
     missing = sorted(set(tensors) - set(shapes))
     unknown = sorted(set(shapes) - set(tensors))
     if missing or unknown:
@@ -217,7 +241,7 @@ def _noted(model: nn.Module) -> dict[str, dict[str, Any]]:
 
 def _record(model: nn.Module, noted: dict[str, dict[str, Any]]) -> None:
     setattr(model, _ATTRIBUTE, noted)
-    if noted['pruned_dims']:
+    if noted['pruned_dims'] or removed_blocks(model):
         # Under a key of its own: the numbers that PyTorch gives begin at 0 again in the process
         # that unpickles the model, and would replace this hook.
         model._state_dict_hooks[META_KEY] = _mark_state  # type: ignore[index]
@@ -241,7 +265,21 @@ def _mark_of(model: nn.Module) -> dict[str, Any]:
         'pruned_dims': pruned_dims(model),
         'kept': kept_channels(model),
         'dense_channels': _noted(model)['dense_channels'],
+        'removed_blocks': removed_blocks(model),
     }
+
+
+def _blocks_to_remove(model: nn.Module, removed: Sequence[str]) -> list[str]:
+    """Those of the removed blocks that the model still has."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    missing = [name for name in removed if name not in modules]
+    if missing:
+        raise ValueError(
+            f'the checkpoint does not fit the model: block {missing[0]} was removed there, and the '
+            f'model has no such module. {_REMEDY}'
+        )
+    gone = removed_blocks(model)
+    return [name for name in removed if name not in gone]
 
 
 def _target_shapes(

@@ -79,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar='TYPE',
         help=f'criterion (default: MagnitudeImportance): {", ".join(_names())}',
     )
+    parser.add_argument(
+        '--prune-blocks',
+        action='store_true',
+        help='residual blocks and transformer layers may be removed as a whole',
+    )
     parser.add_argument('--round-to', type=int, default=8, help='channels are multiples of (8)')
     parser.add_argument(
         '--min-keep-ratio',
@@ -187,6 +192,7 @@ def _prune(args: argparse.Namespace) -> None:
             importance=importance,
             budget=budget or ParamsBudget(keep_ratio=0.5),  # a sensitivity needs none
             exclude=args.exclude,
+            prune_blocks=args.prune_blocks,
             round_to=args.round_to,
             min_keep_ratio=args.min_keep_ratio,
             keep_ratios=keep_ratios,

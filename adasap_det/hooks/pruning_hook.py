@@ -26,7 +26,14 @@ from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibra
 from .run_checks import check_gradients_come_first, check_no_missed_steps, check_single_wrapper
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
-from .structure_hook import StructureHook, averaged_models, bare_model, optimizers_of, rewrap
+from .structure_hook import (
+    StructureHook,
+    averaged_models,
+    bare_model,
+    optimizers_of,
+    renew_averages,
+    rewrap,
+)
 
 STATE_KEY = 'adasap_det'
 """Key of a checkpoint under which a resumed run finds the pruner's state."""
@@ -59,6 +66,9 @@ class PruningHook(StructureHook):
             Default 10, the paper's.
         prune_steps (int): Number of prune steps; the cost falls exponentially. Default 30.
         prune_interval (int): Iterations between prune steps. Default 30.
+        prune_blocks (bool): Whether residual blocks and transformer layers may be removed as a
+            whole; they are chosen together with the channels. Default False. See
+            :class:`~adasap_det.pruning.Pruner`.
         round_to (int): Channels left are multiples of this. Default 1.
         min_keep_ratio (float): Ratio of each group's channels that always stays. Default 0.1; at
             least one channel (one multiple of ``round_to``) stays in any case.
@@ -109,6 +119,7 @@ class PruningHook(StructureHook):
         prune_begin: int = 10,
         prune_steps: int = 30,
         prune_interval: int = 30,
+        prune_blocks: bool = False,
         round_to: int = 1,
         min_keep_ratio: float = 0.1,
         keep_ratios: Mapping[str, float] | None = None,
@@ -147,6 +158,7 @@ class PruningHook(StructureHook):
         self.prune_begin = prune_begin
         self.prune_steps = prune_steps
         self.prune_interval = prune_interval
+        self.prune_blocks = prune_blocks
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
         self.keep_ratios = keep_ratios
@@ -192,6 +204,7 @@ class PruningHook(StructureHook):
                 importance=self.importance,
                 budget=self.budget,
                 exclude=self.exclude,
+                prune_blocks=self.prune_blocks,
                 round_to=self.round_to,
                 min_keep_ratio=self.min_keep_ratio,
                 keep_ratios=self.keep_ratios,
@@ -290,6 +303,7 @@ class PruningHook(StructureHook):
         final = self.budget.limit(dense)
         pruner.prune_to(schedule.limit_after(step, dense=dense, final=final))
         self._scores = None
+        renew_averages(runner)
         rewrap(runner)
         self._set_channels(runner)
         cost = self._log_size(runner, f'Prune step {step + 1}/{schedule.prune_steps}')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.hooks import EMAHook, Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseAveragedModel, is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from adasap_det.checkpoint.loading import load_structure
 from adasap_det.checkpoint.log_history import restore_history, to_plain_history
 from adasap_det.checkpoint.structure import META_KEY, describe
+from adasap_det.pruning.surgery import drop_parameters
 from adasap_det.utils.modules import unwrap
 
 
@@ -44,8 +45,13 @@ class StructureHook(Hook):
         model = bare_model(runner)
         # Without a training loop no output layer may stay as initialised.
         evaluates = not isinstance(runner._train_loop, BaseLoop)
+        before = list(model.parameters())
         if load_structure(model, checkpoint, copies=averaged_models(runner), strict=evaluates):
             self._structure_loaded = True
+            if not evaluates:  # of removed blocks, before the optimizer's state is loaded
+                for optimizer in optimizers_of(runner):
+                    drop_parameters(optimizer, before, model)
+            renew_averages(runner)
             rewrap(runner)
             print_log(
                 f'Model shrunk to the pruned structure of the checkpoint: '
@@ -69,12 +75,22 @@ def optimizers_of(runner: Runner) -> list[Optimizer]:
 
 def averaged_models(runner: Runner) -> list[nn.Module]:
     """Copies of the model that EMA hooks keep."""
-    copies = []
-    for hook in runner.hooks:
-        averaged = getattr(hook, 'ema_model', None) if isinstance(hook, EMAHook) else None
-        if averaged is not None:
-            copies.append(averaged.module)
-    return copies
+    return [averaged.module for averaged in _averages(runner)]
+
+
+def renew_averages(runner: Runner) -> None:
+    """Let the averages of EMA hooks list their tensors anew: the old list has those removed."""
+    for averaged in _averages(runner):
+        averaged.avg_parameters = (
+            averaged.module.state_dict()
+            if averaged.update_buffers
+            else dict(averaged.module.named_parameters())
+        )
+
+
+def _averages(runner: Runner) -> list[BaseAveragedModel]:
+    found = (getattr(hook, 'ema_model', None) for hook in runner.hooks if isinstance(hook, EMAHook))
+    return [averaged for averaged in found if averaged is not None]
 
 
 def rewrap(runner: Runner) -> None:

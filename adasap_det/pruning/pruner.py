@@ -8,22 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from adasap_det.checkpoint.removed_blocks import is_inside, removed_blocks
 from adasap_det.checkpoint.structure import describe, note_groups, shrink
 from adasap_det.utils.dist import broadcast_from_rank0
 
-from .budgets.budget import Budget, LayeredCost, check_reachable
-from .budgets.cost import COUNTED, macs_cost, params_cost
+from .budgets.budget import Budget, LayeredCost, Plan, check_reachable
+from .budgets.cost import COUNTED, block_of, macs_cost, params_cost
+from .budgets.knapsack import BlockChoice
 from .graph.analysis import find_channel_groups
 from .graph.channel_group import ChannelAnalysis, ChannelGroup
+from .graph.residual_blocks import ResidualBlock, find_residual_blocks
 from .importance import Importance
 from .keep_ratios import kept_counts, match_keep_ratios
 from .optimizer_state import check_optimizer
-from .surgery import prune_channels
+from .surgery import drop_parameters, prune_selected
 
 WIDTH = 100
 """Columns of the report."""
@@ -70,6 +74,9 @@ class Pruner:
             model need not be named.
         prunable_outputs: Name patterns of modules whose outputs may lose channels although the
             model returns them: feature maps beside its predictions, for instance.
+        prune_blocks: Whether residual blocks and transformer layers may be removed as a whole.
+            They are found by value, and chosen together with the channels. A block with a layer
+            in ``exclude`` or ``keep_ratios`` stays.
         round_to: Channels left are multiples of this.
         min_keep_ratio: Ratio of each group's channels that always stays; at least one channel
             (one multiple of ``round_to``) stays in any case.
@@ -84,6 +91,7 @@ class Pruner:
     Attributes:
         groups: The channel groups of the model as it is now.
         skipped: Reason by layer, for layers whose channels cannot be pruned.
+        blocks: The blocks that may still be removed.
         observed: Whether the importance has seen gradients since the last prune step, and they
             were finite.
 
@@ -102,6 +110,7 @@ class Pruner:
         budget: Budget,
         exclude: Sequence[str] = (),
         prunable_outputs: Sequence[str] = (),
+        prune_blocks: bool = False,
         round_to: int = 1,
         min_keep_ratio: float = 0.1,
         keep_ratios: Mapping[str, float] | None = None,
@@ -120,6 +129,7 @@ class Pruner:
         self.prunable_outputs = (
             (prunable_outputs,) if isinstance(prunable_outputs, str) else tuple(prunable_outputs)
         )
+        self.prune_blocks = prune_blocks
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
         self.keep_ratios = dict(keep_ratios or {})
@@ -131,7 +141,7 @@ class Pruner:
             check_optimizer(optimizer, model, self.groups)
 
     def analyze(self) -> ChannelAnalysis:
-        """Find the channel groups again; the model as it is counts as the dense one.
+        """Find the channel groups and blocks again; the model as it is counts as the dense one.
 
         The constructor does so. To be called again only if something else has changed the model's
         structure.
@@ -145,6 +155,16 @@ class Pruner:
         self.groups: list[ChannelGroup] = analysis.groups
         self.skipped: dict[str, str] = analysis.skipped
         self._ratios = match_keep_ratios(self.keep_ratios, self.groups, self.skipped)
+        self.blocks: list[ResidualBlock] = []
+        if self.prune_blocks:
+            self.blocks = find_residual_blocks(
+                self.model,
+                self.example_inputs,
+                self.groups,
+                exclude=[*self.exclude, *self.keep_ratios],
+            )
+            names = ', '.join(block.name for block in self.blocks) or '(none)'
+            print_log(f'Blocks that may be removed as a whole: {names}', logger='current')
         note_groups(self.model, {group.name: group.size for group in self.groups})
         self._dense: dict[str, float] = {}
         self._dense_sizes = {group.name: group.size for group in self.groups}
@@ -154,7 +174,7 @@ class Pruner:
     def costs(self) -> dict[str, LayeredCost]:
         """Cost models of the model now, by ``budget`` (in its unit), ``params`` and ``macs``."""
         return {
-            'budget': self.budget.plan(self.model, self.groups, self.example_inputs).cost,
+            'budget': self._plan().cost,
             'params': params_cost(self.model, self.groups),
             'macs': macs_cost(self.model, self.groups, self.example_inputs),
         }
@@ -169,7 +189,14 @@ class Pruner:
     @property
     def is_dense(self) -> bool:
         """Whether nothing has been pruned since the model was analysed."""
-        return all(group.size == self._dense_sizes[group.name] for group in self.groups)
+        return (
+            all(group.size == self._dense_sizes[group.name] for group in self.groups)
+            and _output_channels(self.model).keys() == self._dense_layers.keys()
+        )
+
+    def _plan(self) -> Plan:
+        options = {'blocks': [block.name for block in self.blocks]} if self.blocks else {}
+        return self.budget.plan(self.model, self.groups, self.example_inputs, **options)
 
     @property
     def observed(self) -> bool:
@@ -183,6 +210,7 @@ class Pruner:
         Only needed where ``importance.needs_gradients`` is true.
         """
         self.importance.observe(self.groups, self.model)
+        self.importance.observe_blocks(self.blocks, self.model)
         self._observed = True
 
     def observe_losses(self, losses: Iterable[Tensor]) -> int:
@@ -222,12 +250,13 @@ class Pruner:
         """
         check_reachable(
             self.budget,
-            self.budget.plan(self.model, self.groups, self.example_inputs).cost,
+            self._plan().cost,
             self.groups,
             round_to=self.round_to,
             min_keep_ratio=self.min_keep_ratio,
             skipped=self.skipped,
             fixed=self._fixed_channels(done=1.0),
+            blocks=[block.name for block in self.blocks],
         )
 
     def step(
@@ -274,10 +303,12 @@ class Pruner:
         dense = self.dense_costs['budget']
         final = self.budget.limit(dense)
         done = min((dense - limit) / (dense - final), 1.0) if final < dense else 1.0
-        plan = self.budget.plan(self.model, self.groups, self.example_inputs)
+        plan = self._plan()
+        scores = self.importance.scores(self.groups, self.model)
         selected = plan.select(
-            self.importance.scores(self.groups, self.model),
+            scores,
             limit=limit,
+            **({'blocks': self._block_choices(scores)} if self.blocks else {}),
             round_to=self.round_to,
             min_keep_ratio=self.min_keep_ratio,
             dense_sizes=self._dense_sizes,
@@ -286,14 +317,26 @@ class Pruner:
         # Ranks that selected other channels would have other weights to average.
         kept = broadcast_from_rank0(lambda: selected)
         cost = plan.cost.cost({name: len(channels) for name, channels in kept.items()})
-        groups = prune_channels(
+        groups = prune_selected(
             self.model, self.groups, kept, optimizers=self.optimizers, copies=self.copies
         )
         for group in self.groups:
             self.importance.keep(group, kept[group.name])
         self.groups = groups
+        removed = [block.name for block in self.blocks if not kept[block.name].numel()]
+        if removed:
+            print_log(f'Removed blocks: {", ".join(removed)}', logger='current')
+            self.blocks = [block for block in self.blocks if block.name not in removed]
+            self.skipped = {n: why for n, why in self.skipped.items() if not is_inside(n, removed)}
         self._observed = False
         return PruneResult(limit, cost, dense)
+
+    def _block_choices(self, scores: Sequence[Tensor]) -> list[BlockChoice]:
+        of_blocks = self.importance.block_scores(self.blocks, self.groups, scores)
+        return [
+            BlockChoice(block.name, score, tuple(g.name for g in block.inner(self.groups)))
+            for block, score in zip(self.blocks, of_blocks, strict=True)
+        ]
 
     def _fixed_channels(self, *, done: float) -> dict[str, int]:
         return kept_counts(
@@ -309,6 +352,7 @@ class Pruner:
     def report(self) -> str:
         """A table of every layer: channels before and after, or why it was skipped.
 
+        A block that was removed as a whole is one row.
         The lines below it have the parameters, the MACs and the budget's cost, dense and now.
         """
         table = Table(box=None, pad_edge=False)
@@ -317,8 +361,14 @@ class Pruner:
         table.add_column('kept', justify='right')
         table.add_column('note', overflow='fold')
         in_group = {layer: group for group in self.groups for layer in group.layers}
-        for layer, now in _output_channels(self.model).items():
-            before = self._dense_layers.get(layer, now)
+        left = _output_channels(self.model)
+        removed = removed_blocks(self.model)
+        rows = [block_of(layer, removed) or layer for layer in self._dense_layers]
+        for layer in dict.fromkeys(rows):
+            if layer in removed:
+                table.add_row(layer, '', '0%', f'removed with its {rows.count(layer)} layers')
+                continue
+            before, now = self._dense_layers[layer], left[layer]
             if layer in in_group:
                 name = in_group[layer].name
                 note = '' if name == layer else f'with {name}'
@@ -366,9 +416,12 @@ class Pruner:
         Raises:
             ValueError: If the structure does not fit the model.
         """
+        before = list(self.model.parameters())
         if shrink(self.model, state['structure']):
             for each in self.copies:
                 shrink(each, state['structure'])
+            for optimizer in self.optimizers:
+                drop_parameters(optimizer, before, self.model)
             self.analyze()
         self._dense = dict(state['dense_costs'])
         self._dense_sizes = {g.name: state['dense_sizes'].get(g.name, g.size) for g in self.groups}

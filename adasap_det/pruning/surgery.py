@@ -1,4 +1,4 @@
-"""Remove channels from a live model, its optimizer's state and its averaged copies.
+"""Remove channels and blocks from a live model, its optimizer's state and its averaged copies.
 
 Every parameter stays the same object, with smaller data, so that optimizers, schedulers and hooks
 that hold it remain valid.
@@ -6,14 +6,17 @@ that hold it remain valid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from adasap_det.checkpoint.module_sync import sync_modules
+from adasap_det.checkpoint.removed_blocks import is_inside
 from adasap_det.checkpoint.structure import named_tensors, note_groups, note_pruning
+from adasap_det.checkpoint.structure import remove_blocks as remove_from
 
 from .graph.channel_group import ChannelGroup, without_channels
 from .optimizer_state import check_state
@@ -72,6 +75,92 @@ def prune_channels(
         without_channels(group, kept.get(group.name, torch.arange(group.size)), moved)
         for group in groups
     ]
+
+
+def prune_selected(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    kept: Mapping[str, Tensor],
+    *,
+    optimizers: Sequence[Optimizer] = (),
+    copies: Sequence[nn.Module] = (),
+) -> list[ChannelGroup]:
+    """Remove what a selection does not keep: channels, and blocks as a whole.
+
+    Args:
+        model, groups, optimizers, copies: See :func:`prune_channels`.
+        kept: Channels to keep, ascending, by group name, and by name of a block one element if it
+            stays and none if it goes.
+
+    Returns:
+        The groups as they are afterwards, without those inside of a removed block.
+
+    Raises:
+        ValueError: As :func:`prune_channels`; the model is unchanged then.
+    """
+    own = {group.name for group in groups}
+    removed = [name for name, which in kept.items() if name not in own and not which.numel()]
+    channels = {n: k for n, k in kept.items() if n in own and not is_inside(n, removed)}
+    groups = prune_channels(model, groups, channels, optimizers=optimizers, copies=copies)
+    if removed:
+        groups = remove_blocks(model, groups, removed, optimizers=optimizers, copies=copies)
+    return groups
+
+
+def remove_blocks(
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    names: Collection[str],
+    *,
+    optimizers: Sequence[Optimizer] = (),
+    copies: Sequence[nn.Module] = (),
+) -> list[ChannelGroup]:
+    """Replace residual blocks by identities; the channels that they add to stay.
+
+    Args:
+        model: The bare model (not its DDP wrapper).
+        groups: Its channel groups.
+        names: Dotted names of blocks that
+            :func:`~adasap_det.pruning.graph.residual_blocks.find_residual_blocks` found.
+        optimizers: Optimizers of its parameters; those of the blocks leave them.
+        copies: Models of the same structure, for instance averaged ones.
+
+    Returns:
+        The groups as they are afterwards, without those inside of a block.
+    """
+    before = list(model.parameters())
+    for each in (model, *copies):
+        remove_from(each, [*names])
+    for optimizer in optimizers:
+        drop_parameters(optimizer, before, model)
+    left = []
+    for group in groups:
+        if not is_inside(group.name, names):
+            own, consumers = (
+                tuple(piece for piece in pieces if not is_inside(piece.name, names))
+                for pieces in (group.own, group.consumers)
+            )
+            layers, norms = (
+                tuple(name for name in of if not is_inside(name, names))
+                for of in (group.layers, group.norms)
+            )
+            left.append(replace(group, own=own, consumers=consumers, layers=layers, norms=norms))
+    return left
+
+
+def drop_parameters(optimizer: Optimizer, before: Sequence[nn.Parameter], model: nn.Module) -> None:
+    """Remove parameters that the model has lost from an optimizer, with their state.
+
+    Args:
+        optimizer: An optimizer of some of them, which may also have parameters of other modules.
+        before: The model's parameters before.
+        model: The model now.
+    """
+    gone = {id(p) for p in before} - {id(p) for p in model.parameters()}
+    for options in optimizer.param_groups:
+        options['params'] = [p for p in options['params'] if id(p) not in gone]
+    for parameter in [p for p in optimizer.state if id(p) in gone]:
+        del optimizer.state[parameter]
 
 
 def _kept_positions(

@@ -42,6 +42,36 @@ class ToyDetector(BaseModel):
         return x
 
 
+class ResidualBlock(nn.Module):
+    """Two convolutions with norms, added to the input, then an activation."""
+
+    def __init__(self, channels: int = 8, inner: int = 6) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, inner, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x + self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))).relu()
+
+
+class ResidualNet(BaseModel):
+    """Stem and three residual blocks, with channel groups ``stem``, ``body.<i>.conv1``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock() for _ in range(3)))
+        self.out = nn.Conv2d(8, 5, 1)
+
+    def forward(self, inputs: Tensor, targets: Tensor | None = None, mode: str = 'tensor') -> Any:
+        x = self.out(self.body(self.stem(inputs).relu()))
+        if mode == 'loss':
+            return {'loss_fit': (x.mean((2, 3)) - targets).square().mean()}
+        return x
+
+
 class GroupNormNet(nn.Module):
     """Convolution under a group norm of four groups, then an output convolution."""
 

@@ -6,10 +6,13 @@ import re
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
+from mmengine.registry import MODELS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
+from torch import nn
 
+from adasap_det.checkpoint.removed_blocks import removed_blocks
 from adasap_det.checkpoint.structure import META_KEY, kept_channels
 from adasap_det.hooks import PruningHook
 from adasap_det.optim.looksam import DIRECTION
@@ -17,6 +20,7 @@ from adasap_det.pruning import count_macs, count_params
 from adasap_det.utils.input_size import pipeline_input_size
 
 from ..helpers.known_times import install
+from ..helpers.toy import ResidualBlock
 from ..helpers.training_runs import HOOK, WRAPPER, TinyNet, tiny_config, train
 
 
@@ -290,8 +294,10 @@ def test_resumed_iteration_based_run_ends_in_the_same_weights(tmp_path, kill_at,
     assert_same_state(resumed.model.state_dict(), full.model.state_dict())
 
 
-def test_ema_copy_is_pruned(tmp_path):
-    changes = {'custom_hooks': [{'type': 'EMAHook'}, {'type': 'RandomStateHook'}, HOOK]}
+@pytest.mark.parametrize('update_buffers', [False, True])
+def test_ema_copy_is_pruned(tmp_path, update_buffers):
+    ema = {'type': 'EMAHook', 'update_buffers': update_buffers}
+    changes = {'custom_hooks': [ema, {'type': 'RandomStateHook'}, HOOK]}
     full = train(tiny_config(tmp_path / 'full', **changes))
     averaged = next(h for h in full.hooks if type(h).__name__ == 'EMAHook').ema_model.module
     assert count_params(averaged) == count_params(full.model)
@@ -301,6 +307,62 @@ def test_ema_copy_is_pruned(tmp_path):
     assert_same_state(resumed.model.state_dict(), full.model.state_dict())
     again = next(h for h in resumed.hooks if type(h).__name__ == 'EMAHook').ema_model.module
     assert_same_state(again.state_dict(), averaged.state_dict())
+
+
+@MODELS.register_module()
+class TinyBlocks(BaseModel):
+    """Two residual blocks and a linear output layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.Sequential(ResidualBlock(), ResidualBlock())
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, inputs, labels=None, mode='tensor'):
+        x = self.out(self.body(self.stem(inputs).relu()).mean((2, 3)))
+        if mode == 'loss':
+            return {'loss': nn.functional.cross_entropy(x, labels)}
+        return [{'right': bool(r)} for r in x.argmax(1) == labels] if mode == 'predict' else x
+
+
+@pytest.mark.parametrize('kill_at', [13, 27])
+def test_a_resumed_run_without_blocks_ends_in_the_same_weights(tmp_path, kill_at):
+    changes = {
+        'model': {'type': 'TinyBlocks'},
+        'custom_hooks': [
+            {'type': 'EMAHook'},
+            {'type': 'RandomStateHook'},
+            {
+                **HOOK,
+                'prune_blocks': True,
+                'budget': {'type': 'ParamsBudget', 'keep_ratio': 0.6},
+                'min_keep_ratio': 0.9,  # a block must go
+                'importance': {'type': 'TaylorImportance'},
+            },
+        ],
+    }
+    full = train(tiny_config(tmp_path / 'full', **changes))
+    removed = removed_blocks(full.model)
+    assert len(removed) == 1
+    with pytest.raises(Killed):
+        run_with(tiny_config(tmp_path / 'killed', **changes), KillAt(kill_at))
+    resumed = train(tiny_config(tmp_path / 'killed', resume=True, **changes))
+    assert_same_state(resumed.model.state_dict(), full.model.state_dict())
+    for runner in (full, resumed):
+        averaged = next(h for h in runner.hooks if type(h).__name__ == 'EMAHook').ema_model.module
+        assert removed_blocks(averaged) == removed
+        groups = runner.optim_wrapper.optimizer.param_groups
+        assert {p for g in groups for p in g['params']} == set(runner.model.parameters())
+    tuned = train(
+        tiny_config(
+            tmp_path / 'tuned',
+            model={'type': 'TinyBlocks'},
+            load_from=str(tmp_path / 'full/epoch_6.pth'),
+            custom_hooks=[{'type': 'StructureHook'}],
+        )
+    )
+    assert removed_blocks(tuned.model) == removed
 
 
 def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):

@@ -21,7 +21,7 @@ from adasap_det.pruning import (
 from adasap_det.pruning.graph.tracing import example_image
 
 from ..helpers.attention import HEADS, WIDTH, AttentionNet
-from ..helpers.toy import ToyDetector, randomize, toy_batch
+from ..helpers.toy import ResidualNet, ToyDetector, randomize, toy_batch
 
 SIZE = (6, 6)
 
@@ -274,3 +274,155 @@ def test_another_target_leaves_the_budget_as_it_is(tmp_path):
     other = budget.with_target(max_cost='3 ms')
     assert (other.keep_ratio, other.max_cost, other.batch_size) == (None, 3.0, 4)
     assert (budget.keep_ratio, budget.max_cost) == (0.5, None)
+
+
+# ------------------------------------------------------------------ whole blocks
+
+
+def residual_net(*ends):
+    """A network with random weights; those of each block's last norm are small as given."""
+    model = randomize(ResidualNet())
+    with torch.no_grad():
+        for block, end in zip(model.body, ends, strict=True):
+            for parameter in block.bn2.parameters():
+                parameter.mul_(end)
+    return model
+
+
+def observed(model, budget, **options):
+    pruner = pruner_of(model, budget, importance=TaylorImportance(), prune_blocks=True, **options)
+    pruner.observe_losses(toy_loss(model, seed) for seed in (1, 2))
+    return pruner
+
+
+@pytest.mark.parametrize('kind', [ParamsBudget, MACsBudget])
+def test_a_block_of_little_importance_goes_as_a_whole(kind):
+    model = residual_net(1.0, 1e-6, 1.0)
+    pruner = observed(model, kind(keep_ratio=0.7))
+    untouched = copy.deepcopy(model)
+    assert [block.name for block in pruner.blocks] == ['body.0', 'body.1', 'body.2']
+    result = pruner.prune()
+    assert describe(model)['removed_blocks'] == ['body.1']
+    assert [block.name for block in pruner.blocks] == ['body.0', 'body.2']
+    assert [group.name for group in pruner.groups] == ['stem', 'body.0.conv1', 'body.2.conv1']
+    count = count_params(model) if kind is ParamsBudget else count_macs(model, input_size=SIZE)
+    assert count == result.cost <= result.limit
+    assert [g.size for g in pruner.groups] == [8, 6, 6]  # a third was to go anyway
+    untouched.body[1] = nn.Identity()
+    inputs = torch.rand(2, 3, *SIZE)
+    assert torch.equal(model.eval()(inputs), untouched.eval()(inputs))
+
+
+def test_blocks_stay_unless_asked_for():
+    model = residual_net(1.0, 0.0, 1.0)
+    pruner = pruner_of(model, importance=TaylorImportance())
+    pruner.observe_losses([toy_loss(model, 1)])
+    pruner.prune()
+    assert describe(model)['removed_blocks'] == []
+
+
+def test_channels_and_blocks_are_pruned_in_steps_to_the_budget():
+    model = residual_net(1.0, 1e-6, 1e-5)
+    dense = count_params(model)
+    pruner = observed(model, ParamsBudget(keep_ratio=0.3))
+    pruner.step(keep_ratio=0.7)
+    assert not pruner.is_dense
+    pruner.observe_losses([toy_loss(model, 3)])
+    pruner.prune()
+    assert describe(model)['removed_blocks'] == ['body.1', 'body.2']
+    assert count_params(model) <= 0.3 * dense
+    toy_loss(model, 4).backward()
+    analysis = find_channel_groups(model, example_image(SIZE))
+    assert all(a.same_as(b) for a, b in zip(pruner.groups, analysis.groups, strict=True))
+
+
+def test_optimizers_and_copies_lose_the_blocks():
+    model = residual_net(1.0, 1e-6, 1.0)
+    average = copy.deepcopy(model)
+    optimizer = torch.optim.Adam(
+        [{'params': [p]} for p in model.body[1].parameters()]
+        + [{'params': [p for n, p in model.named_parameters() if 'body.1' not in n]}]
+    )
+    toy_loss(model, 1).backward()
+    optimizer.step()
+    pruner = observed(model, ParamsBudget(keep_ratio=0.7), optimizers=[optimizer], copies=[average])
+    pruner.prune()
+    assert not list(model.body[1].parameters()) and not list(average.body[1].parameters())
+    left = set(model.parameters())
+    assert {p for group in optimizer.param_groups for p in group['params']} == left
+    assert set(optimizer.state) == left
+    assert len(optimizer.param_groups) == 7  # schedulers count them
+    before = model.stem.weight.detach().clone()
+    toy_loss(model, 2).backward()
+    optimizer.step()
+    assert not torch.equal(model.stem.weight, before)
+
+
+def test_a_run_without_blocks_resumes():
+    def begin():
+        model = residual_net(1.0, 1e-6, 1e-5)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        return (
+            model,
+            optimizer,
+            observed(model, ParamsBudget(keep_ratio=0.3), optimizers=[optimizer]),
+        )
+
+    def train(model, optimizer):
+        optimizer.zero_grad()
+        toy_loss(model, 5).backward()
+        optimizer.step()
+
+    model, optimizer, pruner = begin()
+    pruner.step(keep_ratio=0.7)
+    train(model, optimizer)
+    saved = copy.deepcopy((pruner.state_dict(), model.state_dict(), optimizer.state_dict()))
+    again, its_optimizer, resumed = begin()
+    resumed.load_state_dict(saved[0])
+    again.load_state_dict(saved[1])
+    its_optimizer.load_state_dict(saved[2])
+    assert not resumed.is_dense and not pruner.is_dense
+    for each, own, at in ((model, optimizer, pruner), (again, its_optimizer, resumed)):
+        at.observe_losses([toy_loss(each, 6)])
+        at.prune()
+        train(each, own)
+    assert describe(again) == describe(model)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_the_report_names_removed_blocks():
+    model = residual_net(1.0, 1e-6, 1.0)
+    pruner = observed(model, ParamsBudget(keep_ratio=0.7))
+    pruner.prune()
+    rows = {line.split()[0]: line for line in pruner.report().splitlines()}
+    assert 'removed with its 2 layers' in rows['body.1']
+    assert 'body.1.conv1' not in rows
+    assert '6 -> 6' in rows['body.2.conv1']
+
+
+@pytest.mark.parametrize(
+    'options', [{'exclude': ['body.1.conv2']}, {'keep_ratios': {'body.1.*': 1.0}}]
+)
+def test_blocks_with_layers_of_their_own_options_stay(options):
+    pruner = pruner_of(residual_net(1.0, 1.0, 1.0), prune_blocks=True, **options)
+    assert [block.name for block in pruner.blocks] == ['body.0', 'body.2']
+
+
+def test_a_budget_that_channels_alone_cannot_reach_is_met():
+    options = dict(min_keep_ratio=0.5)
+    with pytest.raises(ValueError, match='cannot be reached'):
+        pruner_of(residual_net(1, 1, 1), ParamsBudget(keep_ratio=0.2), **options).check_budget()
+    model = residual_net(1, 1, 1)
+    observed(model, ParamsBudget(keep_ratio=0.2), **options).prune()
+    assert len(describe(model)['removed_blocks']) >= 2
+
+
+@pytest.mark.parametrize('importance', [MagnitudeImportance(), RandomImportance()])
+def test_importances_of_weights_alone_score_a_block_as_its_channels(importance):
+    pruner = pruner_of(residual_net(1, 1, 1), importance=importance, prune_blocks=True)
+    scores = importance.scores(pruner.groups, pruner.model)
+    of_blocks = importance.block_scores(pruner.blocks, pruner.groups, scores)
+    assert of_blocks == pytest.approx([float(s.sum()) for s in scores[1:]])
+    pruner.prune()
+    assert count_params(pruner.model) <= pruner.dense_costs['params'] / 2

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 
+from .knapsack import BlockChoice, GroupedCost, select_by_knapsack
 from .quantity import COUNTS, format_quantity, parse_quantity
-from .selection import Cost, Prunable, possible_counts, select_channels
+from .selection import Prunable, possible_counts, select_channels
 
 
-class LayeredCost(Cost, Protocol):
+class LayeredCost(GroupedCost, Protocol):
     """A cost that is a sum over layers."""
 
     def cost(self, kept: Mapping[str, int] | None = None) -> float:
-        """Cost with ``kept`` channels by group name; of the model as it is where ``None``."""
+        """Cost with ``kept`` channels by group or block; of the model as it is where ``None``."""
 
     def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
         """The same by name of the layer."""
@@ -38,18 +39,29 @@ class Plan:
     cost: LayeredCost
 
     def select(
-        self, scores: Sequence[Tensor], *, limit: float, **options: Any
+        self,
+        scores: Sequence[Tensor],
+        *,
+        limit: float,
+        blocks: Sequence[BlockChoice] = (),
+        **options: Any,
     ) -> dict[str, Tensor]:
         """Channels to keep so that the cost is at most ``limit``, ascending, by group name.
 
         Args:
             scores: Importance of each group's channels, shape ``(size,)``.
             limit: Largest cost allowed.
+            blocks: Blocks that may go as a whole; with any, channels and blocks are chosen in one
+                integer program, and the result has an element or none for each block too.
             **options: See :func:`~adasap_det.pruning.select_channels`.
 
         Raises:
             ValueError: If even the fewest channels allowed cost more.
         """
+        if blocks:
+            return select_by_knapsack(
+                self.groups, scores, self.cost, limit=limit, blocks=blocks, **options
+            )
         return select_channels(self.groups, scores, self.cost, limit=limit, **options)
 
 
@@ -111,7 +123,11 @@ class Budget:
         return format_quantity(amount, self.units)
 
     def plan(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], example_inputs: Tensor
+        self,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        example_inputs: Tensor,
+        blocks: Sequence[str] = (),
     ) -> Plan:
         """The cost and the selection for a model as it is now.
 
@@ -119,6 +135,7 @@ class Budget:
             model: The model that ``groups`` were found in; it is not changed.
             groups: Its channel groups.
             example_inputs: One image, shape ``(1, 3, H, W)``, or what else the model takes.
+            blocks: Names of the blocks that may be removed as a whole.
         """
         raise NotImplementedError
 
@@ -132,6 +149,7 @@ def check_reachable(
     min_keep_ratio: float,
     skipped: Mapping[str, str] | None = None,
     fixed: Mapping[str, int] | None = None,
+    blocks: Sequence[str] = (),
 ) -> None:
     """Check that a budget asks for pruning and that the fewest channels allowed meet it.
 
@@ -143,6 +161,7 @@ def check_reachable(
         skipped: Reasons by layer for which channels are not pruned.
         fixed: Channels by name of the groups in ``keep_ratios``. With any, a budget that the dense
             model meets is no error.
+        blocks: Names of the blocks that may be removed as a whole.
 
     Raises:
         ValueError: If not. Names the least cost that can be reached and the most expensive layers.
@@ -155,6 +174,7 @@ def check_reachable(
         )
     fewest = fewest_channels(groups, round_to=round_to, min_keep_ratio=min_keep_ratio)
     fewest.update(fixed)
+    fewest.update(dict.fromkeys(blocks, 0))
     least, full = cost.cost(fewest), cost.cost()
     if least <= budget.limit(full):
         return

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adasap_det.checkpoint.removed_blocks import is_inside
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.graph.tracing import example_image, like_parameters, run_every_layer
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
@@ -27,6 +28,8 @@ class CostModel:
         groups: Its channel groups.
         multipliers: Cost of one element of each tensor by name; 1 a parameter for the number of
             parameters, output positions for MACs.
+        blocks: Names of blocks that may be removed as a whole. They are kept like groups of one
+            channel, with which all their layers go.
     """
 
     def __init__(
@@ -34,36 +37,63 @@ class CostModel:
         model: nn.Module,
         groups: Sequence[ChannelGroup],
         multipliers: Mapping[str, float],
+        blocks: Sequence[str] = (),
     ) -> None:
         sizes = TensorSizes(model, groups)
-        self.full = sizes.full
-        self._terms = {name: (m, sizes.dims(name)) for name, m in multipliers.items()}
+        self.full = sizes.full | dict.fromkeys(blocks, 1)
+        self._terms = {
+            name: (m, sizes.dims(name), block_of(name, blocks)) for name, m in multipliers.items()
+        }
+        self._of: dict[str, list[str]] = {name: [] for name in self.full}
+        for name, (_, dims, block) in self._terms.items():
+            names = {n for _, along in dims for n, _ in along}
+            for each in names if block is None else names | {block}:
+                self._of[each].append(name)
 
     def cost(self, kept: Mapping[str, int] | None = None) -> float:
-        """Cost with ``kept`` channels by group name; of the model as it is where ``None``."""
+        """Cost with ``kept`` channels by group or block; of the model as it is where ``None``."""
         return sum(self.by_layer(kept).values())
 
     def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
         """The same by name of the layer."""
         kept = self.full if kept is None else kept
         layers: dict[str, float] = {}
-        for name, (multiplier, dims) in self._terms.items():
+        for name in self._terms:
             layer = name.rpartition('.')[0]
-            elements = math.prod(size_with(dim, kept) for dim in dims)
-            layers[layer] = layers.get(layer, 0.0) + multiplier * elements
+            layers[layer] = layers.get(layer, 0.0) + self._term(name, kept)
         return layers
 
+    def of_group(self, name: str, kept: Mapping[str, int]) -> float:
+        """The part of the cost that depends on the channels of one group, or on one block."""
+        return sum(self._term(each, kept) for each in self._of[name])
 
-def params_cost(model: nn.Module, groups: Sequence[ChannelGroup]) -> CostModel:
+    def _term(self, name: str, kept: Mapping[str, int]) -> float:
+        multiplier, dims, block = self._terms[name]
+        if block is not None and not kept.get(block, 1):
+            return 0.0
+        return multiplier * math.prod(size_with(dim, kept) for dim in dims)
+
+
+def block_of(name: str, blocks: Sequence[str]) -> str | None:
+    """The one of these blocks that a layer or a tensor is inside of, by name."""
+    return next((block for block in blocks if is_inside(name, [block])), None)
+
+
+def params_cost(
+    model: nn.Module, groups: Sequence[ChannelGroup], blocks: Sequence[str] = ()
+) -> CostModel:
     """Cost model that counts parameters."""
-    return CostModel(model, groups, {name: 1.0 for name, _ in model.named_parameters()})
+    return CostModel(model, groups, {name: 1.0 for name, _ in model.named_parameters()}, blocks)
 
 
 def macs_cost(
-    model: nn.Module, groups: Sequence[ChannelGroup], example_inputs: Tensor
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    example_inputs: Tensor,
+    blocks: Sequence[str] = (),
 ) -> CostModel:
     """Cost model that counts the MACs of one image, of convolutions and linear layers."""
-    return CostModel(model, groups, weight_uses(model, example_inputs))
+    return CostModel(model, groups, weight_uses(model, example_inputs), blocks)
 
 
 def count_params(model: nn.Module) -> int:

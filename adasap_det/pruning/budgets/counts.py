@@ -29,9 +29,13 @@ class ParamsBudget(Budget):
     unit = 'parameters'
 
     def plan(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], example_inputs: Tensor
+        self,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        example_inputs: Tensor,
+        blocks: Sequence[str] = (),
     ) -> Plan:
-        return Plan(groups, params_cost(model, groups))
+        return Plan(groups, params_cost(model, groups, blocks))
 
 
 @BUDGETS.register_module()
@@ -49,6 +53,10 @@ class MACsBudget(Budget):
     unit = 'MACs'
 
     def plan(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], example_inputs: Tensor
+        self,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        example_inputs: Tensor,
+        blocks: Sequence[str] = (),
     ) -> Plan:
-        return Plan(groups, macs_cost(model, groups, example_inputs))
+        return Plan(groups, macs_cost(model, groups, example_inputs, blocks))

@@ -287,13 +287,18 @@ def fill(
         worth: Value of one step of a group to a larger count, with the channels kept by then.
 
     Returns:
-        Channels that each group keeps; no further step of any group fits.
+        Channels that each group keeps; no further step of any group fits, or is worth anything.
     """
     kept = dict(kept)
     open_items = [item for item in items if kept[item.name] < item.counts[-1]]
     while open_items:
         following = {item.name: item.after(kept[item.name]) for item in open_items}
-        item = max(open_items, key=lambda i: (worth(i, following[i.name], kept), i.name))
+        best, _, item = max(
+            ((worth(i, following[i.name], kept), i.name, i) for i in open_items),
+            key=lambda each: each[:2],
+        )
+        if best < 0:
+            break
         more = {**kept, item.name: following[item.name]}
         if cost.cost(more) <= limit:
             kept = more

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup, TensorSlice
+from adasap_det.pruning.graph.residual_blocks import ResidualBlock
 
 NORMALIZERS = ('mean', 'max', 'lamp', 'none')
 
@@ -55,6 +56,22 @@ class Importance:
                 scores.append(score.repeat(group.parts))
         return scores
 
+    def block_scores(
+        self,
+        blocks: Sequence[ResidualBlock],
+        groups: Sequence[ChannelGroup],
+        scores: Sequence[Tensor],
+    ) -> list[float]:
+        """Score of every block as a whole: the sum of those of the channels inside.
+
+        Args:
+            blocks: The blocks.
+            groups: The channel groups of the model.
+            scores: What :meth:`scores` gave for them.
+        """
+        total = {g.name: float(s.sum()) for g, s in zip(groups, scores, strict=True)}
+        return [sum(total[g.name] for g in block.inner(groups)) for block in blocks]
+
     def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         """Importance of the channels of one group, shape ``(group.size,)``, not negative.
 
@@ -69,6 +86,9 @@ class Importance:
 
         In mixed precision they may not be finite; such steps are to be left out.
         """
+
+    def observe_blocks(self, blocks: Sequence[ResidualBlock], model: nn.Module) -> None:
+        """The same for blocks that may be removed as a whole."""
 
     def keep(self, group: ChannelGroup, kept: Tensor) -> None:
         """Drop the removed channels of ``group`` (as it was before the prune step)."""

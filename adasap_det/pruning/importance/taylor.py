@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
 
 from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.pruning.graph.residual_blocks import ResidualBlock
 from adasap_det.registry import IMPORTANCES
 
 from .base import Importance
 from .gains import Gains
+
+BLOCK = 'block:'
+
+
+def _block_key(block: ResidualBlock) -> str:
+    """Its name among those of the groups."""
+    return f'{BLOCK}{block.name}'
 
 
 @IMPORTANCES.register_module()
@@ -24,9 +32,10 @@ class TaylorImportance(Importance):
     in front of a norm layer that uses statistics of the batch have :math:`w \cdot g = 0`), else
     weights and biases. Channels without gradients, for instance of frozen layers, get the mean of
     their group, and groups without any gradient the mean of all other scores, so that they are
-    neither pruned first nor last. A prune step keeps the scores of the channels that remain, until
-    there are new ones. A group is left out of a step in which one of its gradients is not finite,
-    and under DDP every step is averaged over the ranks.
+    neither pruned first nor last. A block that may go as a whole is scored alike, by the
+    parameters of its branches' last layers or norms. A prune step keeps the scores of the channels
+    that remain, until there are new ones. A group is left out of a step in which one of its
+    gradients is not finite, and under DDP every step is averaged over the ranks.
 
     Args:
         squared: Average :math:`(\sum \theta g)^2` instead of the absolute value, as Molchanov et
@@ -64,8 +73,30 @@ class TaylorImportance(Importance):
         known = torch.stack([self._is_known(group.name, scores[0].device) for group in groups])
         sums = torch.stack([score.sum() for score in scores])
         sizes = sums.new_tensor([group.size for group in groups])
-        mean = torch.where(known, sums, 0).sum() / torch.where(known, sizes, 0).sum()
+        mean = torch.where(known, sums, 0).sum() / torch.where(known, sizes, 0).sum().clamp_min(1)
         return [torch.where(k, score, mean) for k, score in zip(known, scores, strict=True)]
+
+    def block_scores(
+        self,
+        blocks: Sequence[ResidualBlock],
+        groups: Sequence[ChannelGroup],
+        scores: Sequence[Tensor],
+    ) -> list[float]:
+        """The estimate of the loss's change if the ends of all branches were zero.
+
+        It is in the channels' unit only where these are not normalised, and known only where the
+        ends have gradients; otherwise the sum of the scores of the channels inside.
+        """
+        found = super().block_scores(blocks, groups, scores)
+        if self.normalize != 'none':
+            return found
+        for index, block in enumerate(blocks):
+            key = _block_key(block)
+            if key in self._sums and bool(self._steps[key] > 0):
+                found[index] = float(self._sums[key] / self._steps[key])
+            elif key in self._before:
+                found[index] = float(self._before[key])
+        return found
 
     @torch.no_grad()
     def observe(self, groups: Sequence[ChannelGroup], model: nn.Module) -> None:
@@ -74,19 +105,45 @@ class TaylorImportance(Importance):
         signed, is_known = self._gains.signed()
         gain = signed.square() if self.squared else signed.abs()
         gain, finite = self._gains.completed(gain, is_known)
-        if get_world_size() > 1:
-            both = torch.cat([gain, finite.to(gain)])
-            all_reduce(both, op='sum')
-            gain, ranks = both.split([len(gain), len(finite)])
-            gain = gain / self._gains.by_channel(ranks).clamp_min(1)
-            finite = ranks > 0
-        for group, new, step in zip(
-            groups, gain.split([group.size for group in groups]), finite.unbind(), strict=True
-        ):
-            before = self._sums.get(group.name)
-            self._sums[group.name] = new.clone() if before is None else before.add_(new)
-            steps = self._steps.get(group.name)
-            self._steps[group.name] = step.to(new) if steps is None else steps.add_(step)
+        gain, finite = self._over_ranks(gain, finite, self._gains.by_channel)
+        sizes = [group.size for group in groups]
+        for group, new, step in zip(groups, gain.split(sizes), finite.unbind(), strict=True):
+            self._add(group.name, new, step)
+
+    @torch.no_grad()
+    def observe_blocks(self, blocks: Sequence[ResidualBlock], model: nn.Module) -> None:
+        if not blocks:
+            return
+        parameters = dict(model.named_parameters())
+        zero = next(iter(parameters.values())).new_zeros((), dtype=torch.float32)
+        signed, trained = [], []
+        for block in blocks:
+            ends = [p for p in map(parameters.__getitem__, block.ends) if p.grad is not None]
+            signed.append(sum(((p.float() * p.grad.float()).sum() for p in ends), start=zero))  # type: ignore[union-attr]
+            trained.append(bool(ends))
+        total = torch.stack(signed)
+        gain = total.square() if self.squared else total.abs()
+        usable = torch.isfinite(gain) & torch.tensor(trained, device=gain.device)
+        gain, usable = self._over_ranks(torch.where(usable, gain, 0.0), usable, lambda x: x)
+        for block, new, step in zip(blocks, gain.unbind(), usable.unbind(), strict=True):
+            self._add(_block_key(block), new, step)
+
+    def _over_ranks(
+        self, gain: Tensor, usable: Tensor, spread: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Mean over the ranks on which it is usable, and whether it is on any."""
+        if get_world_size() == 1:
+            return gain, usable
+        both = torch.cat([gain, usable.to(gain)])
+        all_reduce(both, op='sum')
+        gain, ranks = both.split([len(gain), len(usable)])
+        return gain / spread(ranks).clamp_min(1), ranks > 0
+
+    def _add(self, name: str, gain: Tensor, step: Tensor) -> None:
+        before = self._sums.get(name)
+        self._sums[name] = gain.clone() if before is None else before.add_(gain)
+        steps = self._steps.get(name)
+        self._steps[name] = step.to(gain) if steps is None else steps.add_(step)
 
     def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         device = next(iter(tensors.values())).device
@@ -100,13 +157,19 @@ class TaylorImportance(Importance):
         return torch.where(steps > 0, mean, before)
 
     def keep(self, group: ChannelGroup, kept: Tensor) -> None:
-        sums, steps = self._sums.pop(group.name, None), self._steps.pop(group.name, None)
-        before = self._before.pop(group.name, None)
-        if sums is not None and steps is not None and bool(steps > 0):
-            before = sums / steps
-        if before is not None:
+        self._close(group.name)
+        if group.name in self._before:
+            before = self._before[group.name]
             self._before[group.name] = before[kept.to(before.device)]
+        for name in [name for name in self._sums if name.startswith(BLOCK)]:
+            self._close(name)
         self._gains = None
+
+    def _close(self, name: str) -> None:
+        """Keep the mean of what has been observed, and begin anew."""
+        sums, steps = self._sums.pop(name, None), self._steps.pop(name, None)
+        if sums is not None and steps is not None and bool(steps > 0):
+            self._before[name] = sums / steps
 
     def state_dict(self) -> dict[str, Tensor]:
         parts = {'sum': self._sums, 'steps': self._steps, 'before': self._before}

@@ -7,9 +7,18 @@ from torch import nn
 from adasap_det.pruning import count_macs, count_params, find_channel_groups, prune_channels
 from adasap_det.pruning.budgets.cost import macs_cost, params_cost, weight_uses
 from adasap_det.pruning.graph.tracing import example_image
+from adasap_det.pruning.surgery import prune_selected
 
 from ...helpers.attention import CHANNELS, AttentionNet
-from ...helpers.toy import FlattenNet, GroupedNet, GroupNormNet, SharedHeadNet, ToyDetector
+from ...helpers.toy import (
+    FlattenNet,
+    GroupedNet,
+    GroupNormNet,
+    ResidualNet,
+    SharedHeadNet,
+    ToyDetector,
+    randomize,
+)
 
 SIZE = (6, 6)
 NETS = [ToyDetector, GroupNormNet, GroupedNet, SharedHeadNet, FlattenNet, AttentionNet]
@@ -114,3 +123,28 @@ def test_macs_of_a_detection_transformer_are_those_of_all_its_layers():
             return self.decoder(self.backbone(inputs).mean((2, 3)))
 
     assert count_macs(Transformer(), input_size=SIZE) == 36 * 3 * 4 + 4 * 4
+
+
+@pytest.mark.parametrize('kind', ['params', 'macs'])
+def test_a_removed_block_costs_nothing(kind):
+    model = randomize(ResidualNet())
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    blocks = ['body.0', 'body.2']
+
+    def count(model):
+        return count_params(model) if kind == 'params' else count_macs(model, input_size=SIZE)
+
+    cost = (
+        params_cost(model, groups, blocks)
+        if kind == 'params'
+        else macs_cost(model, groups, example_image(SIZE), blocks)
+    )
+    assert cost.cost() == count(model)
+    channels = {group.name: torch.arange(group.size // 2) for group in groups}
+    kept = channels | {'body.0': torch.arange(0), 'body.2': torch.arange(1)}
+    counts = {name: len(each) for name, each in kept.items()}
+    saved = cost.cost({**counts, 'body.0': 1}) - cost.cost(counts)
+    assert saved == cost.of_group('body.0', {**counts, 'body.0': 1})
+    assert cost.of_group('body.0', counts) == 0
+    prune_selected(model, groups, kept)
+    assert cost.cost(counts) == count(model)

@@ -6,12 +6,13 @@ from torch import nn
 
 from adasap_det.pruning import TaylorImportance, find_channel_groups
 from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.pruning.graph.residual_blocks import ResidualBlock
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance.base import NORMALIZERS
 from adasap_det.pruning.surgery import prune_channels
 
 from ...helpers.attention import HEADS, MODULES, build, groups_of
-from ...helpers.toy import toy_batch
+from ...helpers.toy import ResidualNet, randomize, toy_batch
 
 SIZE = (6, 6)
 
@@ -290,3 +291,40 @@ def test_a_head_gains_what_weights_times_gradients_of_its_projection_sum_to(name
             rows = (parameter * parameter.grad).detach().movedim(piece.dim, 0)
             expected.index_add_(0, piece.channels, rows.reshape(len(rows), -1).sum(1).float())
     torch.testing.assert_close(score, expected.abs(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('squared', [False, True])
+def test_a_block_is_scored_by_the_joint_removal_of_the_ends_of_its_branches(squared):
+    """Sums of weight times gradient are those of a factor on the whole branch."""
+    model = randomize(ResidualNet())
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    block = ResidualBlock('body.1', ('body.1.bn2.weight', 'body.1.bn2.bias'))
+    importance = TaylorImportance(squared=squared)
+    expected = []
+    for seed in (1, 2):
+        factor = torch.ones((), requires_grad=True)
+        hook = model.body[1].bn2.register_forward_hook(lambda m, i, out, f=factor: out * f)
+        backward(model, seed)
+        hook.remove()
+        importance.observe_blocks([block], model)
+        expected.append(float(factor.grad.square() if squared else factor.grad.abs()))
+    scores = importance.scores(groups, model)
+    again = TaylorImportance(squared=squared)
+    again.load_state_dict(importance.state_dict())
+    for each in (importance, again):
+        (score,) = each.block_scores([block], groups, scores)
+        assert score == pytest.approx(sum(expected) / 2, rel=1e-4)
+
+
+def test_a_block_without_gradients_or_with_normalised_channels_is_worth_its_channels():
+    model = randomize(ResidualNet())
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    block = ResidualBlock('body.1', ('body.1.bn2.weight', 'body.1.bn2.bias'))
+    model.body[1].bn2.requires_grad_(False)
+    backward(model, 1)
+    for importance in (TaylorImportance(), TaylorImportance(normalize='mean')):
+        importance.observe(groups, model)
+        importance.observe_blocks([block], model)
+        scores = importance.scores(groups, model)
+        (inside,) = (s for g, s in zip(groups, scores, strict=True) if g.name == 'body.1.conv1')
+        assert importance.block_scores([block], groups, scores) == [pytest.approx(inside.sum())]

@@ -15,12 +15,12 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from adasap_det.pruning.budgets.budget import Budget, Plan
+from adasap_det.pruning.budgets.knapsack import BlockChoice, select_by_knapsack
 from adasap_det.pruning.budgets.quantity import MILLISECONDS
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.registry import BUDGETS
 from adasap_det.utils.dist import broadcast_from_rank0
 
-from .knapsack import select_by_knapsack
 from .latency_cost import LatencyCost
 from .lookup import latency_cost
 from .network_timing import Forward, time_left
@@ -90,7 +90,11 @@ class LatencyBudget(Budget):
         self.check = check and not any_device
 
     def plan(
-        self, model: nn.Module, groups: Sequence[ChannelGroup], example_inputs: Tensor
+        self,
+        model: nn.Module,
+        groups: Sequence[ChannelGroup],
+        example_inputs: Tensor,
+        blocks: Sequence[str] = (),
     ) -> LatencyPlan:
         own = next(model.parameters()).device
         device = own if self.device is None else torch.device(self.device)
@@ -99,7 +103,9 @@ class LatencyBudget(Budget):
 
         def measure() -> LatencyCost:
             known = _entries(table)
-            cost = latency_cost(model, groups, table, forward=forward, measure=not self.any_device)
+            cost = latency_cost(
+                model, groups, table, forward=forward, measure=not self.any_device, blocks=blocks
+            )
             if _entries(table) != known:
                 table.save(path)
                 print_log(f'Measured layers; their times are kept in {path}', logger='current')
@@ -130,13 +136,20 @@ class LatencyPlan(Plan):
     path: Path
 
     def select(
-        self, scores: Sequence[Tensor], *, limit: float, **options: Any
+        self,
+        scores: Sequence[Tensor],
+        *,
+        limit: float,
+        blocks: Sequence[BlockChoice] = (),
+        **options: Any,
     ) -> dict[str, Tensor]:
         def solve() -> dict[str, Tensor]:
             # A solver that runs out of time may stop elsewhere on another rank, and all ranks
             # must time the same selection.
             return broadcast_from_rank0(
-                lambda: select_by_knapsack(self.groups, scores, self.cost, limit=limit, **options)
+                lambda: select_by_knapsack(
+                    self.groups, scores, self.cost, limit=limit, blocks=blocks, **options
+                )
             )
 
         kept = solve()

@@ -26,7 +26,8 @@ class Overhead:
     """The time of a network beyond the times of its layers.
 
     Attributes:
-        fixed: Milliseconds in any case.
+        fixed: Milliseconds whatever the channels; removed blocks take their share with them, by
+            their calls of layers.
         per_element: Milliseconds per element that a layer puts out, for norms, activations and
             pooling.
         per_weight: Milliseconds per weight, which a layer timed by itself finds in the cache.
@@ -47,11 +48,13 @@ class LayerTotals:
         ms: Their times, from the table.
         elements: Elements that they put out.
         weights: Weights that they read, a shared layer's once a call.
+        calls: Calls of layers, divided by those with all blocks.
     """
 
     ms: float
     elements: float
     weights: float
+    calls: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def fit_overhead(networks: Sequence[Measured]) -> Overhead:
     measured = np.array([network.ms for network in networks])
     explained = np.array(
         [
-            [1.0, 1e-6 * a.elements, 1e-6 * a.weights, a.ms]
+            [a.calls, 1e-6 * a.elements, 1e-6 * a.weights, a.ms]
             for a in (network.totals for network in networks)
         ]
     )
@@ -100,6 +103,7 @@ class LatencyTerm:
         depthwise: Whether it is a depthwise convolution, whose inputs are its outputs.
         positions: Positions of the output.
         kernel: Weights for one output channel, and one input channel unless depthwise.
+        block: Name of the block that it is inside of, if that may be removed as a whole.
     """
 
     layer: str
@@ -109,6 +113,11 @@ class LatencyTerm:
     depthwise: bool
     positions: float
     kernel: float
+    block: str | None = None
+
+    def runs(self, kept: Mapping[str, int]) -> bool:
+        """Whether the layer is not in a removed block."""
+        return self.block is None or bool(kept.get(self.block, 1))
 
     def channels(self, kept: Mapping[str, int]) -> tuple[float, float]:
         """Input and output channels, as the grid counts them."""
@@ -131,7 +140,7 @@ class LatencyCost:
 
     Args:
         terms: All calls of layers.
-        full: Channels of each group now.
+        full: Channels of each group now, and 1 for each block that may be removed.
         networks: Timed networks, the first of them the unpruned one. What is learned is added to
             this list in place, so that the table that holds it has it too.
     """
@@ -148,8 +157,9 @@ class LatencyCost:
         self.overhead = fit_overhead(networks) if networks else Overhead()
         self._of_group: dict[str, list[LatencyTerm]] = {name: [] for name in full}
         for term in terms:
-            for name in {n for _, along in (term.inputs, term.outputs) for n, _ in along}:
-                self._of_group[name].append(term)
+            names = {n for _, along in (term.inputs, term.outputs) for n, _ in along}
+            for name in names if term.block is None else names | {term.block}:
+                self._of_group.setdefault(name, []).append(term)
 
     def cost(self, kept: Mapping[str, int] | None = None) -> float:
         """Milliseconds with ``kept`` channels by group name; as it is where ``None``."""
@@ -158,22 +168,30 @@ class LatencyCost:
     def by_layer(self, kept: Mapping[str, int] | None = None) -> dict[str, float]:
         """The same by layer; what is there in any case under a name of its own."""
         kept = self.full if kept is None else kept
-        layers = {FIXED: self.overhead.fixed}
+        layers = {FIXED: self.overhead.fixed * self._calls(kept)}
         for term in self._terms:
             layers[term.layer] = layers.get(term.layer, 0.0) + self._term(term, kept)
         return layers
 
     def of_group(self, name: str, kept: Mapping[str, int]) -> float:
-        """Milliseconds of the layers that a group's channels go into or come out of."""
-        return sum(self._term(term, kept) for term in self._of_group[name])
+        """Milliseconds of the layers that a group's channels go into or come out of, or a block's.
+
+        That of a block includes its share of the fixed overhead.
+        """
+        terms = self._of_group[name]
+        inside = sum(term.block == name and term.runs(kept) for term in terms)
+        fixed = self.overhead.fixed * inside / max(len(self._terms), 1)
+        return fixed + sum(self._term(term, kept) for term in terms)
 
     def layer_totals(self, kept: Mapping[str, int] | None = None) -> LayerTotals:
         """What the layers are by themselves."""
         kept = self.full if kept is None else kept
+        terms = [term for term in self._terms if term.runs(kept)]
         return LayerTotals(
-            sum(term.grid.at(*term.channels(kept)) for term in self._terms),
-            sum(term.elements(kept) for term in self._terms),
-            sum(term.weights(kept) for term in self._terms),
+            sum(term.grid.at(*term.channels(kept)) for term in terms),
+            sum(term.elements(kept) for term in terms),
+            sum(term.weights(kept) for term in terms),
+            self._calls(kept),
         )
 
     def learn(self, kept: Mapping[str, int], ms: float) -> None:
@@ -184,7 +202,15 @@ class LatencyCost:
             self.networks.remove(selected[0])
         self.overhead = fit_overhead(self.networks)
 
+    def _calls(self, kept: Mapping[str, int]) -> float:
+        """Calls of layers, divided by those with all blocks."""
+        if not self._terms:
+            return 1.0
+        return sum(term.runs(kept) for term in self._terms) / len(self._terms)
+
     def _term(self, term: LatencyTerm, kept: Mapping[str, int]) -> float:
+        if not term.runs(kept):
+            return 0.0
         own = self.overhead.scale * term.grid.at(*term.channels(kept))
         return (
             own

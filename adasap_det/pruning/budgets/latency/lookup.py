@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from adasap_det.pruning.budgets.cost import block_of
 from adasap_det.pruning.budgets.tensor_sizes import Along, TensorSizes
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 
@@ -29,6 +30,7 @@ def latency_cost(
     forward: Forward,
     measure: bool = True,
     quiet: bool = False,
+    blocks: Sequence[str] = (),
 ) -> LatencyCost:
     """Cost model of the latency; adds to ``table`` what it has to measure.
 
@@ -39,6 +41,7 @@ def latency_cost(
         forward: The pass whose time counts.
         measure: Whether what is missing may be measured.
         quiet: No progress bar.
+        blocks: Names of the blocks that may be removed as a whole.
 
     Raises:
         ValueError: If the table lacks a layer and must not measure it.
@@ -68,7 +71,7 @@ def latency_cost(
                 f'({request.kind.key}, {request.inputs[-1]} to {request.outputs[-1]} channels); '
                 f'build it there with the same config, batch size and input size'
             )
-        terms.append(_term(call, sizes, grid))
+        terms.append(_term(call, sizes, grid, block_of(call.name, blocks)))
     if network not in table.networks:
         if not measure:
             raise ValueError(
@@ -80,7 +83,8 @@ def latency_cost(
             Measured(ms, LatencyCost(terms, kept).layer_totals(), weight)
             for ms, kept, weight in zip(typical, series.kept, series.weights, strict=True)
         ]
-    return LatencyCost(terms, sizes.full, table.networks[network])
+    full = sizes.full | dict.fromkeys(blocks, 1)
+    return LatencyCost(terms, full, table.networks[network])
 
 
 def _request(call: LayerCall, module: Any, sizes: TensorSizes) -> LayerRequest:
@@ -111,11 +115,11 @@ def _sides(call: LayerCall, sizes: TensorSizes) -> tuple[Side, Side]:
     return inputs, outputs
 
 
-def _term(call: LayerCall, sizes: TensorSizes, grid: Grid) -> LatencyTerm:
+def _term(call: LayerCall, sizes: TensorSizes, grid: Grid, block: str | None) -> LatencyTerm:
     inputs, outputs = _sides(call, sizes)
     depthwise = call.kind.groups == 'depthwise'
     kernel = math.prod(call.kind.kernel) / (1 if depthwise else int(call.kind.groups))
-    return LatencyTerm(call.name, grid, inputs, outputs, depthwise, call.outputs, kernel)
+    return LatencyTerm(call.name, grid, inputs, outputs, depthwise, call.outputs, kernel, block)
 
 
 def _digest(calls: Sequence[LayerCall]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from adasap_det.pruning.budgets.cost import num_proposals
 from adasap_det.pruning.graph.channel_group import ChannelGroup
 from adasap_det.pruning.graph.tracing import trace_forward
-from adasap_det.pruning.surgery import prune_channels
+from adasap_det.pruning.surgery import prune_selected
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.timing import time_calls
 
@@ -90,9 +90,9 @@ def time_left(
 def pruned_copy(
     model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]
 ) -> nn.Module:
-    """A copy of a model with fewer channels."""
+    """A copy of a model with fewer channels, and without the blocks that ``kept`` leaves out."""
     network = copy_unwrapped(model)
-    prune_channels(network, groups, kept)
+    prune_selected(network, groups, kept)
     return network
 
 

@@ -1,13 +1,16 @@
 import pytest
 
-from adasap_det.pruning import LatencyBudget, find_channel_groups
+from adasap_det.checkpoint.removed_blocks import removed_blocks
+from adasap_det.pruning import LatencyBudget, count_params, find_channel_groups
+from adasap_det.pruning.budgets.knapsack import BlockChoice
 from adasap_det.pruning.budgets.latency import latency_budget as budget_file
 from adasap_det.pruning.budgets.latency.latency_budget import CHECKS, TOLERANCE
+from adasap_det.pruning.budgets.latency.network_timing import pruned_copy
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance import MagnitudeImportance
 from adasap_det.utils import dist as first_rank
 
-from ....helpers.toy import ToyDetector, randomize
+from ....helpers.toy import ResidualNet, ToyDetector, randomize
 
 SIZE = (6, 6)
 
@@ -161,3 +164,20 @@ def test_a_plan_does_not_depend_on_the_plans_made_after_it(known_times, tmp_path
     assert vars(budget) == before
     assert first.model is model
     assert first.forward.example_inputs.shape == (1, 3, *SIZE)
+
+
+def test_blocks_are_chosen_with_the_channels_and_timed_without(known_times, tmp_path):
+    model = randomize(ResidualNet())
+    groups = find_channel_groups(model, example_image(SIZE)).groups
+    budget = LatencyBudget(keep_ratio=0.7, table=str(tmp_path / 'table.json'))
+    names = [f'body.{i}' for i in range(3)]
+    plan = budget.plan(model, groups, example_image(SIZE), names)
+    scores = MagnitudeImportance().scores(groups, model)
+    blocks = [BlockChoice(n, 1e-6 if n == 'body.1' else 1e6, (f'{n}.conv1',)) for n in names]
+    kept = plan.select(scores, limit=0.7 * plan.cost.cost(), blocks=blocks)
+    assert [len(kept[name]) for name in names] == [1, 0, 1]
+    counts = {name: len(each) for name, each in kept.items()}
+    network = pruned_copy(model, groups, kept)
+    left = count_params(network) / count_params(model)
+    assert plan.cost.cost(counts) / plan.cost.cost() <= 0.7
+    assert removed_blocks(network) == ['body.1'] and left < 0.75

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from adasap_det.pruning.budgets.latency.grid import Grid
@@ -51,6 +53,22 @@ def test_what_a_group_changes_is_in_its_own_part(cost):
         assert cost.of_group(name, cost.full) - cost.of_group(name, less) == pytest.approx(
             cost.cost() - cost.cost(less)
         )
+
+
+def test_a_removed_block_saves_its_layers_and_its_share_of_the_overhead(cost):
+    terms = [replace(term, block='net') if term.layer != 'last' else term for term in cost._terms]
+    blocks = LatencyCost(terms, {'a': 8, 'b': 4, 'net': 1})
+    blocks.overhead = cost.overhead
+    kept = {'a': 4, 'b': 2, 'net': 1}
+    without = {**kept, 'net': 0}
+    assert blocks.cost(kept) == pytest.approx(cost.cost({'a': 4, 'b': 2}))
+    last = 2 * (2 + 4) * 2 + 0.5 * 1 * 2 + 0.25 * (2 + 4) * 2
+    assert blocks.by_layer(without) == pytest.approx(
+        {'first': 0, 'depth': 0, 'last': last, FIXED: 7 / 3}
+    )
+    assert blocks.of_group('net', without) == 0
+    assert blocks.of_group('net', kept) == pytest.approx(blocks.cost(kept) - blocks.cost(without))
+    assert blocks.layer_totals(without) == LayerTotals((2 + 4) * 2, 2, (2 + 4) * 2, 1 / 3)
 
 
 def test_overhead_is_recovered():

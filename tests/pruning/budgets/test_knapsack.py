@@ -1,10 +1,11 @@
 import itertools
+import math
 from dataclasses import dataclass
 
 import pytest
 import torch
 
-from adasap_det.pruning.budgets.latency.knapsack import select_by_knapsack
+from adasap_det.pruning.budgets.knapsack import BlockChoice, select_by_knapsack
 
 
 @dataclass
@@ -139,3 +140,83 @@ def test_selection_is_invariant_to_score_scale():
     ]
     for name in ('a', 'b'):
         assert kept[0][name].tolist() == kept[1][name].tolist()
+
+
+class Blocks:
+    """A stream between blocks of one inner group each, as in a residual network."""
+
+    def __init__(self, *inner):
+        self.inner = inner
+
+    def cost(self, kept):
+        return 3 * kept['stream'] + sum(self.of_group(f'block {name}', kept) for name in self.inner)
+
+    def of_group(self, name, kept):
+        if name == 'stream':
+            return self.cost(kept)
+        inner = name.removeprefix('block ')
+        return kept[f'block {inner}'] * (2 * kept['stream'] * kept[inner] + 5)
+
+
+def best_of_blocks(groups, scores, blocks, cost, limit):
+    best = math.inf
+    for stays in itertools.product((0, 1), repeat=len(blocks)):
+        for counts in itertools.product(*(range(1, g.size + 1) for g in groups)):
+            kept = {g.name: c for g, c in zip(groups, counts, strict=True)}
+            kept |= {b.name: s for b, s in zip(blocks, stays, strict=True)}
+            if cost.cost(kept) <= limit:
+                best = min(best, loss_of_blocks(groups, scores, blocks, kept))
+    return best
+
+
+def loss_of_blocks(groups, scores, blocks, kept):
+    gone = [b for b in blocks if not kept[b.name]]
+    inside = [name for b in gone for name in b.inner]
+    return sum(b.score for b in gone) + sum(
+        float(s.sort().values[: g.size - kept[g.name]].sum())
+        for g, s in zip(groups, scores, strict=True)
+        if g.name not in inside
+    )
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('ratio', [0.3, 0.5, 0.8])
+def test_blocks_and_channels_are_chosen_together_near_the_optimum(seed, ratio):
+    generator = torch.Generator().manual_seed(seed)
+    groups = [Group('stream', 5), Group('a', 4), Group('b', 4), Group('c', 4)]
+    scores = [torch.rand(g.size, generator=generator) for g in groups]
+    blocks = [
+        BlockChoice(f'block {name}', 2 * float(torch.rand((), generator=generator)), (name,))
+        for name in 'abc'
+    ]
+    cost = Blocks('a', 'b', 'c')
+    limit = ratio * cost.cost({g.name: g.size for g in groups} | {b.name: 1 for b in blocks})
+    kept = select_by_knapsack(groups, scores, cost, limit=limit, blocks=blocks)
+    counts = {name: len(channels) for name, channels in kept.items()}
+    assert set(counts) == {g.name for g in groups} | {b.name for b in blocks}
+    assert cost.cost(counts) <= limit
+    best = best_of_blocks(groups, scores, blocks, cost, limit)
+    assert loss_of_blocks(groups, scores, blocks, counts) <= 1.15 * best + 0.05
+
+
+def test_the_cost_inside_of_a_removed_block_is_not_saved_twice():
+    """Without the block, 11 remain; its channels alone would seem to save 10 more."""
+    groups = [Group('stream', 1), Group('a', 5)]
+    scores = [torch.ones(1), torch.ones(5)]
+    cost = Blocks('a')  # 3 + 2 * 5 + 5 = 18
+    cheap, dear = (BlockChoice('block a', score, ('a',)) for score in (0.5, 9.0))
+    kept = select_by_knapsack(groups, scores, cost, limit=12, blocks=[cheap])
+    assert not kept['block a'].numel()
+    kept = select_by_knapsack(groups, scores, cost, limit=12, blocks=[dear])
+    assert kept['block a'].tolist() == [0]
+    assert len(kept['a']) == 2  # 3 + 2 * 2 + 5 = 12
+
+
+def test_a_block_goes_where_its_channels_would_lose_more():
+    groups = [Group('stream', 1), Group('a', 5), Group('b', 5)]
+    scores = [torch.ones(1), torch.ones(5), torch.ones(5)]
+    blocks = [BlockChoice('block a', 2.0, ('a',)), BlockChoice('block b', 2.5, ('b',))]
+    kept = select_by_knapsack(groups, scores, Blocks('a', 'b'), limit=18, blocks=blocks)
+    assert {name: len(channels) for name, channels in kept.items() if name != 'a'} == {
+        'stream': 1, 'b': 5, 'block a': 0, 'block b': 1,
+    }  # fmt: skip
