@@ -18,8 +18,8 @@ BOXES = ((0.1, 0.1, 0.6, 0.5), (0.4, 0.3, 0.9, 0.95))
 def train_forward(model: nn.Module, inputs: Tensor) -> Any:
     """Losses or outputs of the model in training mode for a batch of two.
 
-    Detectors of MMDetection and classifiers of MMPretrain compute their losses, with annotations
-    made up; other models are called. Batch statistics and random states change.
+    Detectors of MMDetection and Transformers and classifiers of MMPretrain compute their losses,
+    with annotations made up; other models are called. Batch statistics and random states change.
 
     Args:
         model: A model that may be changed, in any mode; it is left in training mode.
@@ -31,6 +31,8 @@ def train_forward(model: nn.Module, inputs: Tensor) -> Any:
         samples = _samples(model, batch)
         if samples is not None:
             return model.loss(batch, samples)  # type: ignore[operator]
+    if _is_detector_of_transformers(model):
+        return model(batch, labels=[_labels(batch) for _ in batch])
     return trace_forward(model, batch)
 
 
@@ -43,6 +45,22 @@ def _samples(model: Any, batch: Tensor) -> list[Any] | None:
 
         return [DataSample().set_gt_label(0) for _ in batch]
     return None
+
+
+def _is_detector_of_transformers(model: nn.Module) -> bool:
+    library = sys.modules.get('transformers.modeling_utils')
+    return (
+        library is not None
+        and isinstance(model, library.PreTrainedModel)
+        and type(model).__name__.endswith('ForObjectDetection')
+    )
+
+
+def _labels(batch: Tensor) -> dict[str, Tensor]:
+    x1, y1, x2, y2 = torch.tensor(BOXES).unbind(1)
+    boxes = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], dim=1)
+    classes = torch.zeros(len(BOXES), dtype=torch.long, device=batch.device)
+    return {'class_labels': classes, 'boxes': boxes.to(batch)}
 
 
 def _annotated(batch: Tensor, *, with_masks: bool) -> Any:
