@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from .operator_rules import MAKING, rule_of
+from .operator_rules import MAKING, rule_of, varies
 
 Labels = tuple[Tensor | None, ...]
 """For each dimension of a tensor the unit of every position, shape ``(size,)``, -1 for none."""
@@ -95,6 +95,7 @@ class ChannelTracer:
 
     def __init__(self, model: nn.Module, *, kept_dims: Mapping[int, str] | None = None) -> None:
         self.links = Links(axes=[])
+        self._model = model
         self._kept_dims = dict(kept_dims or {})
         self._labels: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._names: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -176,6 +177,11 @@ class ChannelTracer:
                 owner = self.links.axis_of(int(vector[vector >= 0][0])).name.rpartition('.')[0]
                 self.fix((vector,), f'{owner} {OUTPUT}')
 
+    @property
+    def training(self) -> bool:
+        """Whether a training pass is followed."""
+        return self._model.training
+
     def is_weight(self, tensor: Tensor) -> bool:
         """Whether a tensor was computed from parameters alone."""
         return tensor in self._names or tensor in self._weights
@@ -201,7 +207,7 @@ class ChannelTracer:
             vector: Unit of each position.
             keep: The dimension that stays countable, where it is known.
         """
-        varying = [d for d in range(places.dim()) if _varies(places, d)]
+        varying = [d for d in range(places.dim()) if varies(places, d)]
         for dim in range(places.dim()):
             if dim not in varying:
                 places = places.narrow(dim, 0, 1)
@@ -262,9 +268,3 @@ class _Mode(TorchDispatchMode):
                 if isinstance(leaf, Tensor):
                     tracer.set(leaf, ())
         return result
-
-
-def _varies(units: Tensor, dim: int) -> bool:
-    if units.shape[dim] < 2 or units.stride(dim) == 0:
-        return False
-    return not torch.equal(units, units.narrow(dim, 0, 1).expand_as(units))

@@ -30,6 +30,13 @@ def rule_of(func: Any) -> Rule:
     return _unknown
 
 
+def varies(tensor: Tensor, dim: int) -> bool:
+    """Whether the values of a tensor differ along a dimension."""
+    if tensor.shape[dim] < 2 or tensor.stride(dim) == 0:
+        return False
+    return not torch.equal(tensor, tensor.narrow(dim, 0, 1).expand_as(tensor))
+
+
 def _unknown(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
     name = func._schema.name.partition('::')[2]
     for leaf in tree_leaves((args, kwargs)):
@@ -54,7 +61,21 @@ def _pointwise(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, resu
     inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     for output in outputs:
         aligned = [_aligned(tracer.of(t), t.shape, output.shape) for t in inputs]
-        tracer.set(output, [tracer.link(*column) for column in zip(*aligned, strict=True)])
+        labels = [tracer.link(*column) for column in zip(*aligned, strict=True)]
+        if not tracer.training:  # where random masks are no constants
+            _fix_constants(tracer, inputs, labels)
+        tracer.set(output, labels)
+
+
+def _fix_constants(
+    tracer: ChannelTracer, inputs: Sequence[Tensor], labels: Sequence[Tensor | None]
+) -> None:
+    """Channels that meet a value of their own which nothing computes, as a position embedding."""
+    for tensor in inputs:
+        known = tracer.of(tensor)
+        for d in range(-tensor.dim(), 0):
+            if labels[d] is not None and known[d] is None and varies(tensor, d):
+                tracer.fix((labels[d],), 'a constant is combined with its channels')
 
 
 def _same(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, result: Any) -> None:

@@ -18,8 +18,9 @@ BOXES = ((0.1, 0.1, 0.6, 0.5), (0.4, 0.3, 0.9, 0.95))
 def train_forward(model: nn.Module, inputs: Tensor) -> Any:
     """Losses or outputs of the model in training mode for a batch of two.
 
-    Detectors of MMDetection and Transformers and classifiers of MMPretrain compute their losses,
-    with annotations made up; other models are called. Batch statistics and random states change.
+    Detectors of MMDetection and classifiers of MMPretrain compute their losses, with annotations
+    made up; those of Transformers get annotations too, but return their outputs, as their losses
+    need float32; other models are called. Batch statistics and random states change.
 
     Args:
         model: A model that may be changed, in any mode; it is left in training mode.
@@ -32,6 +33,7 @@ def train_forward(model: nn.Module, inputs: Tensor) -> Any:
         if samples is not None:
             return model.loss(batch, samples)  # type: ignore[operator]
     if _is_detector_of_transformers(model):
+        model.loss_function = lambda *args, **kwargs: (None, {}, None)  # type: ignore[assignment]
         return model(batch, labels=[_labels(batch) for _ in batch])
     return trace_forward(model, batch)
 
