@@ -84,6 +84,8 @@ class Pruner:
     Attributes:
         groups: The channel groups of the model as it is now.
         skipped: Reason by layer, for layers whose channels cannot be pruned.
+        permutation_error: Largest difference of the outputs, relative to their scale, with the
+            groups' channels in another order, in float64: of rounding only.
         observed: Whether the importance has seen gradients since the last prune step.
 
     Raises:
@@ -143,6 +145,7 @@ class Pruner:
         )
         self.groups: list[ChannelGroup] = analysis.groups
         self.skipped: dict[str, str] = analysis.skipped
+        self.permutation_error = analysis.permutation_error
         self._ratios = match_keep_ratios(self.keep_ratios, self.groups, self.skipped)
         note_groups(self.model, {group.name: group.size for group in self.groups})
         self._dense: dict[str, float] = {}

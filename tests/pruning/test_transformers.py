@@ -33,9 +33,7 @@ SMALL = {
 
 
 def rt_detr():
-    backbone = transformers.RTDetrResNetConfig(
-        depths=[1, 1, 1, 1], layer_type='basic', **BACKBONE
-    )
+    backbone = transformers.RTDetrResNetConfig(depths=[1, 1, 1, 1], layer_type='basic', **BACKBONE)
     config = transformers.RTDetrConfig(backbone_config=backbone, **SMALL)
     return transformers.RTDetrForObjectDetection(config)
 

@@ -142,6 +142,7 @@ def find_channel_groups(
     analysis = ChannelAnalysis(
         groups=groups,
         skipped={layer: reason for layer, reason in reasons.items() if layer not in grouped},
+        permutation_error=broadcast_from_rank0(lambda: check().permutation_error),
     )
     if not analysis.groups:
         listed = '; '.join(f'{k}: {v}' for k, v in analysis.skipped.items()) or 'no layers'

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
+from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from .tracing import like_parameters, trace_forward
@@ -18,9 +19,9 @@ BOXES = ((0.1, 0.1, 0.6, 0.5), (0.4, 0.3, 0.9, 0.95))
 def train_forward(model: nn.Module, inputs: Tensor) -> Any:
     """Losses or outputs of the model in training mode for a batch of two.
 
-    Detectors of MMDetection and classifiers of MMPretrain compute their losses, with annotations
-    made up; those of Transformers get annotations too, but return their outputs, as their losses
-    need float32; other models are called. Batch statistics and random states change.
+    Detectors of MMDetection, classifiers of MMPretrain and segmentors of MMSegmentation compute
+    their losses, with annotations made up; detectors of Transformers get annotations too, but
+    return their outputs, as their losses need float32; other models are called. Batch statistics and random states change.
 
     Args:
         model: A model that may be changed, in any mode; it is left in training mode.
@@ -46,6 +47,12 @@ def _samples(model: Any, batch: Tensor) -> list[Any] | None:
         from mmpretrain.structures import DataSample
 
         return [DataSample().set_gt_label(0) for _ in batch]
+    mmseg = sys.modules.get('mmseg.models')
+    if mmseg is not None and isinstance(model, mmseg.BaseSegmentor):
+        from mmseg.structures import SegDataSample
+
+        labels = torch.zeros(1, *batch.shape[-2:], dtype=torch.long, device=batch.device)
+        return [SegDataSample(gt_sem_seg=PixelData(data=labels)) for _ in batch]
     return None
 
 
@@ -69,7 +76,7 @@ def _annotated(batch: Tensor, *, with_masks: bool) -> Any:
     import numpy as np
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
-    from mmengine.structures import InstanceData, PixelData
+    from mmengine.structures import InstanceData
 
     height, width = batch.shape[-2:]
     shape = (height, width)

@@ -51,6 +51,10 @@ class ValueCheck:
         forward: Runs a model on inputs, up to top-k and NMS.
         train_forward: Runs a model in training mode on a batch of two; given where layers run
             in training only, which are compared there.
+
+    Attributes:
+        permutation_error: Largest difference of an output, relative to its scale, that the
+            channels of groups in another order made where they passed.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class ValueCheck:
         self._state = RandomState.seeded(0)  # of every pass, so that they can be compared
         self._copy = without_dropout(randomized(copy_unwrapped(model))).double()
         self._tolerance = TOLERANCE
+        self.permutation_error = 0.0
         self._inputs, self._expected = self._smallest(example_inputs.double())
         copied = sharing_copy(model)
         with torch.no_grad(), eval_mode(copied):
@@ -97,8 +102,10 @@ class ValueCheck:
         outputs = self._outputs(permuted(self._copy, groups, self._orders))
         if isinstance(outputs, str):
             return f'with its channels in another order the model fails: {outputs}'
-        if not self._equal(outputs, self._expected):
+        error = _difference(outputs, self._expected)
+        if error > self._tolerance:
             return 'its channels in another order change the outputs: an operator is not followed'
+        self.permutation_error = max(self.permutation_error, error)
         return None
 
     def _without_effect(self, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
@@ -199,11 +206,7 @@ class ValueCheck:
     # ------------------------------------------------------------------ forward passes
 
     def _equal(self, actual: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-        return len(actual) == len(expected) and all(
-            a.shape == b.shape
-            and (not a.numel() or bool((a - b).abs().max() <= self._tolerance * b.abs().max()))
-            for a, b in zip(actual, expected, strict=True)
-        )
+        return _difference(actual, expected) <= self._tolerance
 
     def _outputs(self, copied: nn.Module) -> list[Tensor] | str:
         try:
@@ -389,6 +392,21 @@ def _orders_of_tensors(
             start = torch.searchsorted(channels, channels)
             source = torch.searchsorted(channels, order[channels])
             dims[piece.dim][places] = places[source + torch.arange(len(places)) - start]
+    return found
+
+
+def _difference(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Largest difference of tensors, relative to the largest value of each; inf for NaN."""
+    if [a.shape for a in actual] != [b.shape for b in expected]:
+        return math.inf
+    found = 0.0
+    for a, b in zip(actual, expected, strict=True):
+        if a.numel():
+            difference, scale = float((a - b).abs().max()), float(b.abs().max())
+            if difference > 0:
+                found = max(found, difference / scale if scale else math.inf)
+            elif difference != 0:
+                return math.inf
     return found
 
 
