@@ -1,4 +1,4 @@
-"""Transformers' RT-DETR and D-FINE, built from their configs and trained by their own loss; optional."""
+"""Transformers' RT-DETR and D-FINE, built from configs and trained by their own loss; optional."""
 
 import copy
 
@@ -67,6 +67,7 @@ def test_detector_is_pruned_trained_and_reloaded(build):
     )
     heads = [group for group in pruner.groups if group.name.endswith('self_attn.q_proj')]
     assert [(group.size, group.width) for group in heads] == [(4, 8)] * 3  # one in the encoder
+    assert 'model.encoder.fpn_blocks.0.conv1.conv' in {group.name for group in pruner.groups}
     pruner.prune()
     assert 0.48 * before < count_params(network) <= 0.5 * before
     images = torch.rand(2, 3, 128, 128)

@@ -21,7 +21,8 @@ def train_forward(model: nn.Module, inputs: Tensor) -> Any:
 
     Detectors of MMDetection, classifiers of MMPretrain and segmentors of MMSegmentation compute
     their losses, with annotations made up; detectors of Transformers get annotations too, but
-    return their outputs, as their losses need float32; other models are called. Batch statistics and random states change.
+    return their outputs, as their losses need float32; other models are called. Batch statistics
+    and random states change.
 
     Args:
         model: A model that may be changed, in any mode; it is left in training mode.
