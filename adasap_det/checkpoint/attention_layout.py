@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class HeadTensor:
 
 @dataclass(frozen=True)
 class AttentionLayout:
-    """Where the modules of one class keep their heads; all have an attribute ``num_heads``.
+    """Where the modules of one class keep their heads.
 
     Attributes:
         own: Parameters that compute the heads, that of the projection first. A module may lack
@@ -55,15 +56,17 @@ class AttentionLayout:
         consumers: Parameters that read them.
         layers: Names of the projections in the module; ``''`` where it holds the weights itself.
         set_heads: Called with a module, its number of heads and their width when its parameters
-            have shrunk.
+            have shrunk; None where a module keeps the width of its heads only.
         unsupported: Reason why the heads of a module cannot be removed, or None.
+        num_heads: The number of heads of a module.
     """
 
     own: tuple[HeadTensor, ...]
     consumers: tuple[HeadTensor, ...]
     layers: tuple[str, ...]
-    set_heads: Callable[[Any, int, int], None]
+    set_heads: Callable[[Any, int, int], None] | None
     unsupported: Callable[[Any], str | None] = lambda module: None
+    num_heads: Callable[[Any], int] = attrgetter('num_heads')
 
     def present(self, module: nn.Module, which: tuple[HeadTensor, ...]) -> dict[HeadTensor, Tensor]:
         """Those of ``own`` or ``consumers`` that the module has."""
@@ -89,14 +92,14 @@ def sync_attention(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
     """
     for prefix, module in model.named_modules():
         layout = attention_layout(module)
-        if layout is None:
+        if layout is None or layout.set_heads is None:
             continue
         tensors = layout.present(module, layout.own)
         old = {each: before.get(dotted(prefix, each.name), t.shape) for each, t in tensors.items()}
         if all(old[each] == t.shape for each, t in tensors.items()):
             continue
         first = next(iter(tensors))
-        width = first.width(old[first][first.dim], module.num_heads)  # type: ignore[arg-type]
+        width = first.width(old[first][first.dim], layout.num_heads(module))
         heads = tensors[first].shape[first.dim] // (first.blocks * width)
         layout.set_heads(module, heads, width)
     for module in model.modules():
@@ -147,6 +150,14 @@ def _set_num_heads(module: Any, heads: int, width: int) -> None:
     module.num_heads = heads
 
 
+def _set_transformers_heads(module: Any, heads: int, width: int) -> None:
+    module.n_heads, module.d_model = heads, heads * width
+
+
+def _heads_of_queries(module: Any) -> int:
+    return module.q_proj.weight.shape[0] // module.head_dim
+
+
 def _torch_unsupported(module: Any) -> str | None:
     if module.bias_k is not None or module.add_zero_attn:
         return 'attention with add_bias_kv or add_zero_attn'
@@ -168,7 +179,23 @@ def _timm_unsupported(module: Any) -> str | None:
 _QKV = (HeadTensor('qkv.weight', 0, 3), HeadTensor('qkv.bias', 0, 3))
 _PROJ = (HeadTensor('proj.weight', 1),)
 _POSITION_BIAS = HeadTensor('relative_position_bias_table', 1)
+_DEFORMABLE = (
+    HeadTensor('value_proj.weight', 0),
+    HeadTensor('value_proj.bias', 0),
+    HeadTensor('sampling_offsets.weight', 0),
+    HeadTensor('sampling_offsets.bias', 0),
+    HeadTensor('attention_weights.weight', 0),
+    HeadTensor('attention_weights.bias', 0),
+)
+_DEFORMABLE_LAYERS = ('value_proj', 'sampling_offsets', 'attention_weights')
 _WINDOW = AttentionLayout((*_QKV, _POSITION_BIAS), _PROJ, ('qkv',), _set_window_heads)
+_TRANSFORMERS = AttentionLayout(
+    own=tuple(HeadTensor(f'{p}_proj.{t}', 0) for p in 'qkv' for t in ('weight', 'bias')),
+    consumers=(HeadTensor('o_proj.weight', 1),),
+    layers=('q_proj', 'k_proj', 'v_proj'),
+    set_heads=None,
+    num_heads=_heads_of_queries,
+)
 
 _LAYOUTS = {
     'mmdet.models.backbones.swin.WindowMSA': _WINDOW,
@@ -190,16 +217,9 @@ _LAYOUTS = {
         unsupported=_torch_unsupported,
     ),
     'mmcv.ops.multi_scale_deform_attn.MultiScaleDeformableAttention': AttentionLayout(
-        own=(
-            HeadTensor('value_proj.weight', 0),
-            HeadTensor('value_proj.bias', 0),
-            HeadTensor('sampling_offsets.weight', 0),
-            HeadTensor('sampling_offsets.bias', 0),
-            HeadTensor('attention_weights.weight', 0),
-            HeadTensor('attention_weights.bias', 0),
-        ),
+        own=_DEFORMABLE,
         consumers=(HeadTensor('output_proj.weight', 1),),
-        layers=('value_proj', 'sampling_offsets', 'attention_weights'),
+        layers=_DEFORMABLE_LAYERS,
         set_heads=_set_num_heads,
     ),
     'timm.layers.attention.Attention': AttentionLayout(
@@ -214,5 +234,16 @@ _LAYOUTS = {
     ),
     'torchvision.models.swin_transformer.ShiftedWindowAttention': AttentionLayout(
         (*_QKV, _POSITION_BIAS), _PROJ, ('qkv',), _set_torchvision_window_heads
+    ),
+    'transformers.models.rt_detr.modeling_rt_detr.RTDetrSelfAttention': _TRANSFORMERS,
+    'transformers.models.d_fine.modeling_d_fine.DFineSelfAttention': _TRANSFORMERS,
+    'transformers.models.rt_detr.modeling_rt_detr.RTDetrMultiscaleDeformableAttention': (
+        AttentionLayout(
+            own=_DEFORMABLE,
+            consumers=(HeadTensor('output_proj.weight', 1),),
+            layers=_DEFORMABLE_LAYERS,
+            set_heads=_set_transformers_heads,
+            num_heads=attrgetter('n_heads'),
+        )
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -45,6 +45,9 @@ def sync_modules(model: nn.Module, before: Mapping[str, torch.Size]) -> None:
         setattr(module, attribute, getattr(conv, attribute))
     sync_attention(model, before)
     for module in model.modules():
+        derive = _DERIVED.get(f'{type(module).__module__}.{type(module).__qualname__}')
+        if derive is not None:
+            derive(module)
         if hasattr(module, 'rpn_head') and hasattr(module, 'roi_head'):
             _sync_roi_extractors(module)
 
@@ -105,3 +108,20 @@ _SYNC = (
     (nn.LayerNorm, _sync_layer_norm),
     (nn.PReLU, _sync_prelu),
 )
+
+
+def _split_elan(module: Any) -> None:
+    module.conv_dim = module.conv1.conv.out_channels // 2
+
+
+def _deformable_width(module: Any) -> None:
+    module.d_model = module.sampling_offsets.in_features
+
+
+_DERIVED: dict[str, Callable[[Any], None]] = {
+    'transformers.models.d_fine.modeling_d_fine.DFineRepNCSPELAN4': _split_elan,
+    'transformers.models.d_fine.modeling_d_fine.DFineMultiscaleDeformableAttention': (
+        _deformable_width
+    ),
+}
+"""Attributes that follow from the channels of a module's layers, for classes of other packages."""

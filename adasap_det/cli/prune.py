@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from adasap_det.checkpoint.loading import load_model, save_pruned
+from adasap_det.checkpoint.loading import build_model, load_model, save_pruned
 from adasap_det.cli.common import (
     UsageError,
     add_common_options,
@@ -29,6 +30,7 @@ from adasap_det.cli.common import (
 )
 from adasap_det.datasets.missing_data import check_data
 from adasap_det.pruning import ParamsBudget, Pruner
+from adasap_det.pruning.graph.channel_labels import OUTPUT
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.sensitivity import RATIOS, Sensitivity, plot_sensitivity, sensitivity
@@ -56,10 +58,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='adasap-prune',
         description='Prune a trained checkpoint without training. Writes the pruned checkpoint and '
-        'a config to test or fine-tune it.',
+        'a config to test or fine-tune it. With --dry-run it only prints what would be pruned.',
     )
     parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
-    parser.add_argument('checkpoint', help='trained checkpoint, dense or pruned')
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='trained checkpoint, dense or pruned; --dry-run does without (random weights)',
+    )
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument(
         '--keep-ratio', type=float, metavar='RATIO', help='ratio that remains, as 0.4'
@@ -131,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
         '--device', default='cpu', help='cpu (default) or cuda; latency is that of this device'
     )
     parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='print what can be pruned, what is skipped and why, and the cost before and after; '
+        'write nothing',
+    )
+    parser.add_argument(
         '--sensitivity',
         action='store_true',
         help='measure the loss with each group pruned alone: sensitivity.json and sensitivity.svg',
@@ -159,8 +171,13 @@ def _names() -> list[str]:
 
 def _prune(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
-    if args.keep_ratio is None and args.max_cost is None and not args.sensitivity:
-        raise UsageError('give --keep-ratio, --max-cost or --sensitivity')
+    if args.dry_run and args.sensitivity:
+        raise UsageError('--dry-run and --sensitivity exclude each other; give one of them')
+    unlimited = args.keep_ratio is None and args.max_cost is None
+    if unlimited and not args.sensitivity and not args.dry_run:
+        raise UsageError('give --keep-ratio, --max-cost, --sensitivity or --dry-run')
+    if args.checkpoint is None and not args.dry_run:
+        raise UsageError('give a checkpoint, or --dry-run to do without')
     if args.metric is not None and not args.sensitivity:
         raise UsageError('--metric is for --sensitivity; give both')
     if args.round_to < 1 or args.batches < 1:
@@ -176,16 +193,22 @@ def _prune(args: argparse.Namespace) -> None:
     keep_ratios = _keep_ratios(args.keep_ratios)
     device = _device(args)
     cfg = load_config(args)
-    require_checkpoint(args.checkpoint)
+    if args.checkpoint is not None:
+        require_checkpoint(args.checkpoint)
     losses_needed = args.sensitivity and args.metric is None
     batches_needed = losses_needed or importance.needs_gradients
     train_needed = batches_needed or args.recalibrate_batches > 0
     stages = [('train', train_needed), ('val', args.metric is not None)]
     check_data(cfg, stages=tuple(stage for stage, needed in stages if needed))
     try:
-        model, meta = load_model(cfg, args.checkpoint)
+        model, meta = (
+            (build_model(cfg).eval(), {})
+            if args.checkpoint is None
+            else load_model(cfg, args.checkpoint)
+        )
         model.to(device)
         size = config_input_size(cfg, args.input_size)
+        start = time.perf_counter()
         pruner = Pruner(
             model,
             example_image(size),
@@ -197,6 +220,8 @@ def _prune(args: argparse.Namespace) -> None:
             min_keep_ratio=args.min_keep_ratio,
             keep_ratios=keep_ratios,
         )
+        if args.dry_run:
+            print(_findings(pruner, size, time.perf_counter() - start))
         batches = some_batches(cfg, args.batches) if batches_needed else []
         if importance.needs_gradients:
             pruner.observe_losses(batch_losses(model, batches))
@@ -208,12 +233,16 @@ def _prune(args: argparse.Namespace) -> None:
                 else validation_metric(cfg, args.metric)
             )
             _write_sensitivity(args, pruner, measure, out, console)
-        if budget is None:
-            return
-        result = pruner.prune()
-        _recalibrate(args, cfg, model, console)
+        if budget is not None:
+            result = pruner.prune()
+            if not args.dry_run:
+                _recalibrate(args, cfg, model, console)
     except ValueError as error:
         raise UsageError(error) from None
+    if args.dry_run:
+        print(pruner.report())
+    if args.dry_run or budget is None:
+        return
     model.to('cpu')  # a checkpoint of GPU tensors would need that GPU
     checkpoint = out / f'{Path(args.checkpoint).stem}_pruned.pth'
     save_pruned(checkpoint, model, meta=meta)
@@ -235,6 +264,19 @@ def _recalibrate(args: argparse.Namespace, cfg: Config, model: nn.Module, consol
             'the batch norm statistics are those of the network before; to test without '
             'fine-tuning, re-estimate them: --recalibrate-batches 40'
         )
+
+
+def _findings(pruner: Pruner, size: tuple[int, int], seconds: float) -> str:
+    """What the analysis found, a fact a line."""
+    skipped = [why for why in pruner.skipped.values() if not why.endswith(OUTPUT)]
+    facts = {
+        'input size': f'{size[0]} x {size[1]} pixels',
+        'channel groups': f'{len(pruner.groups)}',
+        'permutation error': f'{pruner.permutation_error:.1e} of the outputs, in float64',
+        'layers skipped': f'{len(skipped)}, and {len(pruner.skipped) - len(skipped)} output layers',
+        'analysis': f'{seconds:.1f} s',
+    }
+    return '\n'.join(f'{name:18} {fact}' for name, fact in facts.items()) + '\n'
 
 
 def _importance(kind: str) -> Importance:

@@ -91,6 +91,8 @@ class Pruner:
     Attributes:
         groups: The channel groups of the model as it is now.
         skipped: Reason by layer, for layers whose channels cannot be pruned.
+        permutation_error: Largest difference of the outputs, relative to their scale, with the
+            groups' channels in another order, in float64: of rounding only.
         blocks: The blocks that may still be removed.
         observed: Whether the importance has seen gradients since the last prune step, and they
             were finite.
@@ -154,6 +156,7 @@ class Pruner:
         )
         self.groups: list[ChannelGroup] = analysis.groups
         self.skipped: dict[str, str] = analysis.skipped
+        self.permutation_error = analysis.permutation_error
         self._ratios = match_keep_ratios(self.keep_ratios, self.groups, self.skipped)
         self.blocks: list[ResidualBlock] = []
         if self.prune_blocks:

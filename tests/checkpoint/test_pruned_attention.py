@@ -55,7 +55,7 @@ def test_every_parameter_of_a_pruned_module_gets_a_gradient_in_training(name):
                 setattr(module, attribute, 0.5)
     model.train()
     one, other = output(model), output(model)
-    assert not torch.equal(one, other)
+    assert torch.equal(one, other) == (name == 'transformers_deformable')  # it has no dropout
     one.square().sum().backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert missing == []

@@ -1,6 +1,7 @@
 """adasap-prune: one-shot pruning of a trained detector."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -40,6 +41,7 @@ def trained(config, tmp_path):
     ('options', 'words'),
     [
         ([], ['--keep-ratio, --max-cost', '--sensitivity']),
+        (['--dry-run', '--sensitivity'], ['--dry-run', '--sensitivity']),
         (['--keep-ratio', '1.5'], ['budget.keep_ratio', '1.5']),
         (['--max-cost', '3 ells'], ['budget.max_cost', '3 ells']),
         (['--keep-ratio', '0.5', '--importance', 'Magic'], ['Magic', 'TaylorImportance']),
@@ -195,6 +197,30 @@ def test_an_unreachable_budget_names_layers_and_writes_nothing(trained, tmp_path
     )
     assert 'cannot be reached' in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_checkpoint_is_needed_unless_nothing_is_written(config, capsys):
+    assert prune.main([str(config), '--keep-ratio', '0.5']) == 2
+    assert 'give a checkpoint, or --dry-run' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_dry_run_prints_what_would_be_pruned_and_writes_nothing(config, tmp_path, capsys):
+    out = tmp_path / 'pruned'
+    options = [str(config), '--dry-run', *SIZE, '--round-to', '2', '--exclude', 'neck',
+               '--out', str(out)]  # fmt: skip
+    assert prune.main([*options, '--keep-ratio', '0.5']) == 0
+    printed = capsys.readouterr().out
+    facts = dict(re.findall(r'^(.+?)  +(.+)$', printed, re.MULTILINE))
+    assert facts['input size'] == '96 x 96 pixels'
+    assert int(facts['channel groups']) > 5
+    assert 0 < float(facts['permutation error'].split()[0]) < 1e-12
+    assert facts['layers skipped'].startswith('5, and 6 output layers')
+    assert 'excluded' in printed
+    assert re.search(r'parameters .* (49|50)\.\d%', printed), printed
+    assert not out.exists()
+    assert prune.main(options) == 0  # without an amount: the dense network
+    assert re.search(r'parameters .* 100\.0%', capsys.readouterr().out)
 
 
 @pytest.mark.slow

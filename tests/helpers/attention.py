@@ -69,6 +69,24 @@ def torchvision_window() -> nn.Module:
     return swin.ShiftedWindowAttention(CHANNELS, [2, 2], [1, 1], HEADS)
 
 
+def transformers_attention() -> nn.Module:
+    rt_detr = pytest.importorskip('transformers.models.rt_detr.modeling_rt_detr')
+    config = rt_detr.RTDetrConfig(attn_implementation='eager')
+    return rt_detr.RTDetrSelfAttention(config, CHANNELS, HEADS)
+
+
+def transformers_deformable() -> nn.Module:
+    rt_detr = pytest.importorskip('transformers.models.rt_detr.modeling_rt_detr')
+    config = rt_detr.RTDetrConfig(d_model=CHANNELS, num_feature_levels=2)
+    return rt_detr.RTDetrMultiscaleDeformableAttention(config, HEADS, n_points=3)
+
+
+def call_transformers_deformable(module: Any, x: Tensor) -> Tensor:
+    boxes = torch.linspace(0.1, 0.9, x.shape[0] * 4 * 4).view(x.shape[0], 4, 1, 4).to(x)
+    shapes = [(2, 1), (1, 2)]
+    return module(x, encoder_hidden_states=x, reference_points=boxes, spatial_shapes_list=shapes)[0]
+
+
 def call_deformable(module: Any, x: Tensor) -> Tensor:
     shapes = torch.tensor([[2, 1], [1, 2]])
     points = torch.linspace(0.1, 0.9, x.shape[0] * 4 * 2 * 2).view(x.shape[0], 4, 2, 2).to(x)
@@ -100,6 +118,8 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Callable[[Any, Tensor], Tensor
         torchvision_window,
         lambda m, x: m(x.reshape(3, 2, 4, CHANNELS)[:, :, :3]),
     ),
+    'transformers_attention': (transformers_attention, lambda m, x: m(x)[0]),
+    'transformers_deformable': (transformers_deformable, call_transformers_deformable),
 }
 
 

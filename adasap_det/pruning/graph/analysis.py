@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any
@@ -109,7 +109,8 @@ def find_channel_groups(
     failures |= checks.failures_together()
     for name, why in failures.items():
         print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
-    return _analysis(model, links, current, heads, failures)
+    analysis = _analysis(model, links, current, heads, failures)
+    return replace(analysis, permutation_error=checks.permutation_error())
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,10 @@ class _Checks:
         failures |= known
         self._passed = [group for group in groups if group.name not in failures]
         return failures
+
+    def permutation_error(self) -> float:
+        """Largest difference that channels in another order made where they passed."""
+        return broadcast_from_rank0(lambda: self._check.permutation_error)
 
     def failures_together(self) -> dict[str, str]:
         """The same for those that have passed, which must pass together as well."""

@@ -60,7 +60,7 @@ def _head_group(prefix: str, module: nn.Module, layout: AttentionLayout) -> Chan
     projections = {each.name.rpartition('.')[0] for each in own}
     if not consumers or not projections.issuperset(layout.layers):
         return None
-    num_heads: int = module.num_heads  # type: ignore[assignment]
+    num_heads = layout.num_heads(module)
 
     def piece(each: HeadTensor, tensor: Tensor) -> TensorSlice:
         size = tensor.shape[each.dim]

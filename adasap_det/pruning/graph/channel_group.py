@@ -105,10 +105,13 @@ class ChannelAnalysis:
     Attributes:
         groups: The prunable groups, in an order that is the same at every analysis.
         skipped: Reason by layer, for layers whose channels are not pruned.
+        permutation_error: Largest difference of the outputs, relative to their scale, with the
+            groups' channels in another order; of rounding only.
     """
 
     groups: list[ChannelGroup]
     skipped: dict[str, str] = field(default_factory=dict)
+    permutation_error: float = 0.0
 
 
 def without_channels(group: ChannelGroup, kept: Tensor, moved: dict) -> ChannelGroup:

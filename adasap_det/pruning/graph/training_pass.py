@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
+from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from .tracing import like_parameters, trace_forward
@@ -18,8 +19,10 @@ BOXES = ((0.1, 0.1, 0.6, 0.5), (0.4, 0.3, 0.9, 0.95))
 def train_forward(model: nn.Module, inputs: Tensor) -> Any:
     """Losses or outputs of the model in training mode for a batch of two.
 
-    Detectors of MMDetection and classifiers of MMPretrain compute their losses, with annotations
-    made up; other models are called. Batch statistics and random states change.
+    Detectors of MMDetection, classifiers of MMPretrain and segmentors of MMSegmentation compute
+    their losses, with annotations made up; detectors of Transformers get annotations too, but
+    return their outputs, as their losses need float32; other models are called. Batch statistics
+    and random states change.
 
     Args:
         model: A model that may be changed, in any mode; it is left in training mode.
@@ -31,6 +34,9 @@ def train_forward(model: nn.Module, inputs: Tensor) -> Any:
         samples = annotated_samples(model, batch)
         if samples is not None:
             return model.loss(batch, samples)  # type: ignore[operator]
+    if _is_detector_of_transformers(model):
+        model.loss_function = lambda *args, **kwargs: (None, {}, None)  # type: ignore[assignment]
+        return model(batch, labels=[_labels(batch) for _ in batch])
     return trace_forward(model, batch)
 
 
@@ -51,14 +57,36 @@ def annotated_samples(model: Any, batch: Tensor) -> list[Any] | None:
         from mmpretrain.structures import DataSample
 
         return [DataSample().set_gt_label(0) for _ in batch]
+    mmseg = sys.modules.get('mmseg.models')
+    if mmseg is not None and isinstance(model, mmseg.BaseSegmentor):
+        from mmseg.structures import SegDataSample
+
+        labels = torch.zeros(1, *batch.shape[-2:], dtype=torch.long, device=batch.device)
+        return [SegDataSample(gt_sem_seg=PixelData(data=labels)) for _ in batch]
     return None
+
+
+def _is_detector_of_transformers(model: nn.Module) -> bool:
+    library = sys.modules.get('transformers.modeling_utils')
+    return (
+        library is not None
+        and isinstance(model, library.PreTrainedModel)
+        and type(model).__name__.endswith('ForObjectDetection')
+    )
+
+
+def _labels(batch: Tensor) -> dict[str, Tensor]:
+    x1, y1, x2, y2 = torch.tensor(BOXES).unbind(1)
+    boxes = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], dim=1)
+    classes = torch.zeros(len(BOXES), dtype=torch.long, device=batch.device)
+    return {'class_labels': classes, 'boxes': boxes.to(batch)}
 
 
 def _annotated(batch: Tensor, *, with_masks: bool) -> Any:
     import numpy as np
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
-    from mmengine.structures import InstanceData, PixelData
+    from mmengine.structures import InstanceData
 
     height, width = batch.shape[-2:]
     shape = (height, width)

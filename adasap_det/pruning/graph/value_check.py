@@ -73,6 +73,10 @@ class ValueCheck:
         forward: Runs a model on inputs, up to top-k and NMS.
         train_forward: Runs a model in training mode on a batch of two; given where layers run
             in training only, which are compared there.
+
+    Attributes:
+        permutation_error: Largest difference of an output, relative to its scale, that the
+            channels of groups in another order made where they passed.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class ValueCheck:
                 'inputs; make them depend on nothing else'
             )
         self._orders: dict[str, Tensor] = {}
+        self.permutation_error = 0.0
 
     def failures(self, groups: Sequence[ChannelGroup], *, alone: bool = True) -> dict[str, str]:
         """Reason by name of each group that fails a test.
@@ -169,10 +174,12 @@ class ValueCheck:
         copied = permuted(self._copy, groups, self._orders)
         with _reason('with its channels in another order the model fails', copied):
             outputs = self._outputs(copied)
-        if not self._equal(outputs, self._expected, self._tolerance):
+        error = difference(outputs, self._expected)
+        if error > self._tolerance:
             raise CheckError(
                 'its channels in another order change the outputs: an operator is not followed'
             )
+        self.permutation_error = max(self.permutation_error, error)
 
     def _pruned(self, groups: Sequence[ChannelGroup]) -> None:
         kept = {group.name: random_half(group, self._random) for group in groups}
@@ -190,7 +197,7 @@ class ValueCheck:
                 results.append(self._outputs(copied))
         if [t.shape for t in results[0]] != [t.shape for t in self._expected]:
             raise CheckError('it changes the shape of an output of the model')
-        if not self._equal(results[1], results[0], self._tolerance):
+        if difference(results[1], results[0]) > self._tolerance:
             raise CheckError('half of its channels in another order change the outputs')
 
     def _halved(self, groups: Sequence[ChannelGroup]) -> nn.Module:
@@ -259,22 +266,14 @@ class ValueCheck:
         try:
             with torch.no_grad():
                 outputs = self._run(own_permuted(self._single()), self._inputs.float())
-            if not self._equal(outputs, expected, CLEAR):
+            if difference(outputs, expected) > CLEAR:
                 return True
             outputs = self._outputs(own_permuted(self._copy))
         except Exception:  # an error is a change
             return True
-        return not self._equal(outputs, self._expected, self._tolerance)
+        return difference(outputs, self._expected) > self._tolerance
 
     # ------------------------------------------------------------------ forward passes
-
-    @staticmethod
-    def _equal(actual: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> bool:
-        return len(actual) == len(expected) and all(
-            a.shape == b.shape
-            and (not a.numel() or bool((a - b).abs().max() <= tolerance * b.abs().max()))
-            for a, b in zip(actual, expected, strict=True)
-        )
 
     def _outputs(self, copied: nn.Module) -> list[Tensor]:
         with torch.no_grad():
@@ -495,6 +494,21 @@ def _orders_of_tensors(
             start = torch.searchsorted(channels, channels)
             source = torch.searchsorted(channels, order[channels])
             dims[piece.dim][places] = places[source + torch.arange(len(places)) - start]
+    return found
+
+
+def difference(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Largest difference of tensors, relative to the largest value of each; inf for NaN."""
+    if [a.shape for a in actual] != [b.shape for b in expected]:
+        return math.inf
+    found = 0.0
+    for a, b in zip(actual, expected, strict=True):
+        if a.numel():
+            largest, scale = float((a - b).abs().max()), float(b.abs().max())
+            if largest > 0:
+                found = max(found, largest / scale if scale else math.inf)
+            elif largest != 0:
+                return math.inf
     return found
 
 

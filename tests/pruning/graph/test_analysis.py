@@ -1,6 +1,7 @@
 import copy
 import itertools
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from adasap_det.pruning import (
 )
 from adasap_det.pruning.budgets.cost import params_cost
 from adasap_det.pruning.graph.tracing import example_image
-from adasap_det.pruning.graph.value_check import permuted, random_half, random_order
+from adasap_det.pruning.graph.value_check import difference, permuted, random_half, random_order
 
 from ...helpers.toy import (
     FlattenNet,
@@ -453,6 +454,16 @@ SKIPPED = {
         lambda: Net(lambda s, x: s.out(x * torch.linspace(1, 2, 8)[:, None, None].to(x))),
         'its channels are combined with a constant for each of them',
     ),
+    'a constant matrix': (
+        lambda: Net(
+            lambda s, x: s.out(
+                (x.permute(0, 2, 3, 1) @ torch.linspace(1, 2, 64).view(8, 8).to(x)).permute(
+                    0, 3, 1, 2
+                )
+            )
+        ),
+        'its channels in another order change the outputs: an operator is not followed',
+    ),
     'an operator that is not known': (
         lambda: Net(
             lambda s, x: s.out(torch.fft.rfft(x, n=8, dim=1).real.repeat(1, 2, 1, 1)[:, :8])
@@ -482,6 +493,38 @@ def test_what_cannot_be_pruned_is_skipped_with_its_reason(case):
     assert {g.name for g in analysis.groups} == {'a'}
     assert analysis.skipped['b'].startswith(reason or '')
     assert model.b.weight.shape[0] == 8
+
+
+class Masked(nn.Module):
+    """Training multiplies channels by a random mask, and has a branch of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.dropout = nn.Conv2d(3, 8, 1), nn.Dropout(0.5)
+        self.out, self.aux = nn.Conv2d(8, 5, 1), nn.Conv2d(8, 5, 1)
+
+    def forward(self, x):
+        x = self.dropout(self.a(x))
+        return (self.out(x), self.aux(x)) if self.training else self.out(x)
+
+
+def test_dropout_of_a_training_pass_is_no_constant():
+    (group,) = analyse(Masked()).groups
+    assert {piece.name for piece in group.consumers} == {'out.weight', 'aux.weight'}
+
+
+def test_permutation_error_is_relative_to_each_output():
+    outputs = [torch.tensor([1.0, -2.0]), torch.tensor([100.0])]
+    assert difference(outputs, outputs) == 0
+    other = [torch.tensor([1.0, -2.5]), torch.tensor([100.0])]
+    assert difference(other, outputs) == 0.25
+    assert difference([outputs[0], outputs[1] * torch.nan], outputs) == math.inf
+    assert difference([torch.ones(1)], [torch.zeros(1)]) == math.inf
+    assert difference([torch.ones(2)], [torch.ones(1)]) == math.inf
+
+
+def test_permutation_error_of_right_groups_is_of_rounding_only():
+    assert 0 < analyse(Net(lambda s, x: s.out(x))).permutation_error < 1e-14
 
 
 class PaddedShortcut(nn.Module):

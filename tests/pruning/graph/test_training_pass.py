@@ -50,3 +50,28 @@ def test_detector_of_torchvision_needs_no_targets():
         weights=None, weights_backbone=None, num_classes=3
     )
     assert train_forward(model, example_image((320, 320)))['cls_logits'].shape == (2, 3234, 3)
+
+
+def test_detector_of_transformers_gets_annotations_and_computes_no_loss():
+    """The class embeddings of its denoising queries are run; the losses need float32."""
+    transformers = pytest.importorskip('transformers', reason='Transformers is not installed')
+    seen = []
+
+    class ForObjectDetection(transformers.PreTrainedModel):
+        config_class = transformers.PretrainedConfig
+
+        def __init__(self):
+            super().__init__(transformers.PretrainedConfig())
+            self.layer = torch.nn.Linear(1, 1)
+
+        def forward(self, images, labels=None):
+            seen.append(labels)
+            return self.loss_function(labels)
+
+    results = train_forward(ForObjectDetection(), torch.rand(1, 3, 8, 8))
+    assert results == (None, {}, None)
+    (labels,) = seen
+    assert len(labels) == 2
+    assert labels[0]['boxes'].shape == (2, 4)
+    torch.testing.assert_close(labels[0]['boxes'][0], torch.tensor([0.35, 0.3, 0.5, 0.4]))
+    assert labels[0]['class_labels'].dtype == torch.long
