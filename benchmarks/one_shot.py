@@ -32,6 +32,7 @@ from mmengine.logging import MessageHub
 from one_shot_tasks import ROOT, Cifar10
 from torch import nn
 
+from adasap_det import recalibrate
 from adasap_det.hooks.channel_rows import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import ParamsBudget, Pruner, TaylorImportance
@@ -113,7 +114,9 @@ def run_arm(task: Any, arm: Arm, key: Mapping[str, Any], args: argparse.Namespac
     trained = train(task, model, arm, key, epochs=args.epochs * arm.epochs_factor)
     path = args.out / (re_safe('-'.join(str(value) for value in key.values())) + '.pth')
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), path)
+    torch.save(
+        {'state_dict': model.state_dict(), 'importance': trained.importance.state_dict()}, path
+    )
     found: dict[str, Any] = {
         'date': str(date.today()),
         'machine': f'{platform.processor() or platform.machine()}, 1 thread',
@@ -131,7 +134,7 @@ def run_arm(task: Any, arm: Arm, key: Mapping[str, Any], args: argparse.Namespac
         network = copy.deepcopy(model)
         if ratio < 1:
             prune(task, network, importance, ratio)
-        recalibrate(task, network, seed=key['seed'])
+        recalibrated(task, network, seed=key['seed'])
         found['clean'][str(ratio)] = task.clean(network, 'report')
         found['choice'][str(ratio)] = task.clean(network, 'choice')
         if ratio in (1.0, 0.4, 0.2):
@@ -139,7 +142,7 @@ def run_arm(task: Any, arm: Arm, key: Mapping[str, Any], args: argparse.Namespac
         for epochs in args.fine_tune if ratio in (0.4, 0.2) else ():
             tuned = copy.deepcopy(network)
             train(task, tuned, ARMS['plain'], key, epochs=epochs)
-            recalibrate(task, tuned, seed=key['seed'])
+            recalibrated(task, tuned, seed=key['seed'])
             found['fine_tuned'][f'{ratio}/{epochs}'] = {
                 'clean': task.clean(tuned, 'report'),
                 'mpc': task.mpc(tuned, 'report'),
@@ -211,20 +214,16 @@ def prune(task: Any, model: nn.Module, importance: Mapping[str, Any], ratio: flo
     pruner.prune()
 
 
-def recalibrate(task: Any, model: nn.Module, *, seed: int) -> None:
+def recalibrated(task: Any, model: nn.Module, *, seed: int) -> None:
     """Re-estimate batch norm's statistics on an epoch of training images."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum_before, norm.momentum = norm.momentum, None
-        norm.train()
-    with torch.no_grad():
-        for batch in task.epoch(torch.Generator().manual_seed(1000 + seed)):
-            data = model.data_preprocessor(batch, True)
-            model.extract_feat(data['inputs'])
-    for norm in norms:
-        norm.momentum = norm.momentum_before
+    batches = task.epoch(torch.Generator().manual_seed(1000 + seed))
+    recalibrate(
+        model,
+        batches,
+        forward=lambda network, batch: network.extract_feat(
+            network.data_preprocessor(batch, True)['inputs']
+        ),
+    )
     model.train()
 
 

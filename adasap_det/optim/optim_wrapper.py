@@ -271,7 +271,8 @@ class SharpnessAwareMixin(OptimWrapper):
         call, self._call = self._call, None
         if not self.two_pass:
             with self._perturbed:  # in steps with one pass that perturbs
-                self._check_losses(real=(loss, None if call is None else call.output))
+                where = 'perturbed' if self.perturbs and self.ascent != 'gradient' else 'real'
+                self._check_losses(**{where: (loss, None if call is None else call.output)})
                 self.backward(self.scale_loss(loss))
             if self._real_loss is not None:
                 self._measured(loss - self._real_loss)
@@ -378,13 +379,17 @@ class SharpnessAwareMixin(OptimWrapper):
         def perturb(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
             handle.remove()
             if self.ascent == 'subbatch':
-                loss = self._part_loss(model, args, kwargs)
+                part = part_of_batch(args, kwargs, self.subbatch_ratio)
+                loss = self._loss_of(model, *part)
                 weights, eps = self._perturbation(loss, model)
                 self._real_loss = loss.detach()
             else:
                 if self._inner_count % (REFERENCE_INTERVAL * self._accumulative_counts) == 0:
-                    self._real_loss = self._reference_loss(model, args, kwargs)
-                weights, eps = self._remembered_perturbation(model)
+                    with torch.no_grad():
+                        self._real_loss = self._loss_of(model, args, kwargs)
+                wanted = self._wanted(unwrap(model))
+                found = remembered_gradients(self.optimizer, wanted, ascent=self.ascent)
+                weights, eps = self._perturbed_by(wanted, found)
             self._perturbed.enter_context(perturbed_weights(weights, eps))
             self._perturbed.enter_context(frozen_buffers(model))  # backward reads them, too
 
@@ -397,25 +402,13 @@ class SharpnessAwareMixin(OptimWrapper):
         finally:
             handle.remove()
 
-    def _part_loss(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Tensor:
-        """Loss of a part of the batch, with its own random numbers."""
-        args, kwargs = copy.deepcopy(part_of_batch(args, kwargs, self.subbatch_ratio))
-        bare = unwrap(model)
-        with same_randomness(RandomState.capture()):
-            return bare.parse_losses(bare(*args, **kwargs))[0]
-
-    @torch.no_grad()
-    def _reference_loss(self, model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Tensor:
-        """Loss at the real weights, with the random numbers of the pass that follows."""
+    @staticmethod
+    def _loss_of(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+        """Loss of a call of the model, with the random numbers of the call that follows."""
         args, kwargs = copy.deepcopy((args, kwargs))
         bare = unwrap(model)
         with same_randomness(RandomState.capture()):
             return bare.parse_losses(bare(*args, **kwargs))[0]
-
-    def _remembered_perturbation(self, model: nn.Module) -> tuple[list[nn.Parameter], list[Tensor]]:
-        wanted = self._wanted(unwrap(model))
-        found = remembered_gradients(self.optimizer, wanted, ascent=self.ascent)
-        return self._perturbed_by(wanted, found)
 
     def _ascent_backward(self, loss: Tensor, inputs: Sequence[Tensor] | None = None) -> None:
         """Gradient of the first pass. Not :meth:`backward`, which counts steps."""

@@ -54,8 +54,8 @@ def draw(found: Data, path: Path) -> None:
         )
     axes.set_xlabel('importance of the channel, scaled to [0, 1] over the network')
     axes.set_ylabel('radius of its ball, relative to the largest')
-    axes.set_ylim(0, 1.15)
-    axes.legend(frameon=False, fontsize=9, loc='center right')
+    axes.set_ylim(0, 1.4)
+    axes.legend(frameon=False, fontsize=9, loc='upper center')
     save(figure, path, found)
 
 

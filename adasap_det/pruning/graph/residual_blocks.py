@@ -25,7 +25,14 @@ from .channel_group import ChannelGroup
 from .coupling import LAYER_TYPES
 from .tracing import TRACED_ROIS, like_parameters, run_every_layer
 from .training_pass import train_forward
-from .value_check import TOLERANCE, randomized, sharing_copy, tensors, without_dropout
+from .value_check import (
+    TOLERANCE,
+    difference,
+    randomized,
+    sharing_copy,
+    tensors,
+    without_dropout,
+)
 
 
 @dataclass(frozen=True)
@@ -286,7 +293,7 @@ class _Removal:
             outputs = _run(removed, self._inputs.double())
         except Exception as error:  # whatever the model raises is the reason
             return f'without it the model fails: {_first_line(error)}'
-        if not _equal(outputs, expected):
+        if difference(outputs, expected) > TOLERANCE:
             return 'its removal changes more than its branch'
         if not isinstance(self._dense, str):  # the dense model trains without more than an image
             trained = self._trained(names)
@@ -310,14 +317,6 @@ class _Removal:
 def _run(model: nn.Module, inputs: Tensor) -> list[Tensor]:
     with eval_mode(model), torch.no_grad(), same_randomness(RandomState.seeded(0)):
         return tensors(run_every_layer(model, inputs, num_rois=TRACED_ROIS))
-
-
-def _equal(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    return len(actual) == len(expected) and all(
-        a.shape == b.shape
-        and (not a.numel() or bool((a - b).abs().max() <= TOLERANCE * b.abs().max()))
-        for a, b in zip(actual, expected, strict=True)
-    )
 
 
 _cloned = partial(tree_map_only, Tensor, Tensor.clone)
