@@ -102,7 +102,7 @@ def _measure(args: argparse.Namespace) -> None:
         for stage in ('uniform', 'adaptive'):
             for radius in args.radii or RADII[args.form, stage]:
                 found = rises(model, pruner, batches, stage, radius, args)
-                table.add_row(stage, f'{radius:g}', *(f'{value:.3f}' for value in found))
+                table.add_row(stage, f'{radius:g}', *(f'{value:.4g}' for value in found))
     except ValueError as error:
         raise UsageError(error) from None
     Console().print(table)

@@ -114,7 +114,9 @@ class RadiusOptions:
         aim = self.aim(by_channel=by_channel)
         if aim is not None:
             return aim > 0
-        return self.rho > 0 if not by_channel or ungrouped else self.rho_max > 0
+        if not by_channel:
+            return self.rho > 0
+        return self.rho_max > 0 or (ungrouped and self.rho > 0)
 
 
 class ChannelRadii:

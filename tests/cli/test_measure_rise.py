@@ -30,12 +30,12 @@ def rows(capsys, stage):
 
 
 def test_small_radii_raise_the_loss_as_predicted(config, untrained, tmp_path, capsys):
-    options = ['--radii', '0.05', '0.2', '--form', 'sam', '--batches', '1']
+    options = ['--radii', '1e-5', '4e-5', '--form', 'sam', '--batches', '1']
     options += ['--input-size', '96', '96']
     arguments = [str(config), str(untrained), *options, '--work-dir', str(tmp_path)]
     assert measure_rise.main(arguments) == 0
     (small, large) = rows(capsys, 'uniform')
-    assert [small[0], large[0]] == [0.05, 0.2]
+    assert [small[0], large[0]] == [1e-5, 4e-5]
     assert small[2] == pytest.approx(small[1], rel=0.1)
     assert large[1] == pytest.approx(4 * small[1], rel=0.01)
     assert small[3] == large[3] > 0

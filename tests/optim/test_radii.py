@@ -152,7 +152,7 @@ def test_contradictory_or_impossible_options(given, message):
         (dict(rise=0.0), False, True, True),
         (dict(uniform_rise=0.0), False, True, False),
         (dict(rho=0.0), False, True, False),
-        (dict(rho=0.0), True, True, False),
+        (dict(rho=0.0), True, True, True),
         (dict(rho=0.0), True, False, True),
         (dict(rho_max=0.0), True, False, False),
         (dict(rho_max=0.0), True, True, True),
