@@ -124,8 +124,9 @@ class SharpnessAwareMixin(OptimWrapper):
         self.interval = interval
         self.sync_perturbation = sync_perturbation
         self.gradient_observers: list[Callable[[], None]] = []
-        """Called with the gradients of a step, unscaled, neither clipped nor added to: those at
-        the real weights where a pass has them, on this rank's batch; else those of the step."""
+        """Called in every step, with gradients that are neither scaled, clipped nor added to. They
+        are those at the real weights on this rank's batch, or of the step where it has no others.
+        """
 
         self._exclude_checked = False
         self._stage = 'uniform'

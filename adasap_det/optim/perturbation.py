@@ -36,18 +36,15 @@ Membership = int | Rows
 
 
 class Ascent(NamedTuple):
-    """An ascent step.
-
-    Attributes:
-        perturbation: The perturbation of each parameter, same shapes and dtypes as the parameters.
-        rise: How far it raises the loss to first order, the sum of ``eps . g``: a scalar in units
-            of the loss that the gradients belong to.
-        scale: Factor of all radii, 1 unless a rise was asked for.
-    """
+    """An ascent step, what :func:`~adasap_det.optim.ascent_perturbation` returns."""
 
     perturbation: list[Tensor]
+    """The perturbation of each parameter, same shapes and dtypes as the parameters."""
     rise: Tensor
+    """How far it raises the loss to first order, the sum of ``eps . g``, a scalar in units of the
+    loss that the gradients belong to."""
     scale: Tensor
+    """Factor of all radii, 1 unless a rise was asked for."""
 
 
 @torch.no_grad()

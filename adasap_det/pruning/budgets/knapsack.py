@@ -19,7 +19,7 @@ ROUNDS = 6
 """Knapsacks on the way to the limit; each uses the costs at the solution before."""
 
 GAP = 1e-3
-"""Relative gap to the best solution that is accepted: many channels are nearly equal."""
+"""Relative gap to the best solution that is accepted, as many channels are nearly equal."""
 
 
 class GroupedCost(Cost, Protocol):
