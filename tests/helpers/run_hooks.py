@@ -154,7 +154,7 @@ def replace_or_die(source: str, target: str, **options: Any) -> None:
 
 def prune_or_die(*args: Any, **options: Any) -> Any:
     Steps.tensors = 0
-    groups = _prune_channels(*args, **options)
+    groups = _prune_selected(*args, **options)
     if WHAT == 'prune' and not HOW_FAR and Steps.done == int(WHEN):
         die()
     Steps.done += 1
@@ -171,9 +171,9 @@ def gather_or_die(*args: Any) -> Any:
     return _gather(*args)
 
 
-_replace, _prune_channels, _gather = os.replace, pruner.prune_channels, surgery._gather
+_replace, _prune_selected, _gather = os.replace, pruner.prune_selected, surgery._gather
 os.replace = replace_or_die
-pruner.prune_channels = prune_or_die
+pruner.prune_selected = prune_or_die
 surgery._gather = gather_or_die
 for module in (atomic_backend, checkpoint_hook):
     module.open = open_by_half
