@@ -10,7 +10,10 @@ from mmengine.structures import PixelData
 from adasap_det import Pruner, load_pruned
 from adasap_det.pruning import MagnitudeImportance, ParamsBudget, count_params
 
-mmseg = pytest.importorskip('mmseg.models', reason='MMSegmentation is not installed')
+try:
+    mmseg = pytest.importorskip('mmseg.models', reason='MMSegmentation is not installed')
+except AssertionError as error:  # it checks the version of MMCV
+    pytest.skip(f'MMSegmentation does not take this MMCV: {error}', allow_module_level=True)
 
 HEAD = {
     'num_classes': 5,
