@@ -21,7 +21,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -30,6 +30,8 @@ from typing import Any
 import torch
 from mmengine.logging import MessageHub
 from one_shot_tasks import ROOT, Cifar10
+from rich.console import Console
+from rich.table import Table
 from torch import nn
 
 from adasap_det import recalibrate
@@ -80,16 +82,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add('--network', choices=TASKS, default=next(iter(TASKS)))
-    add('--weights', type=Path, required=True, help='state dict of the dense network')
+    add('--weights', type=Path, help='state dict of the dense network')
     add('--out', type=Path, default='work_dirs/one_shot', help='folder of the trained networks')
     add('--record', type=Path, default=ROOT / 'benchmarks/results/one_shot.json')
     add('--arms', nargs='+', choices=ARMS, default=['plain', 'uniform', 'rank'])
     add('--seeds', nargs='+', type=int, default=[0])
     add('--rise', nargs='+', type=float, default=[0.4], help='of all arms that perturb')
     add('--epochs', type=int, default=8)
+    add('--table-only', action='store_true', help='train nothing, only print the table')
     add('--fine-tune', nargs='*', type=int, default=[], help='epochs, at 40 and 20 %%')
     args = parser.parse_args()
     make, config = TASKS[args.network]
+    if args.table_only:
+        Console(width=160).print(table(recorded(args.record)))
+        return 0
+    if args.weights is None:
+        parser.error('--weights is needed to train')
     task = make(config, args.weights, args.out / 'corrupted')
     for seed in args.seeds:
         for rise in args.rise:
@@ -225,6 +233,27 @@ def recalibrated(task: Any, model: nn.Module, *, seed: int) -> None:
         ),
     )
     model.train()
+
+
+def table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """Clean accuracy by share of the parameters, and mPC, of each run."""
+    found = Table(title='top-1 in %, pruned at once, no fine-tuning')
+    for column in ('arm', 'seed', 'aim', 'rise', 'loss', *('1.0', *map(str, KEEP_RATIOS))):
+        found.add_column(column, justify='left' if column == 'arm' else 'right')
+    for column in ('mPC 1.0', 'mPC 0.4', 'mPC 0.2'):
+        found.add_column(column, justify='right')
+    for run in runs:
+        rise = run['logged'].get('train/rise')
+        found.add_row(
+            run['arm'],
+            str(run['seed']),
+            '' if run['rise'] is None else f'{run["rise"]:g}',
+            '' if rise is None else f'{rise[-1]:.2f}',
+            f'{run["logged"]["loss"][-1]:.2f}',
+            *(f'{run["clean"][str(ratio)]:.1f}' for ratio in (1.0, *KEEP_RATIOS)),
+            *(f'{run["mpc"][ratio]:.1f}' for ratio in ('1.0', '0.4', '0.2')),
+        )
+    return found
 
 
 def recorded(path: Path) -> list[dict]:
