@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.datasets import make_shapes_voc
 
@@ -33,4 +36,17 @@ def config(shapes, tmp_path) -> Path:
     ]
     path = tmp_path / 'mine.py'
     path.write_text('\n'.join(lines) + '\n')
+    return path
+
+
+@pytest.fixture
+def untrained(config, tmp_path) -> Path:
+    """The demo's detector as it is initialised."""
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    path = tmp_path / 'dense.pth'
+    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
     return path

@@ -3,24 +3,8 @@
 import re
 
 import pytest
-import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.cli import measure_rise
-
-
-@pytest.fixture
-def untrained(config, tmp_path):
-    """The demo's detector as it is initialised."""
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.default_scope)
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    path = tmp_path / 'dense.pth'
-    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
-    return path
 
 
 def rows(capsys, stage):

@@ -6,24 +6,10 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
 
 from adasap_det.checkpoint.loading import load_model
 from adasap_det.cli import plot_landscape, prune
 from adasap_det.utils.losses import mean_loss, some_batches
-
-
-@pytest.fixture
-def untrained(config, tmp_path):
-    """The demo's detector as it is initialised."""
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.default_scope)
-    torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    path = tmp_path / 'dense.pth'
-    torch.save({'state_dict': model.state_dict(), 'meta': {}}, path)
-    return path
 
 
 @pytest.mark.parametrize(
