@@ -28,10 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compatibility import write_between_marks
 from mmengine.logging import MessageHub
 from one_shot_tasks import ROOT, Cifar10
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from adasap_det import recalibrate
@@ -41,6 +40,7 @@ from adasap_det.pruning import ParamsBudget, Pruner, TaylorImportance
 from adasap_det.utils.io import atomic_write
 
 KEEP_RATIOS = (0.8, 0.6, 0.5, 0.4, 0.3, 0.2)
+MPC_RATIOS = ('1.0', '0.4', '0.2')
 SCORE_INTERVAL = 10
 TASKS = {
     'mobilenetv2_cifar10_5k': (Cifar10, 'benchmarks/configs/mobilenetv2_cifar10_5k_dense.py'),
@@ -90,11 +90,14 @@ def main() -> int:
     add('--rise', nargs='+', type=float, default=[0.4], help='of all arms that perturb')
     add('--epochs', type=int, default=8)
     add('--table-only', action='store_true', help='train nothing, only print the table')
+    add('--write', type=Path, help='with --table-only: also into this document')
     add('--fine-tune', nargs='*', type=int, default=[], help='epochs, at 40 and 20 %%')
     args = parser.parse_args()
     make, config = TASKS[args.network]
     if args.table_only:
-        Console(width=160).print(table(recorded(args.record)))
+        print(table(recorded(args.record)))
+        if args.write:
+            write_between_marks(args.write, table(recorded(args.record)))
         return 0
     if args.weights is None:
         parser.error('--weights is needed to train')
@@ -145,7 +148,7 @@ def run_arm(task: Any, arm: Arm, key: Mapping[str, Any], args: argparse.Namespac
         recalibrated(task, network, seed=key['seed'])
         found['clean'][str(ratio)] = task.clean(network, 'report')
         found['choice'][str(ratio)] = task.clean(network, 'choice')
-        if ratio in (1.0, 0.4, 0.2):
+        if str(ratio) in MPC_RATIOS:
             found['mpc'][str(ratio)] = task.mpc(network, 'report')
         for epochs in args.fine_tune if ratio in (0.4, 0.2) else ():
             tuned = copy.deepcopy(network)
@@ -235,25 +238,25 @@ def recalibrated(task: Any, model: nn.Module, *, seed: int) -> None:
     model.train()
 
 
-def table(runs: Sequence[Mapping[str, Any]]) -> Table:
-    """Clean accuracy by share of the parameters, and mPC, of each run."""
-    found = Table(title='top-1 in %, pruned at once, no fine-tuning')
-    for column in ('arm', 'seed', 'aim', 'rise', 'loss', *('1.0', *map(str, KEEP_RATIOS))):
-        found.add_column(column, justify='left' if column == 'arm' else 'right')
-    for column in ('mPC 1.0', 'mPC 0.4', 'mPC 0.2'):
-        found.add_column(column, justify='right')
+def table(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Clean accuracy by share of the parameters, and mPC, of each run; in Markdown."""
+    ratios = [str(ratio) for ratio in (1.0, *KEEP_RATIOS)]
+    head = ['first stage', 'seed', 'rise', 'loss', *(f'{float(ratio):.0%}' for ratio in ratios)]
+    rows = [[*head, *(f'mPC at {float(ratio):.0%}' for ratio in MPC_RATIOS)]]
+    rows.append(['---'] * len(rows[0]))
     for run in runs:
         rise = run['logged'].get('train/rise')
-        found.add_row(
-            run['arm'],
-            str(run['seed']),
-            '' if run['rise'] is None else f'{run["rise"]:g}',
-            '' if rise is None else f'{rise[-1]:.2f}',
-            f'{run["logged"]["loss"][-1]:.2f}',
-            *(f'{run["clean"][str(ratio)]:.1f}' for ratio in (1.0, *KEEP_RATIOS)),
-            *(f'{run["mpc"][ratio]:.1f}' for ratio in ('1.0', '0.4', '0.2')),
+        rows.append(
+            [
+                run['arm'],
+                str(run['seed']),
+                '' if rise is None else f'{rise[-1]:.2f}',
+                f'{run["logged"]["loss"][-1]:.2f}',
+                *(f'{run["clean"][ratio]:.1f}' for ratio in ratios),
+                *(f'{run["mpc"][ratio]:.1f}' for ratio in MPC_RATIOS),
+            ]
         )
-    return found
+    return '\n'.join(f'| {" | ".join(row)} |' for row in rows) + '\n'
 
 
 def recorded(path: Path) -> list[dict]:
