@@ -30,8 +30,12 @@ class DeferredScalars:
         for name, value in scalars.items():
             self._names.append(f'train/{name}')
             self._values.append(value.detach().float())
-        at_once = all(value.device.type == 'cpu' for value in scalars.values())
-        if at_once or self._is_last_before_log():
+        if all(value.device.type == 'cpu' for value in scalars.values()):
+            self.flush()
+
+    def end_iteration(self) -> None:
+        """Hand over what is left, at the end of every tenth iteration."""
+        if self._is_last_before_log():
             self.flush()
 
     def flush(self) -> None:

@@ -282,6 +282,7 @@ class SharpnessAwareMixin(OptimWrapper):
         if self.should_update():
             self.step(**(step_kwargs or {}))
             self.zero_grad(**(zero_kwargs or {}))
+        self._scalars.end_iteration()
 
     def _second_pass(self, loss: Tensor, call: ModelCall | None) -> None:
         """Leave the gradient at the perturbed weights."""
@@ -315,7 +316,7 @@ class SharpnessAwareMixin(OptimWrapper):
         """The optimizer's step, with the reused direction in steps without a second pass."""
         self._skipped = 0 if self._finite else self._skipped + 1
         self._finite = True
-        if not self._observed:
+        if self.gradient_observers and not self._observed:
             with self._unscaled():
                 self._observe()
         self._observed = False
@@ -421,14 +422,14 @@ class SharpnessAwareMixin(OptimWrapper):
 
     @contextmanager
     def _unscaled(self) -> Iterator[None]:
-        """Unscale the gradients of the step inside, if anyone looks at them."""
+        """Unscale the gradients of the step inside."""
         grads = [
             (p, p.grad)
             for group in self.optimizer.param_groups
             for p in group['params']
             if p.grad is not None
         ]
-        scale = self._gradient_scale(grads[0][1]) if grads and self.gradient_observers else None
+        scale = self._gradient_scale(grads[0][1]) if grads else None
         if scale is None:
             yield
             return

@@ -22,9 +22,11 @@ def test_elsewhere_nothing_is_read_before_the_last_iteration_of_ten(hub):
     for iteration in range(FLUSH_INTERVAL - 1):
         hub.update_info('iter', iteration)
         scalars.add(rise=torch.zeros((), device='meta'))
+        scalars.end_iteration()
     hub.update_info('iter', FLUSH_INTERVAL - 1)
+    scalars.add(rise=torch.zeros((), device='meta'))
     with pytest.raises(Exception, match='meta'):
-        scalars.add(rise=torch.zeros((), device='meta'))
+        scalars.end_iteration()
 
 
 def test_values_of_several_iterations_keep_their_order(hub):

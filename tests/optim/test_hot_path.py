@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from adasap_det.hooks.channel_rows import channel_rows
 from adasap_det.optim import AdaSAPOptimWrapper
+from adasap_det.optim.deferred_scalars import DeferredScalars
 from adasap_det.pruning import MagnitudeImportance, TaylorImportance, find_channel_groups
 from adasap_det.pruning.graph.tracing import example_image
 
@@ -72,6 +73,15 @@ def test_a_step_waits_once_and_copies_little(importance, stage, ascent):
     counts = transfers(importance(), stage=stage, ascent=ascent)[-1]
     assert counts['sync'] <= 1
     assert counts['to device'] <= 5
+
+
+def test_all_scalars_are_read_with_one_wait_in_the_iteration_that_is_logged(monkeypatch):
+    flushed = []
+    monkeypatch.setattr(DeferredScalars, 'flush', lambda self: flushed.append(list(self._names)))
+    monkeypatch.setattr(DeferredScalars, '_is_last_before_log', lambda self: True)
+    transfers(MagnitudeImportance(), stage='adaptive', steps=1)
+    (names,) = flushed
+    assert {'train/rise', 'train/rise_aim', 'train/perturbation_norm', 'train/rho_p50'} < set(names)
 
 
 def test_waits_and_copies_are_counted():

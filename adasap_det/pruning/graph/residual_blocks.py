@@ -28,6 +28,7 @@ from .training_pass import train_forward
 from .value_check import (
     TOLERANCE,
     difference,
+    first_line,
     randomized,
     sharing_copy,
     tensors,
@@ -292,7 +293,7 @@ class _Removal:
         try:
             outputs = _run(removed, self._inputs.double())
         except Exception as error:  # whatever the model raises is the reason
-            return f'without it the model fails: {_first_line(error)}'
+            return f'without it the model fails: {first_line(error)}'
         if difference(outputs, expected) > TOLERANCE:
             return 'its removal changes more than its branch'
         if not isinstance(self._dense, str):  # the dense model trains without more than an image
@@ -311,7 +312,7 @@ class _Removal:
             with torch.no_grad(), same_randomness(RandomState.seeded(0)):
                 return [t.shape for t in tensors(train_forward(copied, self._inputs))]
         except Exception as error:
-            return _first_line(error)
+            return first_line(error)
 
 
 def _run(model: nn.Module, inputs: Tensor) -> list[Tensor]:
@@ -320,7 +321,3 @@ def _run(model: nn.Module, inputs: Tensor) -> list[Tensor]:
 
 
 _cloned = partial(tree_map_only, Tensor, Tensor.clone)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

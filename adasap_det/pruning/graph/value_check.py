@@ -134,7 +134,7 @@ class ValueCheck:
 
     @property
     def _tests(self) -> dict[str, Test]:
-        """From the cheapest to the dearest: one that fails is repeated by bisection."""
+        """From the cheapest to the most expensive: one that fails is repeated by bisection."""
         return {
             'half of the channels, in evaluation mode': self._evaluated,
             'half of the channels, in training mode': self._trained,
@@ -378,7 +378,7 @@ def _reason(reason: str, model: nn.Module) -> Iterator[None]:
             for frame, _ in walk_tb(error.__traceback__)
             if id(frame.f_locals.get('self')) in modules
         ]
-        raise CheckError(f'{reason}: {_first_line(error)}', running[::-1]) from error
+        raise CheckError(f'{reason}: {first_line(error)}', running[::-1]) from error
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
@@ -520,5 +520,5 @@ def tensors(results: Any) -> list[Tensor]:
     ]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
