@@ -31,7 +31,11 @@ def part_of_batch(args: tuple, kwargs: Mapping[str, Any], ratio: float) -> tuple
         batched = isinstance(value, (Tensor, list, tuple)) and not (
             isinstance(value, Tensor) and value.dim() == 0
         )
-        return value[:count] if batched and len(value) == size else value
+        if not batched or len(value) != size:
+            return value
+        if isinstance(value, Tensor):  # a leaf, which can be copied, also where it takes a gradient
+            return value.detach()[:count].requires_grad_(value.requires_grad)
+        return value[:count]
 
     return tuple(map(part, args)), {key: part(value) for key, value in kwargs.items()}
 

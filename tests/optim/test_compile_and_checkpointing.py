@@ -55,7 +55,7 @@ class Recomputing(ToyDetector):
         self.reentrant = reentrant
 
     def forward(self, inputs, targets=None, mode='tensor'):
-        inputs = inputs.requires_grad_(True)  # as the reentrant variant asks for
+        inputs = inputs.detach().requires_grad_(True)  # as the reentrant variant asks for
         x = checkpoint(self.first_half, inputs, use_reentrant=self.reentrant)
         x = self.joint_bn(torch.cat([self.left(x), self.right(x)], dim=1)).relu()
         x = self.out(self.dropout(x))
@@ -98,7 +98,7 @@ class Halves(ToyDetector):
         self.first = nn.Sequential(self.stem, self.stem_bn, nn.ReLU(), self.depth)
 
     def forward(self, inputs, targets=None, mode='tensor'):
-        x = self.first(inputs.requires_grad_(True))
+        x = self.first(inputs.detach().requires_grad_(True))
         x = self.out(self.joint_bn(torch.cat([self.left(x), self.right(x)], dim=1)).relu())
         return {'loss': (x.mean((2, 3)) - targets).square().mean()}
 

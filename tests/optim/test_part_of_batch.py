@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -27,6 +29,13 @@ def test_other_values_are_left_alone():
     names, scale = ['a', 'b', 'c'], torch.tensor(2.0)
     _, kwargs = part_of_batch((torch.zeros(4, 3),), {'names': names, 'scale': scale}, 0.5)
     assert kwargs == {'names': names, 'scale': scale}
+
+
+def test_part_of_images_that_take_a_gradient_can_be_copied():
+    images = torch.rand(4, 3, requires_grad=True)
+    (part,), _ = part_of_batch((images,), {}, 0.5)
+    copied = copy.deepcopy(part)
+    assert copied.requires_grad and torch.equal(copied, images[:2])
 
 
 def test_without_images():
