@@ -35,8 +35,11 @@ from torch import nn
 
 from adasap_det import recalibrate
 from adasap_det.hooks.channel_rows import channel_rows
+from adasap_det.hooks.elastic_stage import ElasticStage
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import ParamsBudget, Pruner, TaylorImportance
+from adasap_det.pruning.elastic import ElasticSizes
+from adasap_det.pruning.order import RemovalOrder
 from adasap_det.utils.io import atomic_write
 
 KEEP_RATIOS = (0.8, 0.6, 0.5, 0.4, 0.3, 0.2)
@@ -56,11 +59,13 @@ class Arm:
         stage: Stage of the wrapper.
         options: Options of the wrapper.
         epochs_factor: Multiple of ``--epochs``.
+        elastic: Options of :class:`ElasticSizes` and ``per_cost`` for the elastic stage.
     """
 
     stage: str
     options: Mapping[str, Any] = field(default_factory=dict)
     epochs_factor: int = 1
+    elastic: Mapping[str, Any] | None = None
 
 
 ARMS = {
@@ -75,6 +80,11 @@ ARMS = {
     'rank, momentum': Arm('adaptive', {'ascent': 'momentum'}),
     'rank, previous': Arm('adaptive', {'ascent': 'previous'}),
     'rank, subbatch': Arm('adaptive', {'ascent': 'subbatch'}),
+    'elastic': Arm('adaptive', elastic={}),
+    'elastic, by importance alone': Arm('adaptive', elastic={'per_cost': False}),
+    'elastic, one pass': Arm('plain', elastic={}),
+    'elastic, uniform': Arm('uniform', elastic={}),
+    'elastic, smallest often': Arm('adaptive', elastic={'smallest_share': 0.2}),
 }
 
 
@@ -144,7 +154,7 @@ def run_arm(task: Any, arm: Arm, key: Mapping[str, Any], args: argparse.Namespac
     for ratio in (1.0, *KEEP_RATIOS):
         network = copy.deepcopy(model)
         if ratio < 1:
-            prune(task, network, importance, ratio)
+            prune(task, network, importance, ratio, trained.order)
         recalibrated(task, network, seed=key['seed'])
         found['clean'][str(ratio)] = task.clean(network, 'report')
         found['choice'][str(ratio)] = task.clean(network, 'choice')
@@ -170,11 +180,13 @@ class Trained:
         importance: As observed over the last epoch.
         step_s: Time of each step.
         logged: Mean of each logged scalar, by epoch.
+        order: Order in which channels go, of an elastic stage.
     """
 
     importance: TaylorImportance
     step_s: list[float] = field(default_factory=list)
     logged: dict[str, list[float]] = field(default_factory=dict)
+    order: RemovalOrder | None = None
 
 
 def train(task: Any, model: nn.Module, arm: Arm, key: Mapping[str, Any], *, epochs: int) -> Trained:
@@ -190,19 +202,30 @@ def train(task: Any, model: nn.Module, arm: Arm, key: Mapping[str, Any], *, epoc
     hub = MessageHub.get_instance(f'one_shot_{time.time()}')  # where the wrapper logs
     wrapper = AdaSAPOptimWrapper(optimizer=optimizer, **options)
     wrapper.stage = arm.stage
-    found = Trained(TaylorImportance())
+    found = Trained(TaylorImportance(window=task.batches_an_epoch()))
     pruner = Pruner(
         model, task.example(), importance=found.importance, budget=ParamsBudget(keep_ratio=0.5)
     )
     wrapper.set_channels(channel_rows(model, pruner.groups))
     wrapper.gradient_observers.append(pruner.observe)
+    stage = None
+    if arm.elastic is not None:
+        sizes = {k: v for k, v in arm.elastic.items() if k != 'per_cost'}
+        stage = ElasticStage(
+            pruner,
+            wrapper,
+            ElasticSizes(**sizes, seed=key['seed']),
+            order_interval=SCORE_INTERVAL,
+            frozen_from=total * 3 // 4,
+            per_cost=arm.elastic.get('per_cost', True),
+        )
     generator = torch.Generator().manual_seed(key['seed'])
-    for _ in range(epochs):
-        for group in pruner.groups:  # scores of this epoch, those before until there are any
-            found.importance.keep(group, torch.arange(group.size))
+    for epoch in range(epochs):
         losses = []
         for index, batch in enumerate(task.epoch(generator)):
             start = time.perf_counter()
+            if stage is not None:
+                stage.begin_pass(epoch * task.batches_an_epoch() + index)
             if wrapper.by_channel and index % SCORE_INTERVAL == 0:
                 wrapper.set_scores(found.importance.scores(pruner.groups, model))
             losses.append(model.train_step(batch, wrapper)['loss'].item())
@@ -211,18 +234,25 @@ def train(task: Any, model: nn.Module, arm: Arm, key: Mapping[str, Any], *, epoc
         found.logged.setdefault('loss', []).append(statistics.fmean(losses))
         for name, buffer in hub.log_scalars.items():
             found.logged.setdefault(name, []).append(float(buffer.mean(len(losses))))
+    found.order = None if stage is None else stage.order
     return found
 
 
-def prune(task: Any, model: nn.Module, importance: Mapping[str, Any], ratio: float) -> None:
-    """Prune at once to a share of the parameters, by the importance observed in training."""
+def prune(
+    task: Any,
+    model: nn.Module,
+    importance: Mapping[str, Any],
+    ratio: float,
+    order: RemovalOrder | None,
+) -> None:
+    """Prune at once to a share of the parameters, by an order or the importance observed."""
     criterion = TaylorImportance()
     criterion.load_state_dict(importance)
     pruner = Pruner(
         model, task.example(), importance=criterion, budget=ParamsBudget(keep_ratio=ratio)
     )
     pruner._observed = True
-    pruner.prune()
+    pruner.prune_to(ratio * pruner.dense_costs['budget'], order=order)
 
 
 def recalibrated(task: Any, model: nn.Module, *, seed: int) -> None:

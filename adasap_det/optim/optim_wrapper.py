@@ -28,6 +28,7 @@ from .perturbation import FORMS, Rows
 from .perturber import Perturber
 from .radii import RadiusOptions
 from .remembered_gradient import remember_gradients, remembered_gradients
+from .removal import ChannelRemoval
 from .second_pass import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
 from .sharding import check_not_sharded
 
@@ -125,7 +126,8 @@ class SharpnessAwareMixin(OptimWrapper):
         self.sync_perturbation = sync_perturbation
         self.gradient_observers: list[Callable[[], None]] = []
         """Called in every step, with gradients that are neither scaled, clipped nor added to. They
-        are those at the real weights on this rank's batch, or of the step where it has no others.
+        are those at the real weights on this rank's batch, or of the step where it has no others;
+        not those of a step whose only pass goes without some channels.
         """
 
         self._exclude_checked = False
@@ -144,6 +146,10 @@ class SharpnessAwareMixin(OptimWrapper):
         self._perturbed = ExitStack()  # undoes the perturbation of a step with one pass
         self._real_loss: Tensor | None = None  # of a step with one pass, where it was computed
         self._observed = False  # whether a pass at the real weights was, in this step
+        self._reduced = False  # whether one without some channels was that had no other beside it
+        self.removal: ChannelRemoval | None = None
+        """Channels that the pass at the perturbed weights goes without, where any are."""
+
         self._looksam = LookSAMDirection(alpha=alpha, reduced=sync_perturbation)
         self._finite = True  # every loss of the step so far, in both passes
         self._skipped = 0  # steps in a row with one that was not
@@ -217,6 +223,17 @@ class SharpnessAwareMixin(OptimWrapper):
         step = self._inner_count // self._accumulative_counts
         return step % self.interval == 0 or not self._looksam.is_known(self.optimizer)
 
+    @property
+    def _removes(self) -> bool:
+        return self.removal is not None and self.removal.removed > 0
+
+    @property
+    def _changes_weights(self) -> bool:
+        """Whether the model's own call runs at other weights than the real ones."""
+        return not self.two_pass and (
+            self._removes or (self.perturbs and self.ascent != 'gradient')
+        )
+
     # ------------------------------------------------------------------ the step
 
     @contextmanager
@@ -239,7 +256,7 @@ class SharpnessAwareMixin(OptimWrapper):
                 self._ascending = True
             else:
                 call = stack.enter_context(capture_output(model))
-                if self.perturbs and self.ascent != 'gradient':
+                if self._changes_weights:
                     stack.enter_context(self._perturbed_call(model))
             try:
                 stack.enter_context(super().optim_context(model))
@@ -272,9 +289,10 @@ class SharpnessAwareMixin(OptimWrapper):
         call, self._call = self._call, None
         if not self.two_pass:
             with self._perturbed:  # in steps with one pass that perturbs
-                where = 'perturbed' if self.perturbs and self.ascent != 'gradient' else 'real'
+                where = 'perturbed' if self._changes_weights else 'real'
                 self._check_losses(**{where: (loss, None if call is None else call.output)})
                 self.backward(self.scale_loss(loss))
+            self._reduced |= self._removes
             if self._real_loss is not None:
                 self._measured(loss - self._real_loss)
         else:
@@ -296,10 +314,7 @@ class SharpnessAwareMixin(OptimWrapper):
             )
         first, call.output = call.output, None
         # Nothing here keeps the gradient or the perturbation alive during the second pass.
-        with (
-            perturbed_weights(*self._perturbation(loss, call.model)),
-            frozen_buffers(call.model),
-        ):
+        with self._moved(call.model, *self._perturbation(loss, call.model)):
             with super().optim_context(call.model):
                 second = call.replay()
             perturbed, _ = unwrap(call.model).parse_losses(second)
@@ -309,6 +324,8 @@ class SharpnessAwareMixin(OptimWrapper):
         self._measured(perturbed - loss)
 
     def _measured(self, rise: Tensor) -> None:
+        if self._removes:  # which raises the loss, too
+            return
         self._perturber.measured(rise.detach(), by_channel=self.by_channel)
 
     @torch.compiler.disable
@@ -316,10 +333,10 @@ class SharpnessAwareMixin(OptimWrapper):
         """The optimizer's step, with the reused direction in steps without a second pass."""
         self._skipped = 0 if self._finite else self._skipped + 1
         self._finite = True
-        if self.gradient_observers and not self._observed:
+        if self.gradient_observers and not self._observed and not self._reduced:
             with self._unscaled():
                 self._observe()
-        self._observed = False
+        self._observed = self._reduced = False
         with ExitStack() as stack:
             if self.perturbs and self.interval > 1:
                 stack.enter_context(self._looksam.around_step(self.optimizer))
@@ -380,20 +397,8 @@ class SharpnessAwareMixin(OptimWrapper):
 
         def perturb(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
             handle.remove()
-            if self.ascent == 'subbatch':
-                part = part_of_batch(args, kwargs, self.subbatch_ratio)
-                loss = self._loss_of(model, *part)
-                weights, eps = self._perturbation(loss, model)
-                self._real_loss = loss.detach()
-            else:
-                if self._inner_count % (REFERENCE_INTERVAL * self._accumulative_counts) == 0:
-                    with torch.no_grad():
-                        self._real_loss = self._loss_of(model, args, kwargs)
-                wanted = self._wanted(unwrap(model))
-                found = remembered_gradients(self.optimizer, wanted, ascent=self.ascent)
-                weights, eps = self._perturbed_by(wanted, found)
-            self._perturbed.enter_context(perturbed_weights(weights, eps))
-            self._perturbed.enter_context(frozen_buffers(model))  # backward reads them, too
+            found = self._perturbation_before(model, args, kwargs) if self.perturbs else ([], [])
+            self._perturbed.enter_context(self._moved(model, *found))
 
         handle = model.register_forward_pre_hook(perturb, with_kwargs=True)
         try:
@@ -403,6 +408,36 @@ class SharpnessAwareMixin(OptimWrapper):
             raise
         finally:
             handle.remove()
+
+    def _perturbation_before(
+        self, model: nn.Module, args: tuple, kwargs: dict[str, Any]
+    ) -> tuple[list[nn.Parameter], list[Tensor]]:
+        """The perturbation of a step with one pass, before the model's own call."""
+        if self.ascent == 'subbatch':
+            part = part_of_batch(args, kwargs, self.subbatch_ratio)
+            loss = self._loss_of(model, *part)
+            self._real_loss = loss.detach()
+            return self._perturbation(loss, model)
+        if self._inner_count % (REFERENCE_INTERVAL * self._accumulative_counts) == 0:
+            with torch.no_grad():
+                self._real_loss = self._loss_of(model, args, kwargs)
+        wanted = self._wanted(unwrap(model))
+        found = remembered_gradients(self.optimizer, wanted, ascent=self.ascent)
+        return self._perturbed_by(wanted, found)
+
+    @contextmanager
+    def _moved(
+        self, model: nn.Module, weights: list[nn.Parameter], eps: list[Tensor]
+    ) -> Iterator[None]:
+        """The perturbed weights without the removed channels; buffers are left as they were."""
+        with ExitStack() as stack:
+            changed = [] if self.removal is None else self.removal.parameters
+            stack.enter_context(perturbed_weights(weights, eps, changed=changed))
+            del eps  # nothing keeps the perturbation alive during the pass
+            if self.removal is not None:
+                stack.enter_context(self.removal.applied())
+            stack.enter_context(frozen_buffers(model))  # backward reads them, too
+            yield
 
     @staticmethod
     def _loss_of(model: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Tensor:

@@ -110,14 +110,24 @@ def frozen_buffers(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def perturbed_weights(weights: Sequence[Tensor], perturbation: Sequence[Tensor]) -> Iterator[None]:
+def perturbed_weights(
+    weights: Sequence[Tensor], perturbation: Sequence[Tensor], *, changed: Sequence[Tensor] = ()
+) -> Iterator[None]:
     """Add ``perturbation`` to ``weights`` inside, and copy the old values back afterwards.
 
     The values are copied into the same storage, so they return to the last bit and everything
     that refers to the weights stays valid. Costs one copy of the weights.
+
+    Args:
+        weights: Tensors to perturb.
+        perturbation: What is added, same shapes.
+        changed: Tensors that other code changes inside, to be restored too; they may be among
+            ``weights``.
     """
+    perturbed = {id(w) for w in weights}
+    restored = [*weights, *(w for w in changed if id(w) not in perturbed)]
     with torch.no_grad():
-        saved = [w.detach().clone() for w in weights]
+        saved = [w.detach().clone() for w in restored]
         if weights:
             torch._foreach_add_(list(weights), list(perturbation))
     del perturbation  # not needed any more; the second pass needs the memory
@@ -125,5 +135,5 @@ def perturbed_weights(weights: Sequence[Tensor], perturbation: Sequence[Tensor])
         yield
     finally:
         with torch.no_grad():
-            if weights:
-                torch._foreach_copy_(list(weights), saved)
+            if restored:
+                torch._foreach_copy_(restored, saved)

@@ -27,6 +27,7 @@ from .graph.residual_blocks import ResidualBlock, find_residual_blocks
 from .importance import Importance
 from .keep_ratios import kept_counts, match_keep_ratios
 from .optimizer_state import check_optimizer
+from .order import RemovalOrder, removal_order
 from .surgery import drop_parameters, prune_selected
 
 WIDTH = 100
@@ -289,7 +290,23 @@ class Pruner:
             self.check_budget()
         return self.prune_to(self.budget.limit(self.dense_costs['budget']))
 
-    def prune_to(self, limit: float) -> PruneResult:
+    def removal_order(self, *, per_cost: bool = True) -> RemovalOrder:
+        """The order in which channels go, by what is known of their importance now.
+
+        Args:
+            per_cost: See :func:`~adasap_det.pruning.order.removal_order`.
+        """
+        return removal_order(
+            self.groups,
+            self.importance.scores(self.groups, self.model),
+            self._plan().cost,
+            round_to=self.round_to,
+            min_keep_ratio=self.min_keep_ratio,
+            dense_sizes=self._dense_sizes,
+            per_cost=per_cost,
+        )
+
+    def prune_to(self, limit: float, *, order: RemovalOrder | None = None) -> PruneResult:
         """Remove the least important channels until the cost is at most ``limit``.
 
         Where the limit has come a fraction of the way from the dense model's cost to the budget's,
@@ -297,7 +314,15 @@ class Pruner:
 
         Args:
             limit: Largest cost allowed, in the budget's unit.
+            order: Order in which channels go, in place of a selection by the importance.
+
+        Raises:
+            ValueError: If the limit cannot be reached, or without an order the importance needs
+                gradients and has seen none since the last step.
         """
+        if order is not None:
+            cost = self._plan().cost
+            return self._remove(order.kept(order.steps_within(limit, cost)), cost, limit)
         if self.importance.needs_gradients and not self.observed:
             raise ValueError(
                 f'{type(self.importance).__name__} needs gradients and has seen none since the '
@@ -317,9 +342,16 @@ class Pruner:
             dense_sizes=self._dense_sizes,
             fixed=self._fixed_channels(done=done),
         )
+        return self._remove(selected, plan.cost, limit)
+
+    def _remove(
+        self, selected: Mapping[str, Tensor], cost_model: LayeredCost, limit: float
+    ) -> PruneResult:
+        """Remove what a selection does not keep."""
+        dense = self.dense_costs['budget']
         # Ranks that selected other channels would have other weights to average.
         kept = broadcast_from_rank0(lambda: selected)
-        cost = plan.cost.cost({name: len(channels) for name, channels in kept.items()})
+        cost = cost_model.cost({name: len(channels) for name, channels in kept.items()})
         groups = prune_selected(
             self.model, self.groups, kept, optimizers=self.optimizers, copies=self.copies
         )

@@ -229,6 +229,10 @@ class GroupSteps:
         """The ``count`` most important channels, ascending."""
         return self._order[self.size - count :].sort().values
 
+    def between(self, more: int, less: int) -> Tensor:
+        """The channels that ``more`` channels have over ``less``."""
+        return self._order[self.size - more : self.size - less]
+
     def after(self, count: int) -> int:
         """The next larger count."""
         return self.counts[self.counts.index(count) + 1]

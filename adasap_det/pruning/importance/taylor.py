@@ -28,18 +28,20 @@ class TaylorImportance(Importance):
     r"""First-order Taylor estimate of the change of the loss when a channel is removed.
 
     :math:`|\sum \theta g|` over the parameters that gate the channel, averaged over the steps
-    since the last prune step: scale and shift of its norm layers where these are trained (weights
-    in front of a norm layer that uses statistics of the batch have :math:`w \cdot g = 0`), else
-    weights and biases. Channels without gradients, for instance of frozen layers, get the mean of
-    their group, and groups without any gradient the mean of all other scores, so that they are
-    neither pruned first nor last. A block that may go as a whole is scored alike, by the
-    parameters of its branches' last layers or norms. A prune step keeps the scores of the channels
-    that remain, until there are new ones. A group is left out of a step in which one of its
-    gradients is not finite, and under DDP every step is averaged over the ranks.
+    since the last prune step, or the latest of them: scale and shift of its norm layers where
+    these are trained (weights in front of a norm layer that uses statistics of the batch have
+    :math:`w \cdot g = 0`), else weights and biases. Channels without gradients, for instance of
+    frozen layers, get the mean of their group, and groups without any gradient the mean of all
+    other scores, so that they are neither pruned first nor last. A block that may go as a whole is
+    scored alike, by the parameters of its branches' last layers or norms. A prune step keeps the
+    scores of the channels that remain, until there are new ones. A group is left out of a step in
+    which one of its gradients is not finite, and under DDP every step is averaged over the ranks.
 
     Args:
         squared: Average :math:`(\sum \theta g)^2` instead of the absolute value, as Molchanov et
             al. do; a channel that matters only in some batches counts for more.
+        window (int, optional): Average over about so many steps, with weights that fall
+            exponentially. Default none: over all steps since the last prune step.
         normalize: See :class:`Importance`. Default ``'none'``: the estimate is in units of the
             loss, on one scale in all layers.
 
@@ -49,8 +51,13 @@ class TaylorImportance(Importance):
 
     needs_gradients = True
 
-    def __init__(self, *, squared: bool = False, normalize: str = 'none') -> None:
+    def __init__(
+        self, *, squared: bool = False, window: int | None = None, normalize: str = 'none'
+    ) -> None:
         super().__init__(normalize=normalize)
+        if window is not None and window < 1:
+            raise ValueError(f'importance.window must be at least 1, got {window}')
+        self.window = window
         self.squared = squared
         # By name of the group; the steps are counted on the device, as it is asked there whether
         # all is finite.
@@ -140,10 +147,10 @@ class TaylorImportance(Importance):
         return gain / spread(ranks).clamp_min(1), ranks > 0
 
     def _add(self, name: str, gain: Tensor, step: Tensor) -> None:
-        before = self._sums.get(name)
-        self._sums[name] = gain.clone() if before is None else before.add_(gain)
-        steps = self._steps.get(name)
-        self._steps[name] = step.to(gain) if steps is None else steps.add_(step)
+        stays = 1.0 if self.window is None else 1 - 1 / self.window
+        for totals, new in ((self._sums, gain), (self._steps, step.to(gain))):
+            before = totals.get(name)
+            totals[name] = new.clone() if before is None else before.mul_(stays).add_(new)
 
     def channel_scores(self, group: ChannelGroup, tensors: Mapping[str, Tensor]) -> Tensor:
         device = next(iter(tensors.values())).device
@@ -153,7 +160,7 @@ class TaylorImportance(Importance):
         if group.name not in self._sums:
             return before
         steps = self._steps[group.name].to(device)
-        mean = self._sums[group.name].to(device) / steps.clamp_min(1)
+        mean = self._sums[group.name].to(device) / torch.where(steps > 0, steps, 1)
         return torch.where(steps > 0, mean, before)
 
     def keep(self, group: ChannelGroup, kept: Tensor) -> None:
