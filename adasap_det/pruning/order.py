@@ -69,8 +69,8 @@ class RemovalOrder:
         return RemovalOrder({n: rank[kept[n]] for n, rank in self.ranks.items()}, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """The order as tensors and plain data."""
-        return {'ranks': dict(self.ranks), 'steps': self.steps}
+        """The order as JSON-able data."""
+        return {'ranks': {n: rank.tolist() for n, rank in self.ranks.items()}, 'steps': self.steps}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any], groups: Sequence[Prunable]) -> RemovalOrder:
@@ -91,7 +91,7 @@ class RemovalOrder:
                 f'the order of removal belongs to another network: group {name} has '
                 f'{stored.get(name, "no")} channels in it and {own.get(name, "no")} in the model'
             )
-        return cls({name: state['ranks'][name] for name in own}, state['steps'])
+        return cls({name: torch.tensor(state['ranks'][name]) for name in own}, state['steps'])
 
 
 def removal_order(
