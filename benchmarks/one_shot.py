@@ -35,10 +35,9 @@ from torch import nn
 
 from adasap_det import recalibrate
 from adasap_det.hooks.channel_rows import channel_rows
-from adasap_det.hooks.elastic_stage import ElasticStage
+from adasap_det.hooks.elastic_stage import ElasticOptions, ElasticStage
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import ParamsBudget, Pruner, TaylorImportance
-from adasap_det.pruning.elastic import ElasticSizes
 from adasap_det.pruning.order import RemovalOrder
 from adasap_det.utils.io import atomic_write
 
@@ -59,7 +58,7 @@ class Arm:
         stage: Stage of the wrapper.
         options: Options of the wrapper.
         epochs_factor: Multiple of ``--epochs``.
-        elastic: Options of :class:`ElasticSizes` and ``per_cost`` for the elastic stage.
+        elastic: Options of the elastic stage.
     """
 
     stage: str
@@ -210,15 +209,8 @@ def train(task: Any, model: nn.Module, arm: Arm, key: Mapping[str, Any], *, epoc
     wrapper.gradient_observers.append(pruner.observe)
     stage = None
     if arm.elastic is not None:
-        sizes = {k: v for k, v in arm.elastic.items() if k != 'per_cost'}
-        stage = ElasticStage(
-            pruner,
-            wrapper,
-            ElasticSizes(**sizes, seed=key['seed']),
-            order_interval=SCORE_INTERVAL,
-            frozen_from=total * 3 // 4,
-            per_cost=arm.elastic.get('per_cost', True),
-        )
+        options = ElasticOptions.parse(arm.elastic).with_seed(key['seed'])
+        stage = ElasticStage(pruner, wrapper, options, begin=0, end=total)
     generator = torch.Generator().manual_seed(key['seed'])
     for epoch in range(epochs):
         losses = []

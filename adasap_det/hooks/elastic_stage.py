@@ -2,19 +2,104 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
 from scipy.stats import kendalltau
+from torch import nn
 
 from adasap_det.optim.optim_wrapper import SharpnessAwareMixin
 from adasap_det.optim.removal import ChannelRemoval
+from adasap_det.pruning.budgets.budget import fewest_channels
 from adasap_det.pruning.elastic import ElasticSizes
 from adasap_det.pruning.order import RemovalOrder
 from adasap_det.pruning.pruner import Pruner
+from adasap_det.utils.recalibration import running_norms
 
 from .channel_rows import removal_rows
+
+
+@dataclass(frozen=True)
+class ElasticOptions:
+    """Options of the elastic stage.
+
+    Attributes:
+        sizes: What is drawn.
+        order_interval: Steps between two renewals of the order.
+        frozen_share: Share of the stage, at its end, in which the order is not renewed.
+        per_cost: See :func:`~adasap_det.pruning.order.removal_order`.
+    """
+
+    sizes: ElasticSizes
+    order_interval: int = 10
+    frozen_share: float = 0.25
+    per_cost: bool = True
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> ElasticOptions:
+        """Options as a config has them.
+
+        Raises:
+            ValueError: If one is unknown or out of range.
+        """
+        of_sizes = {'keep_ratio_range', 'whole_share', 'smallest_share'}
+        own = set(inspect.signature(cls).parameters) - {'sizes'}
+        unknown = sorted(set(options) - of_sizes - own)
+        if unknown:
+            raise ValueError(
+                f'PruningHook.elastic has the unknown option {unknown[0]!r}; there are '
+                f'{", ".join(sorted(of_sizes | own))}'
+            )
+        sizes = {name: value for name, value in options.items() if name in of_sizes}
+        if 'keep_ratio_range' in sizes:
+            sizes['keep_ratio_range'] = tuple(sizes['keep_ratio_range'])
+        try:
+            found = cls(
+                ElasticSizes(**sizes), **{n: value for n, value in options.items() if n in own}
+            )
+        except ValueError as error:
+            raise ValueError(f'PruningHook.{error}') from None
+        if found.order_interval < 1:
+            raise ValueError(
+                f'PruningHook.elastic.order_interval must be at least 1, got {found.order_interval}'
+            )
+        if not 0 <= found.frozen_share <= 1:
+            raise ValueError(
+                f'PruningHook.elastic.frozen_share must lie in [0, 1], got {found.frozen_share}'
+            )
+        return found
+
+    def with_seed(self, seed: int) -> ElasticOptions:
+        return replace(self, sizes=replace(self.sizes, seed=seed))
+
+
+def check_elastic(wrapper: OptimWrapper) -> None:
+    """Check that an optimizer wrapper can go without channels in a pass.
+
+    Raises:
+        ValueError: If not.
+    """
+    if not isinstance(wrapper, SharpnessAwareMixin):
+        raise ValueError(
+            f'PruningHook.elastic needs AdaSAPOptimWrapper, and optim_wrapper is a '
+            f"{type(wrapper).__name__}; for plain steps use perturbation_before_pruning='plain'"
+        )
+    if wrapper.interval > 1:
+        raise ValueError(
+            f'optim_wrapper.interval={wrapper.interval} reuses what an earlier pass added to the '
+            f'gradient, and with PruningHook.elastic each pass has other channels: use interval=1'
+        )
+
+
+def has_sync_bn(model: nn.Module) -> bool:
+    """Whether batch norm takes its statistics from all ranks."""
+    return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
 
 
 class ElasticStage:
@@ -23,10 +108,11 @@ class ElasticStage:
     Args:
         pruner: Of the model; its budget's unit is that of the sizes.
         wrapper: The optimizer wrapper.
-        sizes: What is drawn.
-        order_interval: Steps between two renewals of the order.
-        frozen_from: Step from which the order is not renewed any more.
-        per_cost: See :func:`~adasap_det.pruning.order.removal_order`.
+        options: What is drawn and how often the order is renewed.
+        begin, end: First step of the stage and the one after its last.
+
+    Raises:
+        ValueError: If the least ratio cannot be reached.
 
     Attributes:
         order: The order in which channels go, None before the importance knows anything.
@@ -37,21 +123,22 @@ class ElasticStage:
         self,
         pruner: Pruner,
         wrapper: SharpnessAwareMixin,
-        sizes: ElasticSizes,
+        options: ElasticOptions,
         *,
-        order_interval: int,
-        frozen_from: int,
-        per_cost: bool = True,
+        begin: int,
+        end: int,
     ) -> None:
         self.order: RemovalOrder | None = None
         self.order_change: float | None = None
         self._pruner = pruner
-        self._sizes = sizes
-        self._interval = order_interval
-        self._frozen_from = frozen_from
-        self._per_cost = per_cost
+        self._wrapper = wrapper
+        self._options = options
+        self._frozen_from = end - round(options.frozen_share * (end - begin))
+        self._warned = False
+        self._renewed = -1  # in which step
         self._removal = ChannelRemoval(removal_rows(pruner.model, pruner.groups))
         self._cost = pruner.costs()['budget']
+        self._check_least()
         wrapper.removal = self._removal
 
     def begin_pass(self, step: int, *, index: int = 0, count: int = 1) -> float:
@@ -64,18 +151,27 @@ class ElasticStage:
         Returns:
             Ratio of the dense model's cost that is wanted of the pass; 1 for the whole network.
         """
-        if index == 0 or self.order is None:
-            self._renew(step)
+        self._warn_of_fixed_statistics()
+        self._renew(step)
         if self.order is None:
             return 1.0
-        keep_ratio = self._sizes.draw(step, index=index, count=count)
+        keep_ratio = self._options.sizes.draw(step, index=index, count=count)
         limit = keep_ratio * self._pruner.dense_costs['budget']
         self._removal.removed = self.order.steps_within(limit, self._cost)
         return keep_ratio
 
     def end(self) -> None:
         """Remove nothing any more."""
-        self._removal.removed = 0
+        self._wrapper.removal = None
+
+    def keep(self, kept: Mapping[str, torch.Tensor]) -> None:
+        """Drop the channels that a prune step has removed from the order.
+
+        Args:
+            kept: Channels that were kept, ascending, by group name.
+        """
+        if self.order is not None:
+            self.order = self.order.within(kept)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
@@ -90,11 +186,23 @@ class ElasticStage:
         if state:
             self._set(RemovalOrder.from_state_dict(state, self._pruner.groups))
 
+    def order_state(self) -> dict[str, Any]:
+        """The order, and what sizes it was trained for, as JSON-able data."""
+        return {
+            **self.state_dict(),
+            'keep_ratio_range': list(self._options.sizes.keep_ratio_range),
+            'unit': self._pruner.budget.unit,
+        }
+
     def _renew(self, step: int) -> None:
-        due = step % self._interval == 0 and step < self._frozen_from
-        if (self.order is not None and not due) or not self._pruner.importance.known:
+        due = step % self._options.order_interval == 0 and step < self._frozen_from
+        if self.order is not None and (not due or step == self._renewed):
             return
-        before, order = self.order, self._pruner.removal_order(per_cost=self._per_cost)
+        if not self._pruner.importance.known:
+            return
+        self._renewed = step
+        before = self.order
+        order = self._pruner.removal_order(per_cost=self._options.per_cost)
         if before is not None:
             self.order_change = float(kendalltau(_joined(before), _joined(order)).statistic)
         self._set(order)
@@ -102,6 +210,37 @@ class ElasticStage:
     def _set(self, order: RemovalOrder) -> None:
         self.order = order
         self._removal.set_order(_joined(order))
+
+    def _check_least(self) -> None:
+        pruner = self._pruner
+        fewest = fewest_channels(
+            pruner.groups, round_to=pruner.round_to, min_keep_ratio=pruner.min_keep_ratio
+        )
+        least = self._cost.cost(fewest) / pruner.dense_costs['budget']
+        wanted = self._options.sizes.keep_ratio_range[0]
+        if least > wanted:
+            raise ValueError(
+                f'PruningHook.elastic.keep_ratio_range begins at {wanted}, and the fewest channels '
+                f'allowed leave {least:.3f} of the {pruner.budget.unit}: raise it, lower '
+                f'min_keep_ratio={pruner.min_keep_ratio} or round_to={pruner.round_to}, or exclude '
+                f'fewer layers'
+            )
+
+    def _warn_of_fixed_statistics(self) -> None:
+        """Batch norm with running statistics would train smaller networks with the whole one's."""
+        if self._warned:
+            return
+        self._warned = True
+        norms = running_norms(self._pruner.model)
+        fixed = [name for name, norm in norms.items() if not norm.training]
+        if fixed:
+            print_log(
+                f'{len(fixed)} batch norm layers train with their running statistics, which are '
+                f'those of the whole network, not of the smaller ones ({fixed[0]}, ...). Set '
+                f'norm_eval=False and frozen_stages=-1 in the backbone',
+                logger='current',
+                level=logging.WARNING,
+            )
 
 
 def _joined(order: RemovalOrder) -> torch.Tensor:

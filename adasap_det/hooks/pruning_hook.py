@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
@@ -15,19 +16,23 @@ from torch.optim import Optimizer
 from adasap_det.optim.grad_scaler import step_is_taken, unscaled_gradients
 from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
 from adasap_det.pruning.graph.tracing import example_image
+from adasap_det.pruning.importance import TaylorImportance
 from adasap_det.pruning.optimizer_state import check_optimizer
+from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
 from adasap_det.pruning.pruner import Pruner
 from adasap_det.registry import BUDGETS, IMPORTANCES, build_registered
 from adasap_det.utils.input_size import pipeline_input_size
 from adasap_det.utils.validation import evaluate
 
 from .channel_rows import channel_rows
+from .elastic_stage import ElasticOptions, ElasticStage, check_elastic, has_sync_bn
 from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibrate_trained
 from .run_checks import check_gradients_come_first, check_no_missed_steps, check_single_wrapper
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
 from .structure_hook import (
     StructureHook,
+    accumulative_counts,
     averaged_models,
     bare_model,
     optimizers_of,
@@ -97,14 +102,25 @@ class PruningHook(StructureHook):
             ``'inverse'``, which perturbs the important channels more.
         perturbation_after_pruning (str): Perturbation from there on: ``'uniform'`` (default) or
             ``'plain'``.
+        elastic (dict, optional): Train all sizes at once: from ``adaptive_begin`` to the first
+            prune step the pass at the perturbed weights goes without the least important channels,
+            down to a size drawn for each pass. Afterwards the network can be pruned to any size.
+            ``prune_steps=0`` leaves it whole, and of the budget only the unit counts. Options,
+            ``dict()`` for the defaults: ``keep_ratio_range=(0.2, 1.0)``, ratios of the dense cost;
+            ``whole_share=0.25``, passes in which nothing is removed; ``smallest_share=0.0``, those
+            at the least ratio; ``order_interval=10``, steps between two renewals of the order in
+            which channels go; ``frozen_share=0.25``, the last part of the stage, in which the order
+            stays; ``per_cost=True``, importance for what a channel costs. Importance is averaged
+            over an epoch. Default none.
 
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last prune step
             comes after the end of training, the budget can't be reached with the layers excluded,
             the importance needs gradients before there are any, the optimizer's state cannot be
-            pruned, AdaSAP's wrappers stand in an OptimWrapperDict, or a resumed run has missed
-            prune steps. At the last prune step: if such an importance has seen no gradient since
-            the one before.
+            pruned, ``elastic`` meets ``prune_blocks``, ``keep_ratios`` or an ``interval`` of the
+            wrapper, or its least ratio cannot be reached, AdaSAP's wrappers stand in an
+            OptimWrapperDict, or a resumed run has missed prune steps. At the last prune step: if
+            such an importance has seen no gradient since the one before.
 
     Source: AdaSAP (arXiv 2306.14306), the three-step procedure.
     """
@@ -131,6 +147,7 @@ class PruningHook(StructureHook):
         score_interval: int = 10,
         perturbation_before_pruning: str = 'adaptive',
         perturbation_after_pruning: str = 'uniform',
+        elastic: Mapping[str, Any] | None = None,
     ) -> None:
         self.budget = build_registered(BUDGETS, budget, 'PruningHook.budget')
         self.importance = build_registered(
@@ -153,6 +170,13 @@ class PruningHook(StructureHook):
             'adaptive': perturbation_before_pruning,
             'uniform': perturbation_after_pruning,
         }
+        self.elastic = None if elastic is None else ElasticOptions.parse(elastic)
+        for name, given in (('prune_blocks', prune_blocks), ('keep_ratios', keep_ratios)):
+            if given and elastic is not None:
+                raise ValueError(
+                    f'PruningHook.elastic removes channels in one order of all groups; leave out '
+                    f'{name}={given!r}'
+                )
         self.by_epoch = by_epoch
         self.adaptive_begin = adaptive_begin
         self.prune_begin = prune_begin
@@ -173,6 +197,7 @@ class PruningHook(StructureHook):
         self.schedule: PruningSchedule | None = None
         self._steps_done = 0  # prune steps made, or left to the next one
         self._scores: list[Tensor] | None = None
+        self._elastic: ElasticStage | None = None
         self._resumed: dict[str, Any] | None = None
         self._stage_logged = False
 
@@ -183,6 +208,10 @@ class PruningHook(StructureHook):
             return
         # Before weights are fetched and data is read: a run that cannot end well.
         check_single_wrapper(runner.optim_wrapper)
+        if self.elastic is not None:
+            check_elastic(runner.optim_wrapper)
+            if isinstance(self.importance, TaylorImportance) and self.importance.window is None:
+                self.importance.window = len(runner.train_dataloader)
         self.schedule = make_schedule(
             by_epoch=self.by_epoch,
             adaptive_begin=self.adaptive_begin,
@@ -191,7 +220,8 @@ class PruningHook(StructureHook):
             prune_interval=self.prune_interval,
             iters_per_epoch=len(runner.train_dataloader),
             max_iters=runner.max_iters,
-            accumulative_counts=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
+            accumulative_counts=accumulative_counts(runner),
+            least_steps=1 if self.elastic is None else 0,
         )
         if not runner._resume:  # a resumed run may be past its first prune step
             check_gradients_come_first(self.importance, self.schedule)
@@ -210,7 +240,7 @@ class PruningHook(StructureHook):
                 keep_ratios=self.keep_ratios,
             )
             # FlexibleRunner has loaded a checkpoint by now: a resumed model is pruned already.
-            if self._resumed is None:
+            if self._resumed is None and self.prune_steps:
                 self.pruner.check_budget()
         except ValueError as error:
             raise ValueError(f'PruningHook.{error}') from None
@@ -231,6 +261,9 @@ class PruningHook(StructureHook):
             self._scores = list(resumed['scores']) or None
             self._steps_done = int(resumed['steps_done'])
         check_no_missed_steps(self._schedule, made=self._steps_done, iteration=runner.iter)
+        if self.elastic is not None:
+            self._elastic = self._make_elastic(runner, self.elastic)
+            self._elastic.load_state_dict((resumed or {}).get('elastic', {}))
         self._set_channels(runner)
         if self.importance.needs_gradients:
             self._observe_gradients(runner)
@@ -248,6 +281,31 @@ class PruningHook(StructureHook):
             self._steps_done = step + 1
         if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
             self._set_stage(runner, runner.optim_wrapper)
+        if self._elastic is not None:
+            self._begin_pass(runner, self._elastic)
+
+    def _make_elastic(self, runner: Runner, options: ElasticOptions) -> ElasticStage:
+        counts = accumulative_counts(runner)
+        return ElasticStage(
+            self._pruner,
+            runner.optim_wrapper,
+            options.with_seed(runner.seed or 0),
+            begin=self._schedule.adaptive_begin // counts,
+            end=self._schedule.prune_begin // counts,
+        )
+
+    def _begin_pass(self, runner: Runner, stage: ElasticStage) -> None:
+        schedule, counts = self._schedule, accumulative_counts(runner)
+        if not schedule.adaptive_begin <= runner.iter < schedule.prune_begin:
+            stage.end()
+            return
+        step, index = divmod(runner.iter, counts)
+        # Batch norm over all ranks needs one size on all of them.
+        rank, ranks = (0, 1) if has_sync_bn(self._pruner.model) else get_dist_info()
+        keep_ratio = stage.begin_pass(step, index=index * ranks + rank, count=counts * ranks)
+        runner.message_hub.update_scalar('train/keep_ratio', keep_ratio)
+        if stage.order_change is not None:
+            runner.message_hub.update_scalar('train/order_tau', stage.order_change)
 
     def _set_stage(self, runner: Runner, wrapper: SharpnessAwareMixin) -> None:
         stage = self._perturbation[self._schedule.stage(runner.iter)]
@@ -274,7 +332,7 @@ class PruningHook(StructureHook):
 
     def _can_rank(self, step: int) -> bool:
         """Whether the importance knows anything; if not, the step is left to the next one."""
-        if self._pruner.observed or not self.importance.needs_gradients:
+        if self._pruner.observed or not self.importance.needs_gradients or self._order is not None:
             return True
         message = (
             f'Prune step {step + 1}/{self.prune_steps}: {type(self.importance).__name__} has seen '
@@ -301,7 +359,10 @@ class PruningHook(StructureHook):
             self._evaluate(runner, 'before pruning')
         dense = pruner.dense_costs['budget']
         final = self.budget.limit(dense)
-        pruner.prune_to(schedule.limit_after(step, dense=dense, final=final))
+        limit = schedule.limit_after(step, dense=dense, final=final)
+        result = pruner.prune_to(limit, order=self._order)
+        if self._elastic is not None:
+            self._elastic.keep(result.kept)
         self._scores = None
         renew_averages(runner)
         rewrap(runner)
@@ -352,6 +413,10 @@ class PruningHook(StructureHook):
             'scores': [score.cpu() for score in self._scores or []],
             'steps_done': self._steps_done,
         }
+        if self._elastic is not None:
+            checkpoint[STATE_KEY]['elastic'] = self._elastic.state_dict()
+            if self._order is not None and self._pruner.is_dense:
+                checkpoint['meta'][ORDER_KEY] = self._elastic.order_state()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         super().after_load_checkpoint(runner, checkpoint)
@@ -389,6 +454,10 @@ class PruningHook(StructureHook):
         runner.visualizer.add_scalars(
             {f'{key}/{name}': value for name, value in metrics.items()}, step=runner.iter
         )
+
+    @property
+    def _order(self) -> RemovalOrder | None:
+        return None if self._elastic is None else self._elastic.order
 
     @property
     def _pruner(self) -> Pruner:

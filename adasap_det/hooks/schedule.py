@@ -15,7 +15,7 @@ class PruningSchedule:
     Attributes:
         adaptive_begin: First iteration of the adaptive stage; plain steps before.
         prune_begin: Iteration before which the first prune step is made.
-        prune_steps: Number of prune steps.
+        prune_steps: Number of prune steps; with none the adaptive stage lasts to the end.
         prune_interval: Iterations from one prune step to the next.
     """
 
@@ -26,7 +26,9 @@ class PruningSchedule:
 
     @property
     def last_prune_step(self) -> int:
-        """Iteration before which the last prune step is made."""
+        """Iteration before which the last prune step is made; the end of training without any."""
+        if not self.prune_steps:
+            return self.prune_begin
         return self.prune_begin + (self.prune_steps - 1) * self.prune_interval
 
     def stage(self, iteration: int) -> str:
@@ -60,6 +62,7 @@ def make_schedule(
     iters_per_epoch: int,
     max_iters: int,
     accumulative_counts: int = 1,
+    least_steps: int = 1,
 ) -> PruningSchedule:
     """Check the options and count everything in iterations.
 
@@ -69,6 +72,7 @@ def make_schedule(
             :class:`PruningSchedule`; ``prune_interval`` is in iterations in any case.
         iters_per_epoch: Length of the training data loader.
         max_iters: Iterations of the training.
+        least_steps: Fewest prune steps allowed.
         accumulative_counts: Micro-batches of one optimizer step; prune steps wait for its end.
 
     Raises:
@@ -77,17 +81,19 @@ def make_schedule(
     for name, value, least in (
         ('adaptive_begin', adaptive_begin, 0),
         ('prune_begin', prune_begin, 0),
-        ('prune_steps', prune_steps, 1),
+        ('prune_steps', prune_steps, least_steps),
         ('prune_interval', prune_interval, 1),
     ):
         if value < least:
             raise ValueError(f'PruningHook.{name} must be at least {least}, got {value}')
+    unit = iters_per_epoch if by_epoch else 1
+    if not prune_steps:
+        return PruningSchedule(adaptive_begin * unit, max_iters, 0, prune_interval)
     if adaptive_begin > prune_begin:
         raise ValueError(
             f'PruningHook.adaptive_begin={adaptive_begin} comes after prune_begin={prune_begin}; '
             f'the adaptive stage prepares the pruning'
         )
-    unit = iters_per_epoch if by_epoch else 1
     first = _round_up(prune_begin * unit, accumulative_counts)
     schedule = PruningSchedule(
         adaptive_begin=adaptive_begin * unit,

@@ -73,6 +73,11 @@ def optimizers_of(runner: Runner) -> list[Optimizer]:
     return [wrapper.optimizer]
 
 
+def accumulative_counts(runner: Runner) -> int:
+    """Micro-batches of one optimizer step."""
+    return int(getattr(runner.optim_wrapper, '_accumulative_counts', 1))
+
+
 def averaged_models(runner: Runner) -> list[nn.Module]:
     """Copies of the model that EMA hooks keep."""
     return [averaged.module for averaged in _averages(runner)]

@@ -42,11 +42,13 @@ class PruneResult:
         limit: Largest cost allowed.
         cost: Cost after the step.
         dense: Cost of the dense model.
+        kept: Channels that were kept, counted before the step, ascending, by group name.
     """
 
     limit: float
     cost: float
     dense: float
+    kept: Mapping[str, Tensor]
 
 
 class Pruner:
@@ -364,7 +366,7 @@ class Pruner:
             self.blocks = [block for block in self.blocks if block.name not in removed]
             self.skipped = {n: why for n, why in self.skipped.items() if not is_inside(n, removed)}
         self._observed = False
-        return PruneResult(limit, cost, dense)
+        return PruneResult(limit, cost, dense, kept)
 
     def _block_choices(self, scores: Sequence[Tensor]) -> list[BlockChoice]:
         of_blocks = self.importance.block_scores(self.blocks, self.groups, scores)
