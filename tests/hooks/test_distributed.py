@@ -44,11 +44,24 @@ if '--differ' in sys.argv and rank != '0':
         return select_channels(groups, [-score for score in scores], *args, **kwargs)
 
     ParamsBudget.select = staticmethod(other)
+drawn = []
+if '--elastic' in sys.argv:
+    cfg.custom_hooks[1].update(
+        importance=dict(type='TaylorImportance'), elastic=dict(), prune_steps=0)
+    from adasap_det.hooks.elastic_stage import ElasticStage
+    begin_pass = ElasticStage.begin_pass
+
+    def recorded(self, *args, **kwargs):
+        drawn.append(begin_pass(self, *args, **kwargs))
+        return drawn[-1]
+
+    ElasticStage.begin_pass = recorded
 if resume:
     cfg.load_from = os.path.join(cfg.work_dir, 'epoch_3.pth')
 runner = Runner.from_cfg(cfg)
 runner.train()
 name = 'resumed' if resume else 'rank'
+torch.save(drawn, f'{folder}/drawn{runner.rank}.pth')
 torch.save(runner.model.module.state_dict(), f'{folder}/{name}{runner.rank}.pth')
 del runner
 leave_process_group()
@@ -107,3 +120,16 @@ def test_rank_0_measures_latency_for_all(tmp_path):
     assert sum(t.numel() for t in first.values()) < 3188
     assert {n: t.shape for n, t in first.items()} == {n: t.shape for n, t in second.items()}
     assert [path.name for path in tmp_path.glob('*.json')] == ['tablekept.json']
+
+
+def test_ranks_draw_sizes_half_of_the_range_apart_and_stay_synchronized(tmp_path):
+    launch(tmp_path, '--elastic')
+    first, second = (torch.load(tmp_path / f'rank{rank}.pth') for rank in (0, 1))
+    for name, tensor in first.items():
+        assert 'running' in name or torch.equal(second[name], tensor), name
+    drawn = [torch.load(tmp_path / f'drawn{rank}.pth') for rank in (0, 1)]
+    pairs = [pair for pair in zip(*drawn, strict=True) if max(pair) < 1]
+    assert len(pairs) > 5
+    # Places of the two are 0.5 apart, and 0.75 of them are for 0.8 of the cost.
+    for one, other in pairs:
+        assert abs(one - other) == pytest.approx(0.5 / 0.75 * 0.8)

@@ -1,0 +1,204 @@
+import logging
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from adasap_det.hooks import PruningHook
+from adasap_det.hooks.elastic_stage import ElasticOptions
+from adasap_det.pruning import Pruner, count_params
+from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
+
+from ..helpers.training_runs import HOOK, WRAPPER, tiny_config, train
+from .test_pruning_hook import KillAt, Killed, assert_same_state, run_with
+
+ELASTIC = {**HOOK, 'importance': {'type': 'TaylorImportance'}, 'elastic': {'order_interval': 3}}
+ONLY_ELASTIC = {**ELASTIC, 'prune_steps': 0}
+
+
+class Watch(Hook):
+    """Records, at every iteration, the size that is wanted and how much is removed."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.wanted, self.removed, self.orders, self.stages = [], [], [], []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        scalars = runner.message_hub.log_scalars
+        wanted = scalars.get('train/keep_ratio')
+        self.wanted.append(None if wanted is None else wanted.current())
+        removal = runner.optim_wrapper.removal
+        self.removed.append(0 if removal is None else removal.removed)
+        hook = next(h for h in runner.hooks if isinstance(h, PruningHook))
+        self.orders.append(None if hook._order is None else hook._order.state_dict())
+        self.stages.append(runner.optim_wrapper.stage)
+
+
+def elastic_config(tmp_path, hook=ELASTIC, **changes):
+    return tiny_config(tmp_path, custom_hooks=[{'type': 'RandomStateHook'}, hook], **changes)
+
+
+def test_sizes_are_drawn_until_the_first_prune_step(tmp_path):
+    watch = Watch()
+    run_with(elastic_config(tmp_path), watch)
+    assert watch.removed[0] == 0  # nothing is known yet
+    assert any(watch.removed[1:12])
+    assert watch.removed[12:] == [0] * 24
+    drawn = watch.wanted[1:12]
+    assert len(set(drawn)) > 5
+    assert all(0.2 <= ratio <= 1 for ratio in drawn)
+    for ratio, removed in zip(drawn, watch.removed[1:12], strict=True):
+        assert (removed == 0) == (ratio == 1)
+
+
+def test_order_is_renewed_every_few_steps_and_frozen_at_the_end(tmp_path):
+    watch = Watch()
+    run_with(elastic_config(tmp_path), watch)
+    changes = [
+        i for i in range(2, 12) if watch.orders[i]['ranks'] != watch.orders[i - 1]['ranks']
+    ]
+    assert set(changes) <= {3, 6}  # 9 is in the last quarter of 12
+    assert watch.orders[0] is None
+    assert watch.orders[1] is not None
+
+
+def test_prune_steps_follow_the_order(tmp_path):
+    watch = Watch()
+    runner = run_with(elastic_config(tmp_path), watch)
+    hook = next(h for h in runner.hooks if isinstance(h, PruningHook))
+    order = RemovalOrder(
+        {n: torch.tensor(r) for n, r in watch.orders[11]['ranks'].items()},
+        watch.orders[11]['steps'],
+    )
+    kept = hook.pruner.state_dict()['structure']['kept']
+    removed = min(min(order.ranks[n][channels].tolist()) for n, channels in kept.items())
+    assert {n: k.tolist() for n, k in order.kept(removed).items()} == kept
+    dense = hook.pruner.dense_costs['params']
+    assert count_params(runner.model) <= 0.5 * dense
+
+
+def test_without_prune_steps_the_network_stays_whole_and_the_stage_lasts_to_the_end(tmp_path):
+    watch = Watch()
+    runner = run_with(elastic_config(tmp_path, ONLY_ELASTIC), watch)
+    assert count_params(runner.model) == count_params(Runner.from_cfg(
+        tiny_config(tmp_path / 'other', custom_hooks=[])
+    ).model)  # fmt: skip
+    assert set(watch.stages) == {'adaptive'}
+    assert any(watch.removed[25:])
+
+
+def test_checkpoint_has_the_order_and_its_range(tmp_path):
+    hook = {**ONLY_ELASTIC, 'elastic': {'keep_ratio_range': [0.3, 0.9]}}
+    runner = train(elastic_config(tmp_path, hook))
+    checkpoint = torch.load(tmp_path / 'epoch_6.pth', weights_only=True)
+    stored = checkpoint['meta'][ORDER_KEY]
+    assert stored['keep_ratio_range'] == [0.3, 0.9]
+    assert stored['unit'] == 'parameters'
+    pruner = next(h for h in runner.hooks if isinstance(h, PruningHook)).pruner
+    order = RemovalOrder.from_state_dict(stored, pruner.groups)
+    dense = count_params(runner.model)
+    copied = Pruner(
+        runner.model,
+        pruner.example_inputs,
+        importance=pruner.importance,
+        budget=pruner.budget,
+    )
+    copied.prune_to(0.4 * dense, order=order)
+    assert count_params(runner.model) <= 0.4 * dense
+
+
+@pytest.mark.parametrize('iteration', [8, 13])
+def test_resumed_run_equals_one_left_alone(tmp_path, iteration):
+    whole = train(elastic_config(tmp_path / 'whole'))
+    cfg = elastic_config(tmp_path / 'killed')
+    with pytest.raises(Killed):
+        run_with(cfg, KillAt(iteration))
+    cfg.resume = True
+    resumed = train(cfg)
+    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+
+
+def test_micro_batches_of_a_step_have_different_sizes(tmp_path):
+    watch = Watch()
+    wrapper = {**WRAPPER, 'accumulative_counts': 3}
+    run_with(elastic_config(tmp_path, ONLY_ELASTIC, optim_wrapper=wrapper), watch)
+    for start in range(3, 36, 3):
+        ratios = sorted(watch.wanted[start : start + 3])
+        assert ratios[0] < 0.8  # a third of the passes, at most a quarter of them whole
+        assert len(set(ratios)) == 3
+
+
+def test_one_pass_form_observes_importance_in_steps_with_the_whole_network(tmp_path):
+    watch = Watch()
+    hook = {**ONLY_ELASTIC, 'perturbation_before_pruning': 'plain'}
+    runner = run_with(elastic_config(tmp_path, hook), watch)
+    importance = next(h for h in runner.hooks if isinstance(h, PruningHook)).importance
+    importance.window = None
+    steps = next(iter(importance._steps.values()))
+    stays = 1 - 1 / 6  # of an epoch
+    expected = 0.0
+    for removed in watch.removed:
+        expected = expected if removed else expected * stays + 1
+    assert float(steps) == pytest.approx(expected)
+    assert 0 < sum(removed == 0 for removed in watch.removed) < 36
+
+
+@pytest.mark.parametrize(
+    ('hook', 'wrapper', 'message'),
+    [
+        ({'elastic': {'ratio': 1}}, {}, "unknown option 'ratio'; there are frozen_share"),
+        ({'elastic': {'order_interval': 0}}, {}, 'elastic.order_interval must be at least 1'),
+        ({'elastic': {'frozen_share': 2}}, {}, 'elastic.frozen_share must lie in'),
+        ({'elastic': {'keep_ratio_range': [0.9, 0.2]}}, {}, 'elastic.keep_ratio_range is'),
+        ({'keep_ratios': {'inner': 0.5}}, {}, 'one order of all groups; leave out keep_ratios'),
+        ({'prune_blocks': True}, {}, 'leave out prune_blocks'),
+        ({'elastic': {'keep_ratio_range': [0.01, 1]}}, {}, 'begins at 0.01, and the fewest'),
+        ({}, {'interval': 2}, 'interval=2 reuses'),
+        ({}, {'type': 'OptimWrapper', 'rho': None, 'rho_max': None}, 'needs AdaSAPOptimWrapper'),
+    ],
+)
+def test_what_does_not_go_together(tmp_path, hook, wrapper, message):
+    options = {k: v for k, v in (WRAPPER | wrapper).items() if v is not None}
+    with pytest.raises(ValueError, match=message):
+        train(elastic_config(tmp_path, ELASTIC | hook, optim_wrapper=options))
+
+
+def test_order_of_another_network_is_refused(tmp_path):
+    train(elastic_config(tmp_path, ONLY_ELASTIC))
+    checkpoint = torch.load(tmp_path / 'epoch_6.pth', weights_only=True)
+    name = next(iter(checkpoint['adasap_det']['elastic']['ranks']))
+    checkpoint['adasap_det']['elastic']['ranks'][name] = [0]
+    torch.save(checkpoint, tmp_path / 'epoch_6.pth')
+    cfg = elastic_config(tmp_path, ONLY_ELASTIC)
+    cfg.resume, cfg.train_cfg.max_epochs = True, 7
+    with pytest.raises(ValueError, match='order of removal belongs to another network'):
+        train(cfg)
+
+
+def test_fixed_statistics_are_warned_of(tmp_path, caplog):
+    class NormEval(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            runner.model.bn.eval()
+
+        priority = 'VERY_HIGH'
+
+    caplog.set_level(logging.WARNING)
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    cfg = elastic_config(tmp_path, ONLY_ELASTIC)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(NormEval())
+    runner.logger.addHandler(handler)
+    runner.train()
+    found = [m for m in messages if 'train with their running statistics' in m]
+    assert len(found) == 1
+    assert found[0].startswith('1 batch norm layers')
+
+
+def test_defaults():
+    options = ElasticOptions.parse({})
+    assert options.sizes.keep_ratio_range == (0.2, 1.0)
+    assert (options.order_interval, options.frozen_share) == (10, 0.25)
