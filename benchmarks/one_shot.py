@@ -36,6 +36,7 @@ from torch import nn
 from adasap_det import recalibrate
 from adasap_det.hooks.channel_rows import channel_rows
 from adasap_det.hooks.elastic_stage import ElasticOptions, ElasticStage
+from adasap_det.hooks.soft_pruning import SoftPruning
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.pruning import ParamsBudget, Pruner, TaylorImportance
 from adasap_det.pruning.order import RemovalOrder
@@ -59,12 +60,15 @@ class Arm:
         options: Options of the wrapper.
         epochs_factor: Multiple of ``--epochs``.
         elastic: Options of the elastic stage.
+        soft: Share of the parameters that soft pruning is aimed at; channels are chosen after the
+            first epoch, and what goes is zero at the end.
     """
 
     stage: str
     options: Mapping[str, Any] = field(default_factory=dict)
     epochs_factor: int = 1
     elastic: Mapping[str, Any] | None = None
+    soft: float | None = None
 
 
 ARMS = {
@@ -83,6 +87,9 @@ ARMS = {
     'elastic, by importance alone': Arm('adaptive', elastic={'per_cost': False}),
     'elastic, one pass': Arm('plain', elastic={}),
     'elastic, uniform': Arm('uniform', elastic={}),
+    'soft, at 40 %': Arm('plain', soft=0.4),
+    'soft, at 20 %': Arm('plain', soft=0.2),
+    'rank, soft, at 20 %': Arm('adaptive', soft=0.2),
     'elastic, smallest often': Arm('adaptive', elastic={'smallest_share': 0.2}),
 }
 
@@ -211,17 +218,26 @@ def train(task: Any, model: nn.Module, arm: Arm, key: Mapping[str, Any], *, epoc
     if arm.elastic is not None:
         options = ElasticOptions.parse(arm.elastic).with_seed(key['seed'])
         stage = ElasticStage(pruner, wrapper, options, begin=0, end=total)
+    soft = None
+    if arm.soft is not None:
+        limit, begin = arm.soft * pruner.dense_costs['budget'], task.batches_an_epoch()
+        soft = SoftPruning(pruner, (), limit=limit, begin=begin, end=total)
     generator = torch.Generator().manual_seed(key['seed'])
     for epoch in range(epochs):
         losses = []
         for index, batch in enumerate(task.epoch(generator)):
             start = time.perf_counter()
+            step = epoch * task.batches_an_epoch() + index
             if stage is not None:
-                stage.begin_pass(epoch * task.batches_an_epoch() + index)
+                stage.begin_pass(step)
+            if soft is not None:
+                soft.begin_step(step, None)
             if wrapper.by_channel and index % SCORE_INTERVAL == 0:
                 wrapper.set_scores(found.importance.scores(pruner.groups, model))
             losses.append(model.train_step(batch, wrapper)['loss'].item())
             schedule.step()
+            if soft is not None:
+                soft.end_step(step)
             found.step_s.append(time.perf_counter() - start)
         found.logged.setdefault('loss', []).append(statistics.fmean(losses))
         for name, buffer in hub.log_scalars.items():

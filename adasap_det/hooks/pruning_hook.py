@@ -30,6 +30,7 @@ from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibra
 from .run_checks import check_gradients_come_first, check_no_missed_steps, check_single_wrapper
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
+from .soft_pruning import SoftPruning
 from .structure_hook import (
     StructureHook,
     accumulative_counts,
@@ -71,6 +72,10 @@ class PruningHook(StructureHook):
             Default 10, the paper's.
         prune_steps (int): Number of prune steps; the cost falls exponentially. Default 30.
         prune_interval (int): Iterations between prune steps. Default 30.
+        shrink_begin (int, optional): Soft pruning: epoch or iteration before which the channels
+            that the one prune step will remove are chosen. From there on they shrink to zero, so
+            that the step changes nothing. Needs ``prune_steps=1``. Default none: channels go as
+            they are.
         prune_blocks (bool): Whether residual blocks and transformer layers may be removed as a
             whole; they are chosen together with the channels. Default False. See
             :class:`~adasap_det.pruning.Pruner`.
@@ -135,6 +140,7 @@ class PruningHook(StructureHook):
         prune_begin: int = 10,
         prune_steps: int = 30,
         prune_interval: int = 30,
+        shrink_begin: int | None = None,
         prune_blocks: bool = False,
         round_to: int = 1,
         min_keep_ratio: float = 0.1,
@@ -182,6 +188,12 @@ class PruningHook(StructureHook):
         self.prune_begin = prune_begin
         self.prune_steps = prune_steps
         self.prune_interval = prune_interval
+        if shrink_begin is not None and prune_blocks:
+            raise ValueError(
+                'PruningHook.shrink_begin shrinks channels, not whole blocks; leave out '
+                'prune_blocks=True'
+            )
+        self.shrink_begin = shrink_begin
         self.prune_blocks = prune_blocks
         self.round_to = round_to
         self.min_keep_ratio = min_keep_ratio
@@ -198,6 +210,7 @@ class PruningHook(StructureHook):
         self._steps_done = 0  # prune steps made, or left to the next one
         self._scores: list[Tensor] | None = None
         self._elastic: ElasticStage | None = None
+        self._soft: SoftPruning | None = None
         self._resumed: dict[str, Any] | None = None
         self._stage_logged = False
 
@@ -222,6 +235,7 @@ class PruningHook(StructureHook):
             max_iters=runner.max_iters,
             accumulative_counts=accumulative_counts(runner),
             least_steps=1 if self.elastic is None else 0,
+            shrink_begin=self.shrink_begin,
         )
         if not runner._resume:  # a resumed run may be past its first prune step
             check_gradients_come_first(self.importance, self.schedule)
@@ -264,6 +278,9 @@ class PruningHook(StructureHook):
         if self.elastic is not None:
             self._elastic = self._make_elastic(runner, self.elastic)
             self._elastic.load_state_dict((resumed or {}).get('elastic', {}))
+        if self._schedule.shrink_begin is not None and not self._steps_done:
+            self._soft = self._make_soft(runner, self._schedule.shrink_begin)
+            self._soft.load_state_dict((resumed or {}).get('soft', {}))
         self._set_channels(runner)
         if self.importance.needs_gradients:
             self._observe_gradients(runner)
@@ -283,6 +300,29 @@ class PruningHook(StructureHook):
             self._set_stage(runner, runner.optim_wrapper)
         if self._elastic is not None:
             self._begin_pass(runner, self._elastic)
+        if self._soft is not None:
+            self._soft.begin_step(runner.iter // accumulative_counts(runner), self._order)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        step, index = divmod(runner.iter + 1, accumulative_counts(runner))
+        if self._soft is not None and index == 0:
+            self._soft.end_step(step - 1)
+
+    def _make_soft(self, runner: Runner, shrink_begin: int) -> SoftPruning:
+        counts = accumulative_counts(runner)
+        return SoftPruning(
+            self._pruner,
+            self._pruner.copies,
+            limit=self.budget.limit(self._pruner.dense_costs['budget']),
+            begin=shrink_begin // counts,
+            end=self._schedule.prune_begin // counts,
+        )
 
     def _make_elastic(self, runner: Runner, options: ElasticOptions) -> ElasticStage:
         counts = accumulative_counts(runner)
@@ -291,12 +331,12 @@ class PruningHook(StructureHook):
             runner.optim_wrapper,
             options.with_seed(runner.seed or 0),
             begin=self._schedule.adaptive_begin // counts,
-            end=self._schedule.prune_begin // counts,
+            end=self._schedule.choice // counts,
         )
 
     def _begin_pass(self, runner: Runner, stage: ElasticStage) -> None:
         schedule, counts = self._schedule, accumulative_counts(runner)
-        if not schedule.adaptive_begin <= runner.iter < schedule.prune_begin:
+        if not schedule.adaptive_begin <= runner.iter < schedule.choice:
             stage.end()
             return
         step, index = divmod(runner.iter, counts)
@@ -332,7 +372,8 @@ class PruningHook(StructureHook):
 
     def _can_rank(self, step: int) -> bool:
         """Whether the importance knows anything; if not, the step is left to the next one."""
-        if self._pruner.observed or not self.importance.needs_gradients or self._order is not None:
+        chosen = self._order is not None or self._soft is not None
+        if self._pruner.observed or not self.importance.needs_gradients or chosen:
             return True
         message = (
             f'Prune step {step + 1}/{self.prune_steps}: {type(self.importance).__name__} has seen '
@@ -360,7 +401,10 @@ class PruningHook(StructureHook):
         dense = pruner.dense_costs['budget']
         final = self.budget.limit(dense)
         limit = schedule.limit_after(step, dense=dense, final=final)
-        result = pruner.prune_to(limit, order=self._order)
+        result = pruner.prune_to(
+            limit, order=self._order, kept=None if self._soft is None else self._soft.kept
+        )
+        self._soft = None
         if self._elastic is not None:
             self._elastic.keep(result.kept)
         self._scores = None
@@ -413,6 +457,8 @@ class PruningHook(StructureHook):
             'scores': [score.cpu() for score in self._scores or []],
             'steps_done': self._steps_done,
         }
+        if self._soft is not None:
+            checkpoint[STATE_KEY]['soft'] = self._soft.state_dict()
         if self._elastic is not None:
             checkpoint[STATE_KEY]['elastic'] = self._elastic.state_dict()
             if self._order is not None and self._pruner.is_dense:

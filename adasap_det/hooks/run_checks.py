@@ -28,15 +28,20 @@ def check_single_wrapper(wrapper: OptimWrapper) -> None:
 
 
 def check_gradients_come_first(importance: Importance, schedule: PruningSchedule) -> None:
-    """Check that an importance that needs gradients sees some before the first prune step.
+    """Check that an importance that needs gradients sees some before channels are chosen.
 
     Raises:
-        ValueError: If ``prune_begin`` is 0.
+        ValueError: If ``prune_begin`` or ``shrink_begin`` is 0.
     """
-    if importance.needs_gradients and schedule.prune_begin == 0:
+    if importance.needs_gradients and schedule.choice == 0:
+        name, event = (
+            ('prune_begin', 'the first prune step comes')
+            if schedule.shrink_begin is None
+            else ('shrink_begin', 'channels are chosen')
+        )
         raise ValueError(
             f'PruningHook.importance={type(importance).__name__} needs gradients, and with '
-            f'prune_begin=0 the first prune step comes before any; raise prune_begin'
+            f'{name}=0 {event} before any; raise {name}'
         )
 
 

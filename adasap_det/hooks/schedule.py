@@ -17,12 +17,19 @@ class PruningSchedule:
         prune_begin: Iteration before which the first prune step is made.
         prune_steps: Number of prune steps; with none the adaptive stage lasts to the end.
         prune_interval: Iterations from one prune step to the next.
+        shrink_begin: Iteration before which the channels that will go begin to shrink, if they do.
     """
 
     adaptive_begin: int
     prune_begin: int
     prune_steps: int
     prune_interval: int
+    shrink_begin: int | None = None
+
+    @property
+    def choice(self) -> int:
+        """Iteration before which channels are chosen for the first time."""
+        return self.prune_begin if self.shrink_begin is None else self.shrink_begin
 
     @property
     def last_prune_step(self) -> int:
@@ -63,12 +70,13 @@ def make_schedule(
     max_iters: int,
     accumulative_counts: int = 1,
     least_steps: int = 1,
+    shrink_begin: int | None = None,
 ) -> PruningSchedule:
     """Check the options and count everything in iterations.
 
     Args:
         by_epoch: Whether ``adaptive_begin`` and ``prune_begin`` are epochs or iterations.
-        adaptive_begin, prune_begin, prune_steps, prune_interval: See
+        adaptive_begin, prune_begin, prune_steps, prune_interval, shrink_begin: See
             :class:`PruningSchedule`; ``prune_interval`` is in iterations in any case.
         iters_per_epoch: Length of the training data loader.
         max_iters: Iterations of the training.
@@ -94,12 +102,25 @@ def make_schedule(
             f'PruningHook.adaptive_begin={adaptive_begin} comes after prune_begin={prune_begin}; '
             f'the adaptive stage prepares the pruning'
         )
+    if shrink_begin is not None and prune_steps != 1:
+        raise ValueError(
+            f'PruningHook.shrink_begin={shrink_begin} takes all channels that will go to zero for '
+            f'one prune step: set prune_steps=1, not {prune_steps}'
+        )
+    if shrink_begin is not None and not adaptive_begin <= shrink_begin < prune_begin:
+        raise ValueError(
+            f'PruningHook.shrink_begin={shrink_begin} must lie between '
+            f'adaptive_begin={adaptive_begin} and prune_begin={prune_begin}'
+        )
     first = _round_up(prune_begin * unit, accumulative_counts)
     schedule = PruningSchedule(
         adaptive_begin=adaptive_begin * unit,
         prune_begin=first,
         prune_steps=prune_steps,
         prune_interval=_round_up(prune_interval, accumulative_counts),
+        shrink_begin=None
+        if shrink_begin is None
+        else _round_up(shrink_begin * unit, accumulative_counts),
     )
     if schedule.last_prune_step >= max_iters:
         raise ValueError(

@@ -308,52 +308,26 @@ class Pruner:
             per_cost=per_cost,
         )
 
-    def prune_to(self, limit: float, *, order: RemovalOrder | None = None) -> PruneResult:
+    def prune_to(
+        self,
+        limit: float,
+        *,
+        order: RemovalOrder | None = None,
+        kept: Mapping[str, Tensor] | None = None,
+    ) -> PruneResult:
         """Remove the least important channels until the cost is at most ``limit``.
 
-        Where the limit has come a fraction of the way from the dense model's cost to the budget's,
-        the ratios of ``keep_ratios`` have come the same fraction of the way from 1.
-
         Args:
-            limit: Largest cost allowed, in the budget's unit.
-            order: Order in which channels go, in place of a selection by the importance.
+            limit, order: See :meth:`select`.
+            kept: What :meth:`select` returned for them before, while the model had the same
+                channels; by default it selects now.
 
         Raises:
-            ValueError: If the limit cannot be reached, or without an order the importance needs
-                gradients and has seen none since the last step.
+            ValueError: As :meth:`select`.
         """
-        if order is not None:
-            cost = self._plan().cost
-            return self._remove(order.kept(order.steps_within(limit, cost)), cost, limit)
-        if self.importance.needs_gradients and not self.observed:
-            raise ValueError(
-                f'{type(self.importance).__name__} needs gradients and has seen none since the '
-                f'last prune step; call observe() after backward() first'
-            )
         dense = self.dense_costs['budget']
-        final = self.budget.limit(dense)
-        done = min((dense - limit) / (dense - final), 1.0) if final < dense else 1.0
-        plan = self._plan()
-        scores = self.importance.scores(self.groups, self.model)
-        selected = plan.select(
-            scores,
-            limit=limit,
-            **({'blocks': self._block_choices(scores)} if self.blocks else {}),
-            round_to=self.round_to,
-            min_keep_ratio=self.min_keep_ratio,
-            dense_sizes=self._dense_sizes,
-            fixed=self._fixed_channels(done=done),
-        )
-        return self._remove(selected, plan.cost, limit)
-
-    def _remove(
-        self, selected: Mapping[str, Tensor], cost_model: LayeredCost, limit: float
-    ) -> PruneResult:
-        """Remove what a selection does not keep."""
-        dense = self.dense_costs['budget']
-        # Ranks that selected other channels would have other weights to average.
-        kept = broadcast_from_rank0(lambda: selected)
-        cost = cost_model.cost({name: len(channels) for name, channels in kept.items()})
+        kept = self.select(limit, order=order) if kept is None else kept
+        cost = self._plan().cost.cost({name: len(channels) for name, channels in kept.items()})
         groups = prune_selected(
             self.model, self.groups, kept, optimizers=self.optimizers, copies=self.copies
         )
@@ -367,6 +341,48 @@ class Pruner:
             self.skipped = {n: why for n, why in self.skipped.items() if not is_inside(n, removed)}
         self._observed = False
         return PruneResult(limit, cost, dense, kept)
+
+    def select(self, limit: float, *, order: RemovalOrder | None = None) -> dict[str, Tensor]:
+        """The channels to keep, ascending, by group name, so that the cost is at most ``limit``.
+
+        Where the limit has come a fraction of the way from the dense model's cost to the budget's,
+        the ratios of ``keep_ratios`` have come the same fraction of the way from 1. Every rank
+        gets what rank 0 selects.
+
+        Args:
+            limit: Largest cost allowed, in the budget's unit.
+            order: Order in which channels go, in place of a selection by the importance.
+
+        Raises:
+            ValueError: If the limit cannot be reached, or without an order the importance needs
+                gradients and has seen none since the last step.
+        """
+        plan = self._plan()
+        if order is not None:
+            followed = order
+            return broadcast_from_rank0(
+                lambda: followed.kept(followed.steps_within(limit, plan.cost))
+            )
+        if self.importance.needs_gradients and not self.observed:
+            raise ValueError(
+                f'{type(self.importance).__name__} needs gradients and has seen none since the '
+                f'last prune step; call observe() after backward() first'
+            )
+        dense = self.dense_costs['budget']
+        final = self.budget.limit(dense)
+        done = min((dense - limit) / (dense - final), 1.0) if final < dense else 1.0
+        scores = self.importance.scores(self.groups, self.model)
+        selected = plan.select(
+            scores,
+            limit=limit,
+            **({'blocks': self._block_choices(scores)} if self.blocks else {}),
+            round_to=self.round_to,
+            min_keep_ratio=self.min_keep_ratio,
+            dense_sizes=self._dense_sizes,
+            fixed=self._fixed_channels(done=done),
+        )
+        # Ranks that selected other channels would have other weights to average.
+        return broadcast_from_rank0(lambda: selected)
 
     def _block_choices(self, scores: Sequence[Tensor]) -> list[BlockChoice]:
         of_blocks = self.importance.block_scores(self.blocks, self.groups, scores)

@@ -56,9 +56,7 @@ def test_sizes_are_drawn_until_the_first_prune_step(tmp_path):
 def test_order_is_renewed_every_few_steps_and_frozen_at_the_end(tmp_path):
     watch = Watch()
     run_with(elastic_config(tmp_path), watch)
-    changes = [
-        i for i in range(2, 12) if watch.orders[i]['ranks'] != watch.orders[i - 1]['ranks']
-    ]
+    changes = [i for i in range(2, 12) if watch.orders[i]['ranks'] != watch.orders[i - 1]['ranks']]
     assert set(changes) <= {3, 6}  # 9 is in the last quarter of 12
     assert watch.orders[0] is None
     assert watch.orders[1] is not None
