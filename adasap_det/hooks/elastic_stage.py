@@ -20,6 +20,8 @@ from adasap_det.pruning.budgets.budget import fewest_channels
 from adasap_det.pruning.elastic import ElasticSizes
 from adasap_det.pruning.order import RemovalOrder
 from adasap_det.pruning.pruner import Pruner
+from adasap_det.pruning.surgery import prune_channels
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.recalibration import running_norms
 
 from .channel_rows import removal_rows
@@ -34,12 +36,14 @@ class ElasticOptions:
         order_interval: Steps between two renewals of the order.
         frozen_share: Share of the stage, at its end, in which the order is not renewed.
         per_cost: See :func:`~adasap_det.pruning.order.removal_order`.
+        evaluate_keep_ratios: Sizes that are validated beside the whole network.
     """
 
     sizes: ElasticSizes
     order_interval: int = 10
     frozen_share: float = 0.25
     per_cost: bool = True
+    evaluate_keep_ratios: tuple[float, ...] = ()
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> ElasticOptions:
@@ -73,6 +77,12 @@ class ElasticOptions:
             raise ValueError(
                 f'PruningHook.elastic.frozen_share must lie in [0, 1], got {found.frozen_share}'
             )
+        for ratio in found.evaluate_keep_ratios:
+            if not 0 < ratio < 1:
+                raise ValueError(
+                    f'PruningHook.elastic.evaluate_keep_ratios must lie in (0, 1), got {ratio}; '
+                    f'the whole network is validated in any case'
+                )
         return found
 
     def with_seed(self, seed: int) -> ElasticOptions:
@@ -163,6 +173,18 @@ class ElasticStage:
     def end(self) -> None:
         """Remove nothing any more."""
         self._wrapper.removal = None
+
+    def sizes(self) -> dict[float, nn.Module]:
+        """Copies of the model, pruned to the sizes that are validated; none before an order."""
+        if self.order is None:
+            return {}
+        found = {}
+        for ratio in self._options.evaluate_keep_ratios:
+            limit = ratio * self._pruner.dense_costs['budget']
+            found[ratio] = copied = copy_unwrapped(self._pruner.model)
+            removed = self.order.steps_within(limit, self._cost)
+            prune_channels(copied, self._pruner.groups, self.order.kept(removed))
+        return found
 
     def keep(self, kept: Mapping[str, torch.Tensor]) -> None:
         """Drop the channels that a prune step has removed from the order.

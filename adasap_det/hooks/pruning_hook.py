@@ -26,7 +26,12 @@ from adasap_det.utils.validation import evaluate
 
 from .channel_rows import channel_rows
 from .elastic_stage import ElasticOptions, ElasticStage, check_elastic, has_sync_bn
-from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibrate_trained
+from .recalibration_hook import (
+    RecalibrationHook,
+    recalibrate_pruned,
+    recalibrate_trained,
+    recalibrate_with,
+)
 from .run_checks import check_gradients_come_first, check_no_missed_steps, check_single_wrapper
 from .schedule import PruningSchedule, make_schedule
 from .size_report import measured_latency, report_size
@@ -115,8 +120,10 @@ class PruningHook(StructureHook):
             ``whole_share=0.25``, passes in which nothing is removed; ``smallest_share=0.0``, those
             at the least ratio; ``order_interval=10``, steps between two renewals of the order in
             which channels go; ``frozen_share=0.25``, the last part of the stage, in which the order
-            stays; ``per_cost=True``, importance for what a channel costs. Importance is averaged
-            over an epoch. Default none.
+            stays; ``per_cost=True``, importance for what a channel costs;
+            ``evaluate_keep_ratios=()``, sizes that are validated beside the whole network, each
+            metric under its name with ``_at_<ratio>`` (also for ``save_best``). Importance is
+            averaged over an epoch. Default none.
 
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last prune step
@@ -447,6 +454,19 @@ class PruningHook(StructureHook):
             return
         for optimizer in self._pruner.optimizers:
             optimizer.register_step_pre_hook(observe_step)
+
+    # ------------------------------------------------------------------ validation
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Add the metrics of smaller sizes, for the logs and the choice of the best checkpoint."""
+        if self._elastic is None or metrics is None or not self._pruner.is_dense:
+            return
+        loop = runner.val_loop
+        for ratio, model in self._elastic.sizes().items():
+            if self.recalibrate_batches:
+                recalibrate_with(runner, model, self.recalibrate_batches)
+            found = evaluate(model, loop.dataloader, loop.evaluator, len(loop.dataloader.dataset))
+            metrics.update({f'{name}_at_{ratio}': value for name, value in found.items()})
 
     # ------------------------------------------------------------------ checkpoints and logs
 

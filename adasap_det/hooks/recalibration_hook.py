@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 
 from adasap_det.utils.model_recalibration import recalibrate_model
 from adasap_det.utils.recalibration import running_norms
@@ -112,13 +113,20 @@ def recalibrate_run(runner: Runner, batches: int, layers: Sequence[str]) -> None
         f'batches',
         logger='current',
     )
+    for model in (bare_model(runner), *averaged_models(runner)):
+        recalibrate_with(runner, model, batches, layers)
+
+
+def recalibrate_with(
+    runner: Runner, model: nn.Module, batches: int, layers: Sequence[str] | None = None
+) -> None:
+    """Re-estimate layers of any model, by default all, on training batches of the runner."""
     # The data set as it is now: a hook may have switched its pipeline. The loader copies it.
     loader: dict[str, Any] = {
         **runner.cfg.train_dataloader,
         'dataset': runner.train_dataloader.dataset,
     }
-    for model in (bare_model(runner), *averaged_models(runner)):
-        recalibrate_model(model, loader, batches=batches, layers=layers, seed=runner.seed or 0)
+    recalibrate_model(model, loader, batches=batches, layers=layers, seed=runner.seed or 0)
 
 
 def _evaluation_follows(runner: Runner, done: int) -> bool:

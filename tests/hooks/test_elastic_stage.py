@@ -146,10 +146,11 @@ def test_one_pass_form_observes_importance_in_steps_with_the_whole_network(tmp_p
 @pytest.mark.parametrize(
     ('hook', 'wrapper', 'message'),
     [
-        ({'elastic': {'ratio': 1}}, {}, "unknown option 'ratio'; there are frozen_share"),
+        ({'elastic': {'ratio': 1}}, {}, "unknown option 'ratio'; there are evaluate_"),
         ({'elastic': {'order_interval': 0}}, {}, 'elastic.order_interval must be at least 1'),
         ({'elastic': {'frozen_share': 2}}, {}, 'elastic.frozen_share must lie in'),
         ({'elastic': {'keep_ratio_range': [0.9, 0.2]}}, {}, 'elastic.keep_ratio_range is'),
+        ({'elastic': {'evaluate_keep_ratios': [1.0]}}, {}, 'in .0, 1., got 1.0; the whole'),
         ({'keep_ratios': {'inner': 0.5}}, {}, 'one order of all groups; leave out keep_ratios'),
         ({'prune_blocks': True}, {}, 'leave out prune_blocks'),
         ({'elastic': {'keep_ratio_range': [0.01, 1]}}, {}, 'begins at 0.01, and the fewest'),
@@ -161,6 +162,35 @@ def test_what_does_not_go_together(tmp_path, hook, wrapper, message):
     options = {k: v for k, v in (WRAPPER | wrapper).items() if v is not None}
     with pytest.raises(ValueError, match=message):
         train(elastic_config(tmp_path, ELASTIC | hook, optim_wrapper=options))
+
+
+def test_smaller_sizes_are_validated_and_can_choose_the_best_checkpoint(tmp_path):
+    found = []
+
+    class Metrics(Hook):
+        priority = 'LOWEST'
+
+        def after_val_epoch(self, runner, metrics=None):
+            hook = next(h for h in runner.hooks if isinstance(h, PruningHook))
+            found.append(
+                (dict(metrics), {r: count_params(m) for r, m in hook._elastic.sizes().items()})
+            )
+
+    hook = {
+        **ONLY_ELASTIC,
+        'elastic': {'evaluate_keep_ratios': [0.5, 0.3]},
+        'recalibrate_batches': 2,
+    }
+    cfg = elastic_config(tmp_path, hook)
+    cfg.default_hooks.checkpoint.save_best = 'accuracy_at_0.3'
+    runner = run_with(cfg, Metrics())
+    metrics, sizes = found[-1]
+    assert set(metrics) == {'accuracy', 'accuracy_at_0.5', 'accuracy_at_0.3'}
+    dense = count_params(runner.model)
+    assert sizes[0.3] <= 0.3 * dense < sizes[0.5] <= 0.5 * dense
+    best = max(each['accuracy_at_0.3'] for each, _ in found)
+    stored = torch.load(next(tmp_path.glob('best_accuracy_at_0.3*')), weights_only=True)
+    assert stored['message_hub']['runtime_info']['best_score'] == best
 
 
 def test_order_of_another_network_is_refused(tmp_path):
