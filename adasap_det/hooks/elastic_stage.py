@@ -254,12 +254,13 @@ class ElasticStage:
             return
         self._warned = True
         norms = running_norms(self._pruner.model)
-        fixed = [name for name, norm in norms.items() if not norm.training]
+        among = {name for group in self._pruner.groups for name in group.norms}
+        fixed = [n for n, norm in norms.items() if n in among and not norm.training]
         if fixed:
             print_log(
-                f'{len(fixed)} batch norm layers train with their running statistics, which are '
-                f'those of the whole network, not of the smaller ones ({fixed[0]}, ...). Set '
-                f'norm_eval=False and frozen_stages=-1 in the backbone',
+                f'{len(fixed)} batch norm layers of channels that can go train with their running '
+                f'statistics ({fixed[0]}, ...), which are those of the whole network, not of the '
+                f'smaller ones: set norm_eval=False in the backbone',
                 logger='current',
                 level=logging.WARNING,
             )

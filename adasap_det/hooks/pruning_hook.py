@@ -466,7 +466,9 @@ class PruningHook(StructureHook):
             if self.recalibrate_batches:
                 recalibrate_with(runner, model, self.recalibrate_batches)
             found = evaluate(model, loop.dataloader, loop.evaluator, len(loop.dataloader.dataset))
-            metrics.update({f'{name}_at_{ratio}': value for name, value in found.items()})
+            for name, value in found.items():
+                metrics[f'{name}_at_{ratio}'] = value
+                runner.message_hub.update_scalar(f'val/{name}_at_{ratio}', value)
 
     # ------------------------------------------------------------------ checkpoints and logs
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -44,6 +46,11 @@ FOLDERS = ('resnet', 'mobilenet', 'convnext', 'deit')
 PAPER = 'resnet/resnet50_adasap-paper-params40_8xb128-90e_in1k.py'
 TESTS = {'resnet/resnet50_test_imagenetv2.py', 'resnet/resnet50_test_objectnet.py'}
 METHODS = ('pruned', 'adasap')
+# The elastic config of a family, and the AdaSAP config that it inherits.
+ELASTIC = {
+    re.sub(r'adasap-params\d+', 'adasap-elastic', FAMILIES[family].adasap): FAMILIES[family].adasap
+    for family in ('resnet18_cifar10', 'mobilenetv2_cifar10', 'resnet50', 'mobilenetv2')
+}
 # Of each config by latency or at another size, the usual one.
 BY_LATENCY = {
     getattr(FAMILIES[family], method).replace(params, 'latency50'): getattr(
@@ -85,7 +92,19 @@ def test_every_classification_config_is_tested():
         for path in (CONFIGS / folder).glob('*.py')
     }
     names = {name for family in FAMILIES.values() for name in family}
-    assert found == names | set(BY_LATENCY) | set(BY_SIZE.values()) | {PAPER} | TESTS
+    assert found == names | set(BY_LATENCY) | set(BY_SIZE.values()) | set(ELASTIC) | {PAPER} | TESTS
+
+
+@pytest.mark.parametrize('name', ELASTIC)
+def test_elastic_config_adds_the_stage(name):
+    elastic, adasap = load(name).to_dict(), load(ELASTIC[name]).to_dict()
+    hook = elastic['default_hooks'].pop('pruning')
+    assert hook == adasap['default_hooks'].pop('pruning') | {
+        'prune_steps': 0,
+        'recalibrate_batches': 40,
+        'elastic': {'evaluate_keep_ratios': (0.4, 0.2)},
+    }
+    assert elastic == adasap
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,14 @@ SSD512 = 'ssd/ssd512_r50_{}_8xb16-800e_voc0712.py'
 BY_LATENCY = [SSD512.format(f'{method}-latency50') for method in ('pruned', 'adasap')]
 SMALLER = [SSD512.format(f'{method}-params20') for method in ('pruned', 'adasap')]
 PAPER = SSD512.format('adasap-paper-params40')
+ELASTIC = {
+    family: FAMILIES[family].adasap.replace('adasap-params40', 'adasap-elastic')
+    for family in FAMILIES
+    if family != 'ssd300'
+}
 ALIAS = 'ssd_voc_adasap.py'
 NAMES = [name for family in FAMILIES.values() for name in family]
-NAMES += [*BY_LATENCY, *SMALLER, PAPER, ALIAS]
+NAMES += [*BY_LATENCY, *SMALLER, PAPER, *ELASTIC.values(), ALIAS]
 BASES = [path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / '_base_').rglob('*.py')]
 INPUT_SIZES = {
     'ssd512': (512, 512),
@@ -193,6 +198,27 @@ def test_papers_settings_of_ssd512():
     assert hook['importance'] == {'type': 'MagnitudeImportance'}
     assert hook['prune_steps'] == 30
     assert hook['budget'] == {'type': 'ParamsBudget', 'keep_ratio': 0.4}
+
+
+@pytest.mark.parametrize('family', ELASTIC)
+def test_elastic_config_adds_the_stage_and_lets_norms_train(family):
+    adasap, elastic = plain(FAMILIES[family].adasap), plain(ELASTIC[family])
+    assert differing(adasap, elastic) <= {'default_hooks', 'model', 'sync_bn'}
+    assert differing(adasap['default_hooks'], elastic['default_hooks']) == {'pruning'}
+    hook = elastic['default_hooks']['pruning']
+    expected = {
+        'prune_steps': 0,
+        'recalibrate_batches': 40,
+        'elastic': {'evaluate_keep_ratios': [0.4, 0.2]},
+    }
+    assert hook == adasap['default_hooks']['pruning'] | expected
+    backbone, before = elastic['model']['backbone'], adasap['model']['backbone']
+    if backbone['type'] == 'ResNet':
+        assert backbone == before | {'norm_eval': False}
+        assert elastic['sync_bn'] == 'torch'
+    else:
+        assert backbone == before
+        assert not backbone.get('norm_eval', False)
 
 
 def test_alias_is_the_default_recipe():

@@ -14,9 +14,11 @@ from mmengine.runner import Runner
 
 from adasap_det.datasets import make_shapes_voc
 from adasap_det.datasets.shapes import SHAPE_CLASSES
+from adasap_det.hooks import PruningHook
 from adasap_det.pruning.budgets.cost import count_params
+from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
 
-from .test_configs import CONFIGS, FAMILIES
+from .test_configs import CONFIGS, ELASTIC, FAMILIES
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +87,23 @@ def test_adasap_trains_and_prunes(family, devkit, tmp_path):
     assert math.isfinite(scalars['train/loss'].current())
     assert math.isfinite(scalars['train/rise'].current())
     assert 0 <= scalars['val/pascal_voc/mAP'].current() <= 1
+
+
+def test_elastic_config_trains_and_any_size_can_be_taken(devkit, tmp_path):
+    runner = short_run(ELASTIC['ssdlite'], devkit, tmp_path)
+    hook = next(h for h in runner.hooks if isinstance(h, PruningHook))
+    hook.prune_steps, hook.recalibrate_batches = 0, 1
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    assert 'val/pascal_voc/mAP_at_0.2' in scalars
+    assert runner.optim_wrapper.stage == 'adaptive'
+    dense = count_params(runner.model)
+    meta = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['meta']
+    order = RemovalOrder.from_state_dict(meta[ORDER_KEY], hook.pruner.groups)
+    for ratio in (0.8, 0.4, 0.2):
+        result = hook.pruner.prune_to(ratio * dense, order=order)
+        order = order.within(result.kept)
+        assert 0.9 * ratio * dense < count_params(runner.model) <= ratio * dense
 
 
 @pytest.mark.parametrize(('twin', 'left'), [('dense', 1.0), ('pruned', 0.4)])

@@ -188,6 +188,8 @@ def test_smaller_sizes_are_validated_and_can_choose_the_best_checkpoint(tmp_path
     assert set(metrics) == {'accuracy', 'accuracy_at_0.5', 'accuracy_at_0.3'}
     dense = count_params(runner.model)
     assert sizes[0.3] <= 0.3 * dense < sizes[0.5] <= 0.5 * dense
+    logged = runner.message_hub.get_scalar('val/accuracy_at_0.3').current()
+    assert logged == metrics['accuracy_at_0.3']
     best = max(each['accuracy_at_0.3'] for each, _ in found)
     stored = torch.load(next(tmp_path.glob('best_accuracy_at_0.3*')), weights_only=True)
     assert stored['message_hub']['runtime_info']['best_score'] == best
@@ -221,9 +223,9 @@ def test_fixed_statistics_are_warned_of(tmp_path, caplog):
     runner.register_hook(NormEval())
     runner.logger.addHandler(handler)
     runner.train()
-    found = [m for m in messages if 'train with their running statistics' in m]
+    found = [m for m in messages if 'of channels that can go train' in m]
     assert len(found) == 1
-    assert found[0].startswith('1 batch norm layers')
+    assert found[0].startswith('1 batch norm layers of channels')
 
 
 def test_defaults():
