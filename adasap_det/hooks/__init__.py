@@ -2,6 +2,7 @@
 
 from .channels_last_hook import ChannelsLastHook
 from .data_check_hook import DataCheckHook
+from .elastic_training import ElasticTraining
 from .pruning_hook import PruningHook
 from .random_state_hook import RandomStateHook
 from .recalibration_hook import RecalibrationHook
@@ -10,6 +11,7 @@ from .structure_hook import StructureHook
 __all__ = [
     'ChannelsLastHook',
     'DataCheckHook',
+    'ElasticTraining',
     'PruningHook',
     'RandomStateHook',
     'RecalibrationHook',

@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -322,6 +322,45 @@ class SharpnessAwareMixin(OptimWrapper):
             del first, second
             self.backward(self.scale_loss(perturbed))
         self._measured(perturbed - loss)
+
+    def closure_step(self, model: nn.Module, closure: Callable[[], Tensor]) -> Tensor:
+        """A step in a plain PyTorch loop, for any module.
+
+        Args:
+            model: The model, without distributed wrapper.
+            closure: Returns the loss, a scalar; called again at the perturbed weights, with the
+                same random numbers.
+
+        Returns:
+            The loss at the weights, without a graph.
+
+        Raises:
+            ValueError: With another ``ascent`` than ``'gradient'``, ``interval > 1`` or
+                accumulated gradients.
+        """
+        if self.ascent != 'gradient' or self.interval > 1 or self._accumulative_counts > 1:
+            raise ValueError(
+                "closure_step makes one two-pass step: use ascent='gradient', interval=1 and "
+                'accumulative_counts=1'
+            )
+        state = RandomState.capture()
+        if self.perturbs:
+            loss = closure()
+            with self._moved(model, *self._perturbation(loss, model)), same_randomness(state):
+                perturbed = closure()
+                self._check_losses(real=(loss, None), perturbed=(perturbed, None))
+                self.backward(perturbed)
+            self._measured(perturbed - loss)
+        else:
+            with self._moved(model, [], []) if self._removes else nullcontext():
+                loss = closure()
+                self._check_losses(real=(loss, None))
+                self.backward(loss)
+            self._reduced |= self._removes
+        self.step()
+        self.zero_grad()
+        self._scalars.end_iteration()
+        return loss.detach()
 
     def _measured(self, rise: Tensor) -> None:
         if self._removes:  # which raises the loss, too
