@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from compatibility import write_between_marks
 from mmengine.logging import MessageHub
-from one_shot_tasks import ROOT, Cifar10
+from one_shot_tasks import ROOT, Cifar10, Voc2012
 from torch import nn
 
 from adasap_det import recalibrate
@@ -47,6 +47,7 @@ MPC_RATIOS = ('1.0', '0.4', '0.2')
 SCORE_INTERVAL = 10
 TASKS = {
     'mobilenetv2_cifar10_5k': (Cifar10, 'benchmarks/configs/mobilenetv2_cifar10_5k_dense.py'),
+    'ssdlite160_voc2012': (Voc2012, 'benchmarks/configs/ssdlite160_voc2012_dense.py'),
     'resnet18_w8_cifar10_5k': (Cifar10, 'benchmarks/configs/resnet18_w8_cifar10_5k_dense.py'),
 }
 
@@ -266,13 +267,7 @@ def prune(
 def recalibrated(task: Any, model: nn.Module, *, seed: int) -> None:
     """Re-estimate batch norm's statistics on an epoch of training images."""
     batches = task.epoch(torch.Generator().manual_seed(1000 + seed))
-    recalibrate(
-        model,
-        batches,
-        forward=lambda network, batch: network.extract_feat(
-            network.data_preprocessor(batch, True)['inputs']
-        ),
-    )
+    recalibrate(model, batches, forward=task.forward)
     model.train()
 
 
