@@ -248,6 +248,18 @@ class ElasticStage:
                 f'fewer layers'
             )
 
+    def check_target(self) -> None:
+        """Warn if the budget is below the sizes that are trained."""
+        pruner, least = self._pruner, self._options.sizes.keep_ratio_range[0]
+        dense = pruner.dense_costs['budget']
+        if pruner.budget.limit(dense) < least * dense:
+            print_log(
+                f'The budget ({pruner.budget}) is below the sizes that the elastic stage trains: '
+                f'PruningHook.elastic.keep_ratio_range begins at {least}',
+                logger='current',
+                level=logging.WARNING,
+            )
+
     def _warn_of_fixed_statistics(self) -> None:
         """Batch norm with running statistics would train smaller networks with the whole one's."""
         if self._warned:

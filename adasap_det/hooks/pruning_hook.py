@@ -22,6 +22,7 @@ from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
 from adasap_det.pruning.pruner import Pruner
 from adasap_det.registry import BUDGETS, IMPORTANCES, build_registered
 from adasap_det.utils.input_size import pipeline_input_size
+from adasap_det.utils.recalibration import running_norms
 from adasap_det.utils.validation import evaluate
 
 from .channel_rows import channel_rows
@@ -267,8 +268,14 @@ class PruningHook(StructureHook):
             raise ValueError(f'PruningHook.{error}') from None
         for optimizer in optimizers_of(runner):
             check_optimizer(optimizer, self.pruner.model, self.pruner.groups)
-        if self.recalibrate_batches:
+        if self.recalibrate_batches and running_norms(self.pruner.model):
             runner.register_hook(RecalibrationHook(batches=self.recalibrate_batches))
+        elif self.recalibrate_batches:
+            print_log(
+                f'PruningHook.recalibrate_batches={self.recalibrate_batches}: the model has no '
+                f'batch norm with running statistics, so there is nothing to re-estimate',
+                logger='current',
+            )
 
     def before_train(self, runner: Runner) -> None:
         pruner = self._pruner
@@ -285,6 +292,8 @@ class PruningHook(StructureHook):
         if self.elastic is not None:
             self._elastic = self._make_elastic(runner, self.elastic)
             self._elastic.load_state_dict((resumed or {}).get('elastic', {}))
+            if self.prune_steps:
+                self._elastic.check_target()
         if self._schedule.shrink_begin is not None and not self._steps_done:
             self._soft = self._make_soft(runner, self._schedule.shrink_begin)
             self._soft.load_state_dict((resumed or {}).get('soft', {}))

@@ -207,25 +207,36 @@ def test_order_of_another_network_is_refused(tmp_path):
         train(cfg)
 
 
-def test_fixed_statistics_are_warned_of(tmp_path, caplog):
-    class NormEval(Hook):
-        def before_train_iter(self, runner, batch_idx, data_batch=None):
-            runner.model.bn.eval()
-
-        priority = 'VERY_HIGH'
-
-    caplog.set_level(logging.WARNING)
+def messages_of(cfg, *hooks):
+    """What a run logs as a warning."""
     messages = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
-    cfg = elastic_config(tmp_path, ONLY_ELASTIC)
     runner = Runner.from_cfg(cfg)
-    runner.register_hook(NormEval())
+    for hook in hooks:
+        runner.register_hook(hook)
     runner.logger.addHandler(handler)
     runner.train()
-    found = [m for m in messages if 'of channels that can go train' in m]
+    return messages
+
+
+def test_fixed_statistics_are_warned_of(tmp_path):
+    class NormEval(Hook):
+        priority = 'VERY_HIGH'
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            runner.model.bn.eval()
+
+    messages = messages_of(elastic_config(tmp_path, ONLY_ELASTIC), NormEval())
+    found = [message for message in messages if 'of channels that can go train' in message]
     assert len(found) == 1
     assert found[0].startswith('1 batch norm layers of channels')
+
+
+def test_a_budget_below_the_trained_sizes_is_warned_of(tmp_path):
+    hook = {**ELASTIC, 'elastic': {'keep_ratio_range': [0.6, 1.0]}}
+    messages = messages_of(elastic_config(tmp_path, hook))
+    assert any('keep_ratio=0.5) is below the sizes that the elastic' in m for m in messages)
 
 
 def test_defaults():
