@@ -14,6 +14,9 @@ from torch import Tensor
 from .budgets.budget import LayeredCost
 from .budgets.selection import Prunable, group_steps
 
+ORDER_KEY = 'adasap_det_order'
+"""Key of the order in a checkpoint's ``meta``."""
+
 
 @dataclass(frozen=True)
 class RemovalOrder:
