@@ -23,7 +23,7 @@ from .pruner import Pruner
 from .surgery import prune_channels
 
 STORED_RATIOS = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2)
-"""Sizes whose batch norm statistics a file has, by default."""
+"""Sizes whose batch norm statistics a file has by default, as far as they can be reached."""
 
 
 def save_elastic(
@@ -32,7 +32,7 @@ def save_elastic(
     order: RemovalOrder,
     *,
     recalibrate: Callable[[nn.Module], object] | None = None,
-    keep_ratios: Sequence[float] = STORED_RATIOS,
+    keep_ratios: Sequence[float] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one file from which ``load_pruned`` takes any size, in a moment and without tracing.
@@ -51,13 +51,16 @@ def save_elastic(
         recalibrate: Re-estimates the batch norm statistics of the model that it is called with. By
             default all sizes have the whole network's.
         keep_ratios: Ratios of the cost in the pruner's budget, in (0, 1], of the sizes whose
-            statistics are stored; between them ``load_pruned`` interpolates.
+            statistics are stored; between them ``load_pruned`` interpolates. By default those of
+            :data:`STORED_RATIOS` that can be reached.
         meta: Of the checkpoint that the model comes from.
 
     Raises:
         ValueError: If a ratio is out of range or cannot be reached.
     """
     costs = pruner.costs()
+    if keep_ratios is None:
+        keep_ratios = stored_ratios(order, costs['budget'])
     removed = {_steps(order, costs['budget'], ratio) for ratio in keep_ratios}
     content = checkpoint_of(pruner.model, meta or {})
     state = content['state_dict']
@@ -91,6 +94,13 @@ def save_elastic(
     }
     with atomic_write(Path(path)) as temporary:
         torch.save(content, temporary)
+
+
+def stored_ratios(order: RemovalOrder, cost: LayeredCost) -> list[float]:
+    """Those of :data:`STORED_RATIOS` that can be reached."""
+    fewest = {name: len(channels) for name, channels in order.kept(order.steps).items()}
+    least = cost.cost(fewest) / cost.cost()
+    return [ratio for ratio in STORED_RATIOS if ratio >= least]
 
 
 def _steps(order: RemovalOrder, cost: LayeredCost, ratio: float) -> int:
@@ -137,11 +147,18 @@ def _positions(
 
 def _costs(order: RemovalOrder, cost: LayeredCost) -> Tensor:
     """Cost after each number of steps, from none to all of them."""
-    ascending = {name: rank.sort().values for name, rank in order.ranks.items()}
-    all_steps = torch.arange(order.steps + 1)
-    left = {
-        name: (len(rank) - torch.searchsorted(rank, all_steps)).tolist()
-        for name, rank in ascending.items()
-    }
-    costs = [cost.cost({name: n[step] for name, n in left.items()}) for step in all_steps.tolist()]
+    kept = {name: len(rank) for name, rank in order.ranks.items()}
+    removed: list[list[tuple[str, int]]] = [[] for _ in range(order.steps)]
+    for name, rank in order.ranks.items():
+        steps, counts = rank[rank < order.steps].unique(return_counts=True)
+        for step, count in zip(steps.tolist(), counts.tolist(), strict=True):
+            removed[step].append((name, count))
+    costs = [cost.cost(kept)]
+    for step in removed:
+        value = costs[-1]
+        for name, count in step:
+            value -= cost.of_group(name, kept)
+            kept[name] -= count
+            value += cost.of_group(name, kept)
+        costs.append(value)
     return torch.tensor(costs, dtype=torch.float64)

@@ -12,8 +12,10 @@ from adasap_det.pruning import (
     ParamsBudget,
     count_macs,
     count_params,
+    prune_channels,
     save_elastic,
 )
+from adasap_det.pruning.all_sizes import stored_ratios
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.order import ORDER_KEY
 
@@ -193,3 +195,36 @@ def test_ratios_out_of_range(tmp_path, ratio):
             keep_ratios=[ratio],
         )
     assert not (tmp_path / 'sizes.pth').exists()
+
+
+@pytest.mark.parametrize('kind', MODELS)
+def test_costs_after_each_step(kind, tmp_path):
+    pruner = pruner_of(randomize(kind()), MACsBudget(keep_ratio=0.5))
+    order = pruner.removal_order()
+    save_elastic(tmp_path / 'sizes.pth', pruner, order)
+    costs = torch.load(tmp_path / 'sizes.pth', weights_only=True)['adasap_det_sizes']['costs']
+    assert costs.keys() == {'parameters', 'MACs'}
+    for step in range(order.steps + 1):
+        model = pruner.copy().model
+        prune_channels(model, pruner.groups, order.kept(step))
+        assert costs['parameters'][step] == count_params(model)
+        assert costs['MACs'][step] == count_macs(model, input_size=SIZE)
+
+
+def test_default_sizes_are_those_that_can_be_reached(tmp_path):
+    """With half of each group's channels, some 30 % of the parameters remain."""
+    model = randomize(ToyDetector())
+    pruner = Pruner(
+        model,
+        example_image(SIZE),
+        importance=MagnitudeImportance(),
+        budget=ParamsBudget(keep_ratio=0.5),
+        min_keep_ratio=0.5,
+    )
+    order = pruner.removal_order()
+    cost = pruner.costs()['budget']
+    assert order.steps_within(0.5 * cost.cost(), cost) <= order.steps
+    assert stored_ratios(order, cost) == [1.0, 0.8, 0.6, 0.5, 0.4]
+    save_elastic(tmp_path / 'sizes.pth', pruner, order, recalibrate=re_estimate)
+    content = torch.load(tmp_path / 'sizes.pth', weights_only=True)
+    assert len(content['adasap_det_sizes']['statistics']) == 5
