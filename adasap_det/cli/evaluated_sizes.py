@@ -129,7 +129,7 @@ def _table(rows: Sequence[EvaluatedSize], values: Sequence[float], metric: str) 
 def plot_sizes(
     rows: Sequence[EvaluatedSize], values: Sequence[float], path: Path, *, label: str
 ) -> None:
-    """Draw accuracy against each cost; the line is the whole network.
+    """Draw accuracy against each cost; the dashed line is that of the whole network.
 
     Args:
         rows: The sizes.
@@ -157,13 +157,12 @@ def plot_sizes(
             markersize=4.5,
             linewidth=1.4,
         )
-        for x, y, text in points:
-            axes.annotate(
-                text, (x, y), (0, -11), textcoords='offset points', ha='center', fontsize=7
-            )
+        for x, y, text in points if axes is figure.axes[0] else ():
+            axes.annotate(text, (x, y), (5, -8), textcoords='offset points', fontsize=7)
         for row, value in zip(rows, values, strict=True):
             if row.name == WHOLE:
                 axes.axhline(value, color=whole.colour, linestyle='--', linewidth=0.8, zorder=0)
+        axes.margins(x=0.15, y=0.1)
         axes.set_xlim(left=0)
         axes.set_xlabel(f'{name}, {unit}' if unit else name)
         axes.grid(linewidth=0.4, color=_PALE)

@@ -7,6 +7,7 @@ from torch import nn
 from adasap_det import Pruner, load_pruned, recalibrate
 from adasap_det.checkpoint.structure import describe
 from adasap_det.pruning import (
+    LatencyBudget,
     MACsBudget,
     MagnitudeImportance,
     ParamsBudget,
@@ -20,6 +21,7 @@ from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.order import ORDER_KEY
 
 from ..helpers.attention import AttentionNet
+from ..helpers.known_times import install
 from ..helpers.toy import FlattenNet, GroupedNet, ResidualNet, ToyDetector, randomize, toy_batch
 
 SIZE = (6, 6)
@@ -156,6 +158,20 @@ def test_stored_ratios_are_of_the_pruners_budget(tmp_path):
     loaded = load_pruned(ToyDetector(), path, macs_ratio=0.5)
     assert_same(loaded, pruned.model)
     assert count_macs(loaded, input_size=SIZE) <= 0.5 * macs
+
+
+def test_a_ratio_of_the_latency(tmp_path, monkeypatch):
+    install(monkeypatch.setattr)
+    budget = LatencyBudget(keep_ratio=0.5, table=str(tmp_path / 'table.json'))
+    pruner = pruner_of(randomize(ToyDetector()), budget)
+    order = pruner.removal_order()
+    save_elastic(tmp_path / 'sizes.pth', pruner, order)
+    cost = pruner.costs()['budget']
+    pruned = pruner.copy()
+    pruned.prune_to(0.9 * cost.cost(), order=order)
+    assert not pruned.is_dense
+    loaded = load_pruned(ToyDetector(), tmp_path / 'sizes.pth', latency_ratio=0.9)
+    assert_same(loaded, pruned.model)
 
 
 def test_the_file_is_a_checkpoint_of_the_whole_network(tmp_path):
