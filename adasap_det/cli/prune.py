@@ -31,7 +31,7 @@ from adasap_det.cli.common import (
 from adasap_det.cli.evaluated_sizes import WHOLE, evaluate_sizes, write_sizes
 from adasap_det.datasets.missing_data import check_data
 from adasap_det.pruning import Pruner, PruneResult, save_elastic
-from adasap_det.pruning.all_sizes import stored_ratios
+from adasap_det.pruning.all_sizes import RANGE_KEY, stored_ratios
 from adasap_det.pruning.budgets.budget import Budget
 from adasap_det.pruning.graph.channel_labels import OUTPUT
 from adasap_det.pruning.graph.tracing import example_image
@@ -259,6 +259,8 @@ def _prune(args: argparse.Namespace) -> None:
             )
             _write_sensitivity(args, pruner, measure, out, console)
         if not budgets and not args.elastic:
+            if args.dry_run:
+                print(pruner.report())
             return
         console.print(_choice(importance, trained, ORDER_KEY in meta))
         if args.elastic:
@@ -315,11 +317,11 @@ def _choice(importance: Importance, trained: Mapping[str, Any] | None, in_checkp
     if not trained:
         unused = "; the checkpoint's order of removal is not used" if in_checkpoint else ''
         return f'which channels go: by {type(importance).__name__}{unused}'
-    least, largest = trained['keep_ratio_range']
-    return (
-        f"which channels go: the checkpoint's order of removal, trained at {least:g} to "
-        f'{largest:g} of the {trained["unit"]}'
-    )
+    line = "which channels go: the checkpoint's order of removal"
+    if RANGE_KEY not in trained:  # of save_elastic, by an importance
+        return line
+    least, largest = trained[RANGE_KEY]
+    return f'{line}, trained at {least:g} to {largest:g} of the {trained["unit"]}'
 
 
 def _hook_exclude(cfg: Config) -> Sequence[str]:
@@ -347,6 +349,7 @@ def _write_sizes(
         for sized, _ in sizes:
             print(sized.report())
         return {}
+    _say_what_is_re_estimated(args, pruner.model, console)
     files = []
     for sized, result in sizes:
         budget = sized.budget
@@ -354,8 +357,6 @@ def _write_sizes(
         console.print(f'{allowed}, {budget.format(result.cost)} reached')
         if order is not None:
             _warn_of_range(meta[ORDER_KEY], sized, result, console)
-        if sized is sizes[0][0]:
-            _say_what_is_re_estimated(args, sized.model, console)
         _recalibrate(args, cfg, sized.model)
         sized.model.to('cpu')  # a checkpoint of GPU tensors would need that GPU
         suffix = f'_{_name(budget)}' if len(sizes) > 1 else ''
@@ -389,6 +390,8 @@ def _name(budget: Budget) -> str:
 def _warn_of_range(
     trained: Mapping[str, Any], sized: Pruner, result: PruneResult, console: Console
 ) -> None:
+    if RANGE_KEY not in trained:
+        return
     unit = trained['unit']
     key = {'parameters': 'params', 'MACs': 'macs'}.get(unit)
     if unit == sized.budget.unit:
@@ -397,7 +400,7 @@ def _warn_of_range(
         ratio = sized.costs()[key].cost() / sized.dense_costs[key]
     else:
         return
-    least, largest = trained['keep_ratio_range']
+    least, largest = trained[RANGE_KEY]
     if not least <= round(ratio, 2) <= largest:
         console.print(
             f'warning: {ratio:.3g} of the {unit} lies outside of the sizes that were trained, '

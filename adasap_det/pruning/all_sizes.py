@@ -22,6 +22,9 @@ from .order import ORDER_KEY, RemovalOrder
 from .pruner import Pruner
 from .surgery import prune_channels
 
+RANGE_KEY = 'keep_ratio_range'
+"""Key of the sizes that were trained, beside the order of the elastic stage in a checkpoint."""
+
 STORED_RATIOS = (1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Sizes whose batch norm statistics a file has by default, as far as they can be reached."""
 
@@ -73,8 +76,7 @@ def save_elastic(
         ]
         statistics = found if 0 in removed else statistics + found
         state.update(statistics[0]['tensors'])
-    stored = (meta or {}).get(ORDER_KEY)
-    trained = stored if stored and stored['ranks'] == order.state_dict()['ranks'] else None
+    trained = _trained_range(order, (meta or {}).get(ORDER_KEY, {}))
     content['meta'][ORDER_KEY] = {**(trained or {}), **order.state_dict()}
     content[SIZES_KEY] = {
         'format': SIZES_FORMAT,
@@ -90,10 +92,17 @@ def save_elastic(
             }.items()
         },
         'statistics': statistics,
-        'trained': trained and {k: trained[k] for k in ('keep_ratio_range', 'unit')},
+        'trained': trained,
     }
     with atomic_write(Path(path)) as temporary:
         torch.save(content, temporary)
+
+
+def _trained_range(order: RemovalOrder, stored: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a checkpoint's order says of the sizes that were trained, if it is this one."""
+    if RANGE_KEY not in stored or stored['ranks'] != order.state_dict()['ranks']:
+        return None
+    return {key: stored[key] for key in (RANGE_KEY, 'unit')}
 
 
 def stored_ratios(order: RemovalOrder, cost: LayeredCost) -> list[float]:
@@ -141,7 +150,7 @@ def _positions(
             steps = dims.setdefault(
                 piece.dim, torch.full((tensor.shape[piece.dim],), order.steps, dtype=torch.int)
             )
-            steps[piece.positions] = steps[piece.positions].minimum(rank[piece.channels])
+            steps[piece.positions] = rank[piece.channels]
     return {name: found[id(t)] for name, t in saved_tensors(model).items() if id(t) in found}
 
 

@@ -207,12 +207,19 @@ def test_one_file_with_all_sizes(run, config, model, order, elastic, tmp_path):
 
 @pytest.mark.parametrize('importance', ['MagnitudeImportance', 'TaylorImportance'])
 def test_one_file_from_an_importance(run, config, dense, tmp_path, importance):
-    """By an order that the importance gives."""
+    """By an order that the importance gives, which is followed afterwards."""
     path = tmp_path / 'sizes.pth'
     run(dense, '--elastic', str(path), '--importance', importance, '--batches', '2')
     for ratio in (0.9, 0.33):
         loaded = load_pruned(Config.fromfile(config), path, keep_ratio=ratio)
         assert ratio - 0.1 < count_params(loaded) / count_params(TinyNet()) <= ratio
+    followed = run(path, '--keep-ratio', '0.33')
+    assert "which channels go: the checkpoint's order of removal\n" in followed.err
+    pruned, _ = load_model(Config.fromfile(config), tmp_path / 'out/sizes_pruned.pth')
+    assert kept_channels(pruned) == kept_channels(loaded)
+    run(path, '--elastic', str(tmp_path / 'again.pth'))
+    again = load_pruned(TinyNet(), tmp_path / 'again.pth', keep_ratio=0.33)
+    assert kept_channels(again) == kept_channels(loaded)
 
 
 @pytest.mark.parametrize('way', ['checkpoints', 'elastic'])
