@@ -477,6 +477,8 @@ def _say_what_is_re_estimated(args: argparse.Namespace, model: nn.Module, consol
             'the batch norm statistics are those of the network before; to test without '
             'fine-tuning, re-estimate them: --recalibrate-batches 40'
         )
+    elif batches:
+        console.print('the network has no batch norm statistics to re-estimate')
 
 
 def _findings(pruner: Pruner, size: tuple[int, int], seconds: float) -> str:

@@ -55,7 +55,7 @@ def save_elastic(
             default all sizes have the whole network's.
         keep_ratios: Ratios of the cost in the pruner's budget, in (0, 1], of the sizes whose
             statistics are stored; between them ``load_pruned`` interpolates. By default those of
-            :data:`STORED_RATIOS` that can be reached.
+            1, 0.8, 0.6, 0.5, 0.4, 0.3 and 0.2 that can be reached.
         meta: Of the checkpoint that the model comes from.
 
     Raises:

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 from adasap_det import Pruner, load_pruned
 from adasap_det.checkpoint.loading import load_model
@@ -203,6 +204,22 @@ def test_one_file_with_all_sizes(run, config, model, order, elastic, tmp_path):
     run(path, '--keep-ratio', '0.5', '--recalibrate-batches', '2')
     again, _ = load_model(Config.fromfile(config), tmp_path / 'out/sizes_pruned.pth')
     assert_same(again, pruned)
+
+
+@pytest.mark.parametrize('options', [['--keep-ratio', '0.5'], ['--elastic', 'sizes.pth']])
+def test_a_network_without_norms(run, config, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+
+    @MODELS.register_module(force=True)
+    class Normless(TinyNet):
+        def __init__(self, data_preprocessor=None):
+            super().__init__(data_preprocessor=data_preprocessor)
+            self.bn, self.inner_bn = torch.nn.Identity(), torch.nn.Identity()
+
+    tiny_config(tmp_path / 'unused', model={'type': 'Normless'}).dump(config)
+    torch.save({'state_dict': Normless().state_dict()}, 'dense.pth')
+    printed = run('dense.pth', *options, '--recalibrate-batches', '2')
+    assert 'the network has no batch norm statistics to re-estimate' in printed.err
 
 
 @pytest.mark.parametrize('importance', ['MagnitudeImportance', 'TaylorImportance'])
