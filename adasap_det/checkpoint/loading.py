@@ -17,6 +17,7 @@ from torch import nn
 
 from adasap_det.utils.io import atomic_write
 
+from .elastic_file import choose_size
 from .safetensors_file import read_safetensors
 from .structure import (
     META_KEY,
@@ -33,7 +34,13 @@ _WRAPPERS = re.compile(r'(?:(?:module|_orig_mod)\.)+')
 
 
 def load_pruned(
-    model: nn.Module, source: str | Path | Mapping[str, Any], *, strict: bool = True
+    model: nn.Module | Config | str | Path,
+    source: str | Path | Mapping[str, Any],
+    *,
+    strict: bool = True,
+    keep_ratio: float | None = None,
+    macs_ratio: float | None = None,
+    latency_ratio: float | None = None,
 ) -> nn.Module:
     """Load the weights of a pruned model into the dense one, which shrinks to its structure.
 
@@ -43,8 +50,14 @@ def load_pruned(
         torch.save(pruned_model.state_dict(), 'pruned.pth')
         model = load_pruned(resnet18(num_classes=10), 'pruned.pth')
 
+    From a file with all sizes, which :func:`~adasap_det.pruning.save_elastic` and ``adasap-prune
+    --elastic`` write, any of them is taken::
+
+        model = load_pruned(resnet18(num_classes=10), 'sizes.pth', keep_ratio=0.35)
+
     Args:
-        model: The dense model, or one that is pruned less, without a wrapper such as DDP.
+        model: The dense model, or one that is pruned less, without a wrapper such as DDP. Or the
+            config of one, or its file: the model is built, and is in evaluation mode.
         source: A state dict, or a checkpoint that has one under ``state_dict``: a mapping, a file
             of ``torch.save``, which is read with ``weights_only=True``, or a safetensors file with
             the metadata of ``structure_metadata(model)``. May be that of a wrapper of the model:
@@ -52,16 +65,27 @@ def load_pruned(
         strict: Whether every tensor must fit. Otherwise tensors that differ in dimensions that
             were not pruned, as an output layer with another number of classes, are logged and
             stay as they are. A pruned tensor must fit in any case.
+        keep_ratio: Ratio of the whole network's parameters that the size has at most, in (0, 1].
+            Without a ratio a file with all sizes gives the whole network.
+        macs_ratio: The same, of the MACs.
+        latency_ratio: The same, of the latency, in a file written with a latency budget.
 
     Returns:
         ``model``.
 
     Raises:
         ValueError: If the state dict does not fit the model; names the tensor and both shapes, and
-            says so if the state dict has no mark of a pruned model.
+            says so if the state dict has no mark of a pruned model. If the file has no sizes to
+            choose from, or none as small as the ratio.
         ImportError: If the file is of safetensors and the package is missing.
     """
-    state = _state_of(model, _read(source))
+    content = choose_size(
+        _read(source), keep_ratio=keep_ratio, macs_ratio=macs_ratio, latency_ratio=latency_ratio
+    )
+    if not isinstance(model, nn.Module):
+        cfg = model if isinstance(model, Config) else Config.fromfile(model)
+        model = _with_config(build_model(cfg), cfg, content.get('meta') or {})
+    state = _state_of(model, content)
     shrink_to_state(model, state)
     if strict:
         _check_fit(model, state)
@@ -142,10 +166,15 @@ def load_model(cfg: Config, checkpoint: str | Path) -> tuple[nn.Module, dict[str
             f'model; is this the config it was trained with?'
         )
     load_state_dict(model, state, strict=False)
+    return _with_config(model, cfg, meta), meta
+
+
+def _with_config(model: nn.Module, cfg: Config, meta: Mapping[str, Any]) -> nn.Module:
+    """The model in evaluation mode, with the config and classes that MMEngine's inferencers use."""
     model.cfg = cfg
     if 'dataset_meta' in meta:
         model.dataset_meta = meta['dataset_meta']
-    return model.eval(), meta
+    return model.eval()
 
 
 def save_pruned(path: Path, model: nn.Module, *, meta: dict[str, Any]) -> None:
@@ -156,10 +185,15 @@ def save_pruned(path: Path, model: nn.Module, *, meta: dict[str, Any]) -> None:
         model: The pruned model.
         meta: Of the checkpoint that it was pruned from.
     """
+    with atomic_write(path) as temporary:
+        torch.save(checkpoint_of(model, meta), temporary)
+
+
+def checkpoint_of(model: nn.Module, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`save_pruned` writes."""
     kept: dict[str, Any] = {META_KEY: describe(model)}
     kept.update((k, meta[k]) for k in ('dataset_meta', 'cfg', 'mmengine_version') if k in meta)
-    with atomic_write(path) as temporary:
-        torch.save({'state_dict': model.state_dict(), 'meta': kept}, temporary)
+    return {'state_dict': model.state_dict(), 'meta': kept}
 
 
 def _read(source: str | Path | Mapping[str, Any]) -> Mapping[str, Any]:

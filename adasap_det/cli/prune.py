@@ -8,7 +8,7 @@ import dataclasses
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from adasap_det.checkpoint.loading import build_model, load_model, save_pruned
+from adasap_det.checkpoint.loading import build_model, load_model, load_pruned, save_pruned
 from adasap_det.cli.common import (
     UsageError,
     add_common_options,
@@ -28,14 +28,19 @@ from adasap_det.cli.common import (
     report_usage_errors,
     require_checkpoint,
 )
+from adasap_det.cli.evaluated_sizes import WHOLE, evaluate_sizes, write_sizes
 from adasap_det.datasets.missing_data import check_data
-from adasap_det.pruning import ParamsBudget, Pruner
+from adasap_det.pruning import Pruner, PruneResult, save_elastic
+from adasap_det.pruning.all_sizes import RANGE_KEY, stored_ratios
+from adasap_det.pruning.budgets.budget import Budget
 from adasap_det.pruning.graph.channel_labels import OUTPUT
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance import Importance
+from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
 from adasap_det.pruning.sensitivity import RATIOS, Sensitivity, plot_sensitivity, sensitivity
 from adasap_det.registry import BUDGETS, IMPORTANCES
 from adasap_det.utils.config_tree import iter_hooks, type_name
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.device import usable_device
 from adasap_det.utils.input_size import config_input_size
 from adasap_det.utils.io import atomic_write
@@ -43,9 +48,11 @@ from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
 from adasap_det.utils.model_recalibration import recalibrate_model
 from adasap_det.utils.random_state import RandomState, same_randomness
 from adasap_det.utils.recalibration import running_norms
-from adasap_det.utils.validation import validation_metric
+from adasap_det.utils.validation import validation_metric, validation_metrics
 
 _BUDGETS = {'params': 'ParamsBudget', 'macs': 'MACsBudget', 'latency': 'LatencyBudget'}
+_RATIOS = {'params': 'keep_ratio', 'macs': 'macs_ratio', 'latency': 'latency_ratio'}
+DEFAULT_IMPORTANCE = 'MagnitudeImportance'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument(
-        '--keep-ratio', type=float, metavar='RATIO', help='ratio that remains, as 0.4'
+        '--keep-ratio',
+        nargs='+',
+        type=float,
+        default=[],
+        metavar='RATIO',
+        help='ratio that remains, as 0.4; several give several networks, each pruned from the '
+        'checkpoint',
     )
     amount.add_argument(
         '--max-cost', metavar='AMOUNT', help="amount that remains, as '8 ms', '3 M'"
@@ -81,21 +94,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--importance',
-        default='MagnitudeImportance',
         metavar='TYPE',
-        help=f'criterion (default: MagnitudeImportance): {", ".join(_names())}',
+        help="criterion (default: the checkpoint's order of removal, where the elastic stage has "
+        f'left one, else {DEFAULT_IMPORTANCE}): {", ".join(_names())}',
     )
     parser.add_argument(
         '--prune-blocks',
         action='store_true',
         help='residual blocks and transformer layers may be removed as a whole',
     )
-    parser.add_argument('--round-to', type=int, default=8, help='channels are multiples of (8)')
+    parser.add_argument(
+        '--round-to',
+        type=int,
+        default=8,
+        help='channels are multiples of (8); an order of removal in the checkpoint has its own',
+    )
     parser.add_argument(
         '--min-keep-ratio',
         type=float,
         default=0.1,
-        help='ratio of each group that always stays (0.1)',
+        help='ratio of each group that always stays (0.1); an order of removal in the checkpoint '
+        'has its own',
     )
     parser.add_argument(
         '--keep-ratios',
@@ -106,7 +125,12 @@ def _parser() -> argparse.ArgumentParser:
         'share what the budget leaves',
     )
     parser.add_argument(
-        '--exclude', nargs='+', default=[], metavar='PATTERN', help='layers that are not pruned'
+        '--exclude',
+        nargs='+',
+        default=[],
+        metavar='PATTERN',
+        help="layers that are not pruned (with an order of removal: those of the config's "
+        'PruningHook)',
     )
     parser.add_argument(
         '--input-size',
@@ -143,6 +167,19 @@ def _parser() -> argparse.ArgumentParser:
         'write nothing',
     )
     parser.add_argument(
+        '--elastic',
+        metavar='FILE',
+        help='write one file that load_pruned takes any size from, instead of a checkpoint a '
+        'size; --keep-ratio are then the sizes that batch norm statistics are stored of (1.0 0.8 '
+        '0.6 0.5 0.4 0.3 0.2)',
+    )
+    parser.add_argument(
+        '--evaluate',
+        action='store_true',
+        help='evaluate each size and the whole network on the validation data: a table, '
+        'sizes.json and sizes.svg',
+    )
+    parser.add_argument(
         '--sensitivity',
         action='store_true',
         help='measure the loss with each group pruned alone: sensitivity.json and sensitivity.svg',
@@ -150,8 +187,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--metric',
         metavar='NAME',
-        help="measure this metric on the validation data instead, as 'pascal_voc/AP50' (fewer "
-        'images: --cfg-options val_dataloader.dataset.indices=200)',
+        help="metric on the validation data, as 'pascal_voc/AP50': of --sensitivity instead of "
+        'the loss, of --evaluate instead of the first one (fewer images: --cfg-options '
+        'val_dataloader.dataset.indices=200)',
     )
     parser.add_argument(
         '--out',
@@ -171,25 +209,9 @@ def _names() -> list[str]:
 
 def _prune(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
-    if args.dry_run and args.sensitivity:
-        raise UsageError('--dry-run and --sensitivity exclude each other; give one of them')
-    unlimited = args.keep_ratio is None and args.max_cost is None
-    if unlimited and not args.sensitivity and not args.dry_run:
-        raise UsageError('give --keep-ratio, --max-cost, --sensitivity or --dry-run')
-    if args.checkpoint is None and not args.dry_run:
-        raise UsageError('give a checkpoint, or --dry-run to do without')
-    if args.metric is not None and not args.sensitivity:
-        raise UsageError('--metric is for --sensitivity; give both')
-    if args.round_to < 1 or args.batches < 1:
-        raise UsageError('--round-to and --batches must be at least 1')
-    if args.recalibrate_batches < 0:
-        raise UsageError(
-            f'--recalibrate-batches must be at least 0, got {args.recalibrate_batches}'
-        )
-    if not 0 <= args.min_keep_ratio < 1:
-        raise UsageError(f'--min-keep-ratio must lie in [0, 1), got {args.min_keep_ratio}')
-    importance = _importance(args.importance)
-    budget = _budget(args)
+    _check_options(args)
+    importance = _importance(args.importance or DEFAULT_IMPORTANCE)
+    budgets = _budgets(args)
     keep_ratios = _keep_ratios(args.keep_ratios)
     device = _device(args)
     cfg = load_config(args)
@@ -198,7 +220,7 @@ def _prune(args: argparse.Namespace) -> None:
     losses_needed = args.sensitivity and args.metric is None
     batches_needed = losses_needed or importance.needs_gradients
     train_needed = batches_needed or args.recalibrate_batches > 0
-    stages = [('train', train_needed), ('val', args.metric is not None)]
+    stages = [('train', train_needed), ('val', args.metric is not None or args.evaluate)]
     check_data(cfg, stages=tuple(stage for stage, needed in stages if needed))
     try:
         model, meta = (
@@ -208,18 +230,21 @@ def _prune(args: argparse.Namespace) -> None:
         )
         model.to(device)
         size = config_input_size(cfg, args.input_size)
+        trained = meta.get(ORDER_KEY) if args.importance is None else None
+        _check_order_options(args, trained)
         start = time.perf_counter()
         pruner = Pruner(
             model,
             example_image(size),
             importance=importance,
-            budget=budget or ParamsBudget(keep_ratio=0.5),  # a sensitivity needs none
-            exclude=args.exclude,
+            budget=budgets[0] if budgets else _budget(args, keep_ratio=0.5),  # only its kind counts
+            exclude=args.exclude or (_hook_exclude(cfg) if trained else []),
             prune_blocks=args.prune_blocks,
             round_to=args.round_to,
             min_keep_ratio=args.min_keep_ratio,
             keep_ratios=keep_ratios,
         )
+        order = trained and RemovalOrder.from_state_dict(trained, pruner.groups)
         if args.dry_run:
             print(_findings(pruner, size, time.perf_counter() - start))
         batches = some_batches(cfg, args.batches) if batches_needed else []
@@ -233,37 +258,227 @@ def _prune(args: argparse.Namespace) -> None:
                 else validation_metric(cfg, args.metric)
             )
             _write_sensitivity(args, pruner, measure, out, console)
-        if budget is not None:
-            result = pruner.prune()
-            if not args.dry_run:
-                _recalibrate(args, cfg, model, console)
+        if not budgets and not args.elastic:
+            if args.dry_run:
+                print(pruner.report())
+            return
+        console.print(_choice(importance, trained, ORDER_KEY in meta))
+        if args.elastic:
+            models = _write_elastic(args, cfg, pruner, order, meta, console)
+        else:
+            models = _write_sizes(args, cfg, pruner, budgets, order, meta, console)
+        if args.evaluate:
+            _evaluate(args, cfg, models, size, device, console)
     except ValueError as error:
         raise UsageError(error) from None
-    if args.dry_run:
-        print(pruner.report())
-    if args.dry_run or budget is None:
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if args.dry_run and args.sensitivity:
+        raise UsageError('--dry-run and --sensitivity exclude each other; give one of them')
+    sized = bool(args.keep_ratio or args.max_cost is not None or args.elastic)
+    if not sized and not args.sensitivity and not args.dry_run:
+        raise UsageError('give --keep-ratio, --max-cost, --elastic, --sensitivity or --dry-run')
+    if args.elastic and (args.max_cost is not None or args.dry_run or args.sensitivity):
+        raise UsageError('--elastic goes without --max-cost, --dry-run and --sensitivity')
+    if args.evaluate and (not sized or args.dry_run):
+        raise UsageError('--evaluate needs a size, as --keep-ratio 0.4, and goes without --dry-run')
+    if args.checkpoint is None and not args.dry_run:
+        raise UsageError('give a checkpoint, or --dry-run to do without')
+    if args.metric is not None and not (args.sensitivity or args.evaluate):
+        raise UsageError('--metric is for --sensitivity and --evaluate; give one of them too')
+    if args.round_to < 1 or args.batches < 1:
+        raise UsageError('--round-to and --batches must be at least 1')
+    if args.recalibrate_batches < 0:
+        raise UsageError(
+            f'--recalibrate-batches must be at least 0, got {args.recalibrate_batches}'
+        )
+    if not 0 <= args.min_keep_ratio < 1:
+        raise UsageError(f'--min-keep-ratio must lie in [0, 1), got {args.min_keep_ratio}')
+
+
+def _check_order_options(args: argparse.Namespace, trained: Mapping[str, Any] | None) -> None:
+    if not (args.keep_ratios or args.prune_blocks):
         return
-    model.to('cpu')  # a checkpoint of GPU tensors would need that GPU
-    checkpoint = out / f'{Path(args.checkpoint).stem}_pruned.pth'
-    save_pruned(checkpoint, model, meta=meta)
-    config = checkpoint.with_suffix('.py')
-    pruned_config(cfg, checkpoint).dump(config)
-    allowed = f'at most {budget.format(result.limit)} {budget.unit} allowed'
-    console.print(f'{allowed}, {budget.format(result.cost)} reached')
-    console.print(pruner.report(), markup=False, highlight=False)
-    print(f'{checkpoint}\n{config}')
+    if args.elastic:
+        raise UsageError(
+            '--elastic has one order of removal for all channels; leave out '
+            '--keep-ratios and --prune-blocks'
+        )
+    if trained:
+        raise UsageError(
+            "the checkpoint's order of removal leaves no choice to --keep-ratios and "
+            '--prune-blocks; give --importance to select without it'
+        )
 
 
-def _recalibrate(args: argparse.Namespace, cfg: Config, model: nn.Module, console: Console) -> None:
+def _choice(importance: Importance, trained: Mapping[str, Any] | None, in_checkpoint: bool) -> str:
+    """What says which channels go."""
+    if not trained:
+        unused = "; the checkpoint's order of removal is not used" if in_checkpoint else ''
+        return f'which channels go: by {type(importance).__name__}{unused}'
+    line = "which channels go: the checkpoint's order of removal"
+    if RANGE_KEY not in trained:  # of save_elastic, by an importance
+        return line
+    least, largest = trained[RANGE_KEY]
+    return f'{line}, trained at {least:g} to {largest:g} of the {trained["unit"]}'
+
+
+def _hook_exclude(cfg: Config) -> Sequence[str]:
+    """Layers that were not pruned in training, so that the groups are those of its order."""
+    hooks = [hook for hook in iter_hooks(cfg) if type_name(hook) == 'PruningHook']
+    return hooks[0].get('exclude', []) if hooks else []
+
+
+def _write_sizes(
+    args: argparse.Namespace,
+    cfg: Config,
+    pruner: Pruner,
+    budgets: Sequence[Budget],
+    order: RemovalOrder | None,
+    meta: dict[str, Any],
+    console: Console,
+) -> dict[str, nn.Module]:
+    """Prune to each budget, and write a checkpoint and a config of each, or only print them.
+
+    Returns:
+        The whole network and the sizes by name.
+    """
+    sizes = [_pruned(pruner, budget, order) for budget in budgets]
+    if args.dry_run:
+        for sized, _ in sizes:
+            print(sized.report())
+        return {}
+    _say_what_is_re_estimated(args, pruner.model, console)
+    files = []
+    for sized, result in sizes:
+        budget = sized.budget
+        allowed = f'at most {budget.format(result.limit)} {budget.unit} allowed'
+        console.print(f'{allowed}, {budget.format(result.cost)} reached')
+        if order is not None:
+            _warn_of_range(meta[ORDER_KEY], sized, result, console)
+        _recalibrate(args, cfg, sized.model)
+        sized.model.to('cpu')  # a checkpoint of GPU tensors would need that GPU
+        suffix = f'_{_name(budget)}' if len(sizes) > 1 else ''
+        checkpoint = Path(cfg.work_dir) / f'{Path(args.checkpoint).stem}_pruned{suffix}.pth'
+        save_pruned(checkpoint, sized.model, meta=meta)
+        config = checkpoint.with_name(f'{checkpoint.stem}.py')
+        pruned_config(cfg, checkpoint).dump(config)
+        files += [checkpoint, config]
+    if len(sizes) == 1:
+        console.print(sizes[0][0].report(), markup=False, highlight=False)
+    print('\n'.join(map(str, files)))
+    return {WHOLE: pruner.model} | {_name(sized.budget): sized.model for sized, _ in sizes}
+
+
+def _pruned(
+    pruner: Pruner, budget: Budget, order: RemovalOrder | None
+) -> tuple[Pruner, PruneResult]:
+    sized = pruner.copy()
+    sized.budget = budget
+    if order is None:
+        return sized, sized.prune()
+    return sized, sized.prune_to(budget.limit(sized.dense_costs['budget']), order=order)
+
+
+def _name(budget: Budget) -> str:
+    if budget.keep_ratio is not None:
+        return f'{budget.keep_ratio:g}'
+    return budget.format(float(budget.max_cost))  # type: ignore[arg-type]
+
+
+def _warn_of_range(
+    trained: Mapping[str, Any], sized: Pruner, result: PruneResult, console: Console
+) -> None:
+    if RANGE_KEY not in trained:
+        return
+    unit = trained['unit']
+    key = {'parameters': 'params', 'MACs': 'macs'}.get(unit)
+    if unit == sized.budget.unit:
+        ratio = result.limit / result.dense
+    elif key is not None:
+        ratio = sized.costs()[key].cost() / sized.dense_costs[key]
+    else:
+        return
+    least, largest = trained[RANGE_KEY]
+    if not least <= round(ratio, 2) <= largest:
+        console.print(
+            f'warning: {ratio:.3g} of the {unit} lies outside of the sizes that were trained, '
+            f'{least:g} to {largest:g}; the accuracy may be low'
+        )
+
+
+def _write_elastic(
+    args: argparse.Namespace,
+    cfg: Config,
+    pruner: Pruner,
+    order: RemovalOrder | None,
+    meta: dict[str, Any],
+    console: Console,
+) -> dict[str, nn.Module]:
+    """Write one file with all sizes.
+
+    Returns:
+        The whole network and the sizes whose statistics are stored, from the file, by name.
+    """
+    order = order or pruner.removal_order()
+    ratios = args.keep_ratio or stored_ratios(order, pruner.costs()['budget'])
+    _say_what_is_re_estimated(args, pruner.model, console)
+    save_elastic(
+        args.elastic,
+        pruner,
+        order,
+        recalibrate=partial(_recalibrate, args, cfg) if args.recalibrate_batches else None,
+        keep_ratios=ratios,
+        meta=meta,
+    )
+    print(args.elastic)
+    if not args.evaluate:
+        return {}
+    chosen: dict[str, dict[str, Any]] = {WHOLE: {}}
+    chosen |= {f'{r:g}': {_RATIOS[args.budget]: r} for r in ratios if r < 1}
+    return {
+        name: load_pruned(copy_unwrapped(pruner.model), args.elastic, **ratio)
+        for name, ratio in chosen.items()
+    }
+
+
+def _evaluate(
+    args: argparse.Namespace,
+    cfg: Config,
+    models: Mapping[str, nn.Module],
+    size: tuple[int, int],
+    device: torch.device,
+    console: Console,
+) -> None:
+    rows = evaluate_sizes(
+        {name: model.to(device) for name, model in models.items()},
+        validation_metrics(cfg),
+        input_size=size,
+        device=device,
+    )
+    out = Path(cfg.work_dir)
+    table, files = write_sizes(rows, out, metric=args.metric, input_size=size, device=device)
+    console.print(table)
+    print('\n'.join(map(str, files)))
+
+
+def _recalibrate(args: argparse.Namespace, cfg: Config, model: nn.Module) -> None:
+    if args.recalibrate_batches and running_norms(model):
+        recalibrate_model(model, cfg.train_dataloader, batches=args.recalibrate_batches)
+
+
+def _say_what_is_re_estimated(args: argparse.Namespace, model: nn.Module, console: Console) -> None:
     layers, batches = len(running_norms(model)), args.recalibrate_batches
     if layers and batches:
         console.print(f're-estimating {layers} batch norm layers on {batches} training batches')
-        recalibrate_model(model, cfg.train_dataloader, batches=batches)
     elif layers:
         console.print(
             'the batch norm statistics are those of the network before; to test without '
             'fine-tuning, re-estimate them: --recalibrate-batches 40'
         )
+    elif batches:
+        console.print('the network has no batch norm statistics to re-estimate')
 
 
 def _findings(pruner: Pruner, size: tuple[int, int], seconds: float) -> str:
@@ -285,14 +500,19 @@ def _importance(kind: str) -> Importance:
     return IMPORTANCES.get(kind)()
 
 
-def _budget(args: argparse.Namespace) -> Any:
-    if args.keep_ratio is None and args.max_cost is None:
-        return None
-    options = {'keep_ratio': args.keep_ratio, 'max_cost': args.max_cost}
+def _budgets(args: argparse.Namespace) -> list[Budget]:
+    if args.elastic:
+        return []
+    if args.max_cost is not None:
+        return [_budget(args, max_cost=args.max_cost)]
+    return [_budget(args, keep_ratio=ratio) for ratio in dict.fromkeys(args.keep_ratio)]
+
+
+def _budget(args: argparse.Namespace, **target: Any) -> Budget:
     if args.budget == 'latency':
-        options |= {'batch_size': args.batch_size, 'table': args.table}
+        target |= {'batch_size': args.batch_size, 'table': args.table}
     try:
-        return BUDGETS.get(_BUDGETS[args.budget])(**options)
+        return BUDGETS.get(_BUDGETS[args.budget])(**target)
     except ValueError as error:
         raise UsageError(error) from None
 

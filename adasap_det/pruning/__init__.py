@@ -2,6 +2,7 @@
 
 from adasap_det.checkpoint.structure import describe, shrink
 
+from .all_sizes import save_elastic
 from .budgets.cost import count_macs, count_params
 from .budgets.counts import MACsBudget, ParamsBudget
 from .budgets.latency import LatencyBudget
@@ -40,6 +41,7 @@ __all__ = [
     'exponential_target',
     'find_channel_groups',
     'prune_channels',
+    'save_elastic',
     'select_channels',
     'shrink',
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch.optim import Optimizer
 
 from adasap_det.checkpoint.removed_blocks import is_inside, removed_blocks
 from adasap_det.checkpoint.structure import describe, note_groups, shrink
+from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.dist import broadcast_from_rank0
 
 from .budgets.budget import Budget, LayeredCost, Plan, check_reachable
@@ -207,6 +209,15 @@ class Pruner:
     @property
     def observed(self) -> bool:
         return self._observed and self.importance.known
+
+    def copy(self) -> Pruner:
+        """A pruner of a copy of the model as it is now, without its optimizers and copies."""
+        _ = self.dense_costs  # once, not in each copy
+        copied = copy.copy(self)
+        copied.model = copy_unwrapped(self.model)
+        copied.importance = copy.deepcopy(self.importance)
+        copied.optimizers = copied.copies = ()
+        return copied
 
     # ------------------------------------------------------------------ pruning
 

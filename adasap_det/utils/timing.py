@@ -71,16 +71,18 @@ def measure_latency(
     input_size: tuple[int, int],
     rounds: int = 100,
     warm_up: int = 5,
+    device: torch.device | None = None,
 ) -> dict[str, float]:
     """Median time of each network on one image, without pre- and post-processing.
 
     The models are interleaved, so that other load on the machine slows all of them alike.
 
     Args:
-        models: Detectors by name, on the CPU.
+        models: Detectors by name.
         input_size: Height and width of the image.
         rounds: Timed passes of each model.
         warm_up: Untimed passes of each model before.
+        device: Where the models are; by default the CPU.
 
     Returns:
         Milliseconds by name.
@@ -90,7 +92,7 @@ def measure_latency(
     """
     if rounds < 1:
         raise ValueError(f'rounds is {rounds}; time at least one pass')
-    image = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 3, *input_size, generator=torch.Generator().manual_seed(0)).to(device)
     calls = {name: partial(model, image, mode='tensor') for name, model in models.items()}
     with ExitStack() as stack:
         for model in models.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -29,6 +29,23 @@ def evaluate(model: Any, batches: Iterable[Any], evaluator: Evaluator, size: int
         return evaluator.evaluate(size)
 
 
+def validation_metrics(cfg: Config) -> Callable[[nn.Module], dict[str, float]]:
+    """Return a function that measures all metrics of a model on the config's validation data.
+
+    Args:
+        cfg: Full config, with ``val_dataloader`` and ``val_evaluator``.
+
+    Raises:
+        ValueError: If the config has no validation data.
+    """
+    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
+        raise ValueError('the config has no val_dataloader and val_evaluator to measure with')
+    loader = Runner.build_dataloader({**cfg.val_dataloader, 'persistent_workers': False})
+    evaluator = Evaluator(cfg.val_evaluator)
+    evaluator.dataset_meta = loader.dataset.metainfo
+    return lambda model: evaluate(model, loader, evaluator, len(loader.dataset))
+
+
 def validation_metric(cfg: Config, name: str) -> Callable[[nn.Module], float]:
     """Return a function that measures one metric of a model on the config's validation data.
 
@@ -40,16 +57,16 @@ def validation_metric(cfg: Config, name: str) -> Callable[[nn.Module], float]:
         ValueError: If the config has no validation data. The returned function raises it, with
             the available names, if there is no such metric.
     """
-    if not cfg.get('val_dataloader') or not cfg.get('val_evaluator'):
-        raise ValueError('the config has no val_dataloader and val_evaluator to measure with')
-    loader = Runner.build_dataloader({**cfg.val_dataloader, 'persistent_workers': False})
-    evaluator = Evaluator(cfg.val_evaluator)
-    evaluator.dataset_meta = loader.dataset.metainfo
+    measure = validation_metrics(cfg)
+    return lambda model: float(metric_of(measure(model), name))
 
-    def measure(model: nn.Module) -> float:
-        metrics = evaluate(model, loader, evaluator, len(loader.dataset))
-        if name not in metrics:
-            raise ValueError(f'there is no metric {name!r}; there are {", ".join(metrics)}')
-        return float(metrics[name])
 
-    return measure
+def metric_of(metrics: Mapping[str, float], name: str) -> float:
+    """One of a model's metrics.
+
+    Raises:
+        ValueError: If there is no such metric; names those that there are.
+    """
+    if name not in metrics:
+        raise ValueError(f'there is no metric {name!r}; there are {", ".join(metrics)}')
+    return metrics[name]

@@ -48,6 +48,18 @@ def test_dense_and_pruned_checkpoints(cfg, tmp_path):
     assert not list(tmp_path.glob('*.tmp'))
 
 
+@pytest.mark.parametrize('as_file', [False, True])
+def test_a_config_in_place_of_the_model(cfg, tmp_path, as_file):
+    pruned = TinyNet().eval()
+    pruner_of(pruned).prune()
+    save_pruned(tmp_path / 'pruned.pth', pruned, meta={'dataset_meta': {'classes': 'ab'}})
+    cfg.dump(tmp_path / 'tiny.py')
+    model = load_pruned(tmp_path / 'tiny.py' if as_file else cfg, tmp_path / 'pruned.pth')
+    assert_same(model, pruned)
+    assert (model.training, model.dataset_meta) == (False, {'classes': 'ab'})
+    assert model.cfg.model.type == 'TinyNet'
+
+
 def test_separate_data_preprocessor_is_used():
     """As MMEngine's runner has it; mmpretrain's configs normalise there."""
     beside = dict(type='ImgDataPreprocessor', mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 
+from adasap_det import load_pruned
 from adasap_det.export import export_onnx, make_graph
 from adasap_det.export.onnx import largest_difference, onnx_outputs, onnx_session
 from adasap_det.pruning import (
@@ -10,6 +11,7 @@ from adasap_det.pruning import (
     ParamsBudget,
     Pruner,
     count_params,
+    save_elastic,
 )
 from adasap_det.pruning.graph.tracing import example_image
 
@@ -51,6 +53,26 @@ def test_onnx_file_matches_pruned_detector(pruned, image, tmp_path, nms):
     kinds = {node.op_type for node in model.graph.node}
     assert ('NonMaxSuppression' in kinds) == nms
     assert not list(tmp_path.glob('*.tmp'))
+
+
+def test_any_size_from_one_file_is_exported(detector, image, tmp_path):
+    pruner = Pruner(
+        copy.deepcopy(detector),
+        example_image(SIZE),
+        importance=MagnitudeImportance(),
+        budget=ParamsBudget(keep_ratio=0.5),
+    )
+    save_elastic(tmp_path / 'sizes.pth', pruner, pruner.removal_order())
+    small = load_pruned(copy.deepcopy(detector), tmp_path / 'sizes.pth', keep_ratio=0.35)
+    assert 0.34 < count_params(small) / count_params(detector) <= 0.35
+    graph = make_graph(small, nms=False)
+    export_onnx(graph, tmp_path / 'net.onnx', input_size=SIZE)
+    with torch.no_grad():
+        expected = graph(image)
+    assert (
+        largest_difference(expected, onnx_outputs(onnx_session(tmp_path / 'net.onnx'), image))
+        < 1e-3
+    )
 
 
 def test_detections_depend_on_the_image(pruned, image, tmp_path):

@@ -63,6 +63,20 @@ def test_kept_channels_are_numbered_as_in_the_dense_model_after_two_prunings():
     assert torch.equal(model.inner.weight, weight[rows][:, columns])
 
 
+def test_a_copy_is_pruned_alone():
+    """Whatever the copies did: their model, their importance and their groups are their own."""
+    model = randomize(ToyDetector())
+    pruner = pruner_of(model, importance=TaylorImportance(), optimizers=[])
+    pruner.observe_losses(toy_loss(model, seed) for seed in (1, 2))
+    dense = count_params(model)
+    first, second = pruner.copy(), pruner.copy()
+    first.step(keep_ratio=0.8)
+    first.prune_to(0.5 * dense, order=first.removal_order())
+    assert count_params(model) == dense
+    assert second.prune() == pruner.prune()
+    assert describe(second.model) == describe(model) != describe(first.model)
+
+
 def test_gradients_of_frozen_layers_are_observed_too():
     model = randomize(ToyDetector())
     model.stem_bn.requires_grad_(False)
