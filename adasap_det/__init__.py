@@ -25,7 +25,7 @@ from .checkpoint import atomic_backend as _atomic_backend  # noqa: E402, F401
 from .checkpoint.loading import load_pruned  # noqa: E402
 from .checkpoint.safetensors_file import structure_metadata  # noqa: E402
 from .compat.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
-from .hooks import ElasticTraining  # noqa: E402
+from .hooks.elastic_training import ElasticTraining  # noqa: E402
 from .pruning import Pruner  # noqa: E402
 from .robustness import transforms as _transforms  # noqa: E402, F401
 from .robustness.evaluation import accuracy as _accuracy  # noqa: E402, F401

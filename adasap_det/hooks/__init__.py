@@ -2,7 +2,6 @@
 
 from .channels_last_hook import ChannelsLastHook
 from .data_check_hook import DataCheckHook
-from .elastic_training import ElasticTraining
 from .pruning_hook import PruningHook
 from .random_state_hook import RandomStateHook
 from .recalibration_hook import RecalibrationHook
@@ -11,7 +10,6 @@ from .structure_hook import StructureHook
 __all__ = [
     'ChannelsLastHook',
     'DataCheckHook',
-    'ElasticTraining',
     'PruningHook',
     'RandomStateHook',
     'RecalibrationHook',
