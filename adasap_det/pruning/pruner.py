@@ -93,6 +93,8 @@ class Pruner:
         skipped: Reason by layer, for layers whose channels cannot be pruned.
         permutation_error: Largest difference of the outputs, relative to their scale, with the
             groups' channels in another order, in float64: of rounding only.
+        approximate: Reason by name of each group for which channels that are zero, in all their
+            slices, differ from channels that are removed, a layer norm over them for instance.
         blocks: The blocks that may still be removed.
         observed: Whether the importance has seen gradients since the last prune step, and they
             were finite.
@@ -157,6 +159,7 @@ class Pruner:
         self.groups: list[ChannelGroup] = analysis.groups
         self.skipped: dict[str, str] = analysis.skipped
         self.permutation_error = analysis.permutation_error
+        self.approximate: dict[str, str] = analysis.approximate
         self._ratios = match_keep_ratios(self.keep_ratios, self.groups, self.skipped)
         self.blocks: list[ResidualBlock] = []
         if self.prune_blocks:

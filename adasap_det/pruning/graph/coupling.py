@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .channel_group import ChannelGroup, TensorSlice
 from .channel_labels import Axis, Links
+from .operator_rules import COUNTING
 
 LAYER_TYPES = (nn.modules.conv._ConvNd, nn.Linear)
 NORM_TYPES = (
@@ -167,6 +168,26 @@ def _equal_parts(units: np.ndarray, channel: np.ndarray, count: int) -> int:
         return 1
     expected = units[0] + np.arange(parts)[None] * count + np.arange(count)[:, None]
     return parts if np.array_equal(units.reshape(count, parts), expected) else 1
+
+
+def noting_mixed(groups: Sequence[ChannelGroup], links: Links) -> list[ChannelGroup]:
+    """The same with the operator that combines their channels, where the trace has seen one."""
+    operators: dict[int, str] = {}
+    for units, operator in sorted(links.mixed, key=lambda each: each[1] not in COUNTING):
+        for unit in units.tolist():
+            operators.setdefault(unit, operator)
+    first = {(axis.name, axis.dim): axis.first for axis in links.axes}
+    noted = []
+    for group in groups:
+        units = (
+            first[piece.name, piece.dim] + position
+            for piece in group.slices
+            if (piece.name, piece.dim) in first
+            for position in piece.positions.tolist()
+        )
+        operator = next((operators[unit] for unit in units if unit in operators), '')
+        noted.append(replace(group, mixed_by=operator))
+    return noted
 
 
 def unique_names(found: Sequence[Coupled]) -> list[Coupled]:
