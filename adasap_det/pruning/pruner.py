@@ -333,7 +333,10 @@ class Pruner:
         if removed:
             print_log(f'Removed blocks: {", ".join(removed)}', logger='current')
             self.blocks = [block for block in self.blocks if block.name not in removed]
-            self.skipped = {n: why for n, why in self.skipped.items() if not is_inside(n, removed)}
+            self.skipped, self.approximate = (
+                {name: why for name, why in reasons.items() if not is_inside(name, removed)}
+                for reasons in (self.skipped, self.approximate)
+            )
         self._observed = False
         return PruneResult(limit, cost, dense)
 
