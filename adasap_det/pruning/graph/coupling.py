@@ -171,22 +171,24 @@ def _equal_parts(units: np.ndarray, channel: np.ndarray, count: int) -> int:
 
 
 def noting_mixed(groups: Sequence[ChannelGroup], links: Links) -> list[ChannelGroup]:
-    """The same with the operator that combines their channels, where the trace has seen one."""
-    operators: dict[int, str] = {}
-    for units, operator in sorted(links.mixed, key=lambda each: each[1] not in COUNTING):
-        for unit in units.tolist():
-            operators.setdefault(unit, operator)
+    """The same with the operator that combines their channels, where the trace has seen one.
+
+    Of several it is one whose result depends on the number of channels, if there is one.
+    """
+    operators = sorted({name for _, name in links.mixed}, key=lambda name: name not in COUNTING)
+    rank = {name: i for i, name in enumerate([*operators, ''])}
+    mixed_by = torch.full((links.num_units,), rank[''])
+    for units, name in links.mixed:
+        mixed_by[units] = mixed_by[units].clamp(max=rank[name])
     first = {(axis.name, axis.dim): axis.first for axis in links.axes}
     noted = []
     for group in groups:
-        units = (
-            first[piece.name, piece.dim] + position
+        ranks = [
+            int(mixed_by[first[piece.name, piece.dim] + piece.positions].min())
             for piece in group.slices
-            if (piece.name, piece.dim) in first
-            for position in piece.positions.tolist()
-        )
-        operator = next((operators[unit] for unit in units if unit in operators), '')
-        noted.append(replace(group, mixed_by=operator))
+            if (piece.name, piece.dim) in first  # a single head's has no unit
+        ]
+        noted.append(replace(group, mixed_by=[*operators, ''][min(ranks)]))
     return noted
 
 

@@ -44,6 +44,9 @@ FIRST_ORDER = 1e-5
 CLEAR = 1e-2
 """Change of the outputs, relative to the largest, that is no rounding of float32."""
 
+TRIES = 10
+"""Random choices of channels, one of which is in another order, however few they are."""
+
 SHARES = (1 / 4, 1 / 2, 5 / 8, 3 / 4)
 """Sizes of the images that are tried, relative to the example."""
 
@@ -243,11 +246,9 @@ class ValueCheck:
             raise CheckError(UNLIKE_ZEROS)
 
     def _pruned(self, groups: Sequence[ChannelGroup]) -> None:
-        kept = {group.name: uneven_half(group, self._random) for group in groups}
-        moved = {
-            group.name: torch.isin(self._orders[group.name], kept[group.name]).nonzero().flatten()
-            for group in groups
-        }
+        kept, moved = {}, {}
+        for group in groups:
+            kept[group.name], moved[group.name] = self._kept_in_both(group)
         results = []
         for copied, channels in (
             (sharing_copy(self._copy), kept),
@@ -259,6 +260,16 @@ class ValueCheck:
         self._check_shapes(results[0])
         if difference(results[1], results[0]) > self._tolerance:
             raise CheckError('half of its channels in another order change the outputs')
+
+    def _kept_in_both(self, group: ChannelGroup) -> tuple[Tensor, Tensor]:
+        """The same random channels, before and after they are put in another order."""
+        order = self._orders[group.name]
+        for _ in range(TRIES):
+            kept = uneven_half(group, self._random)
+            moved = torch.isin(order, kept).nonzero().flatten()
+            if not torch.equal(order[moved], kept):  # else all of these are in their old order
+                break
+        return kept, moved
 
     def _check_shapes(self, outputs: Sequence[Tensor]) -> None:
         if [t.shape for t in outputs] != [t.shape for t in self._expected]:

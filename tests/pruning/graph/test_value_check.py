@@ -182,33 +182,58 @@ def test_heads_of_a_fixed_width_are_removed_as_a_whole(width):
     assert (heads.size, heads.width, heads.parts) == (64 // width, width, 1)
 
 
+def channels_inside_heads(width, *layers, consumers=()):
+    """The group that a trace finds where it follows the channels of a head, not the heads."""
+    channels = torch.arange(64)
+    own = [
+        TensorSlice(f'{layer}.{name}', 0, channels, channels)
+        for layer in layers
+        for name in ('weight', 'bias')
+    ]
+    return ChannelGroup(
+        name=layers[0],
+        size=64,
+        own=tuple(own),
+        consumers=tuple(TensorSlice(f'{n}.weight', 1, channels, channels) for n in consumers),
+        layers=layers,
+        parts=64 // width,
+        mixed_by='' if consumers else 'bmm',
+    )
+
+
+def failures(model, groups):
+    check = ValueCheck(model, example_image((6, 6)), forward=lambda model, x: model(x))
+    found = check.failures(groups)
+    assert set(check.approximate) <= {group.name for group in groups} - set(found)
+    return set(found)
+
+
 @pytest.mark.parametrize('width', [2, 4, 8])
 def test_channels_inside_heads_of_a_fixed_width_fail(width):
     """Half of them in each head would merge the heads, which channels in any order still do."""
-    channels = torch.arange(64)
+    groups = [
+        channels_inside_heads(width, 'q', 'k'),
+        channels_inside_heads(width, 'v', consumers=['project']),
+    ]
+    assert failures(Attention(-1, width, scale=0.3), groups) == {'q', 'v'}
+    assert failures(Attention(64 // width, -1, scale=0.3), groups) == set()
 
-    def group(*layers, consumers=()):
-        own = [
-            TensorSlice(f'{layer}.{name}', 0, channels, channels)
-            for layer in layers
-            for name in ('weight', 'bias')
-        ]
-        return ChannelGroup(
-            name=layers[0],
-            size=64,
-            own=tuple(own),
-            consumers=tuple(TensorSlice(f'{n}.weight', 1, channels, channels) for n in consumers),
-            layers=layers,
-            parts=64 // width,
-            mixed_by='bmm' if not consumers else '',
-        )
 
-    groups = [group('q', 'k'), group('v', consumers=['project'])]
-    check = ValueCheck(
-        Attention(-1, width, scale=0.3), example_image((6, 6)), forward=lambda model, x: model(x)
-    )
-    assert set(check.failures(groups)) == {'q', 'v'}
-    assert check.approximate == {}
+class MeanAttention(Attention):
+    """The mean of all heads' attention goes to one value."""
+
+    def forward(self, x):
+        x = self.a(x).flatten(2).transpose(1, 2)
+        q, k = (each(x).unflatten(2, self.view).transpose(1, 2) for each in (self.q, self.k))
+        return self.out(x + (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1).mean(1) @ self.v(x))
+
+
+@pytest.mark.parametrize('width', [4, 8])
+def test_merged_heads_that_no_value_follows_fail(width):
+    """The scale depends on the width in any case: zeros do not tell the right from the wrong."""
+    group = channels_inside_heads(width, 'q', 'k')
+    assert failures(MeanAttention(-1, width), [group]) == {'q'}
+    assert failures(MeanAttention(64 // width, -1), [group]) == set()
 
 
 @pytest.mark.parametrize(('per_part', 'kept'), [(2, 1), (3, 2), (4, 3), (8, 5), (9, 5), (12, 7)])
