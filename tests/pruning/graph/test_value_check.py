@@ -119,6 +119,13 @@ APPROXIMATE = {
         ),
         {'a': 'native_layer_norm combines its channels'},
     ),
+    'layer norm of unit length': (
+        lambda: Between(
+            lambda s, x: s.norm(F.normalize(x, dim=1).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+            norm=nn.LayerNorm(8),
+        ),
+        {'a': 'native_layer_norm combines its channels'},
+    ),
     'group norm': (
         lambda: Between(lambda s, x: s.norm(x), norm=nn.GroupNorm(2, 8)),
         {'a': 'native_group_norm combines its channels'},
@@ -180,6 +187,22 @@ def test_heads_of_a_fixed_width_are_removed_as_a_whole(width):
     heads = next(g for g in analyse(Attention(-1, width)).groups if g.name == 'q')
     assert heads.layers == ('q', 'k', 'v')
     assert (heads.size, heads.width, heads.parts) == (64 // width, width, 1)
+
+
+def test_attention_of_a_single_head():
+    class Single(Between):
+        def forward(self, x):
+            x = self.a(x).flatten(2).transpose(1, 2)
+            return self.last(self.attention(x, x, x)[0])
+
+    attention = nn.MultiheadAttention(8, 1, batch_first=True)
+    analysis = analyse(Single(None, attention=attention, last=nn.Linear(8, 2)))
+    assert {group.name: group.size for group in analysis.groups} == {
+        'a': 8,
+        'attention.out_proj': 8,
+        'attention': 1,
+    }
+    assert analysis.approximate == {}
 
 
 def channels_inside_heads(width, *layers, consumers=()):
