@@ -166,12 +166,12 @@ class Outcome:
     """Result of pruning one network.
 
     Attributes:
-        seconds: Time of the analysis.
+        seconds: CPU time of the analysis.
         groups: Number of prunable channel groups.
         unprunable: The other groups, each with the reason.
         params, macs: Before and after pruning.
         problem: Why pruning failed; None if it succeeded.
-        prune_seconds: Time of selecting and removing channels.
+        prune_seconds: CPU time of selecting and removing channels.
         structure: The channel groups and the skipped layers, a line each.
         permutation_error: Largest difference of the outputs, relative to their scale, with the
             groups' channels in another order.
@@ -279,7 +279,7 @@ def try_out(config: str) -> Outcome:
     with DefaultScope.overwrite_default_scope(scope_of(config)), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         model = build(config)
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             pruner = Pruner(
                 model,
@@ -291,16 +291,16 @@ def try_out(config: str) -> Outcome:
             )
         except ValueError as error:
             problem = str(error).splitlines()[0][:160]
-            return Outcome(seconds=time.perf_counter() - start, problem=problem)
-        seconds = time.perf_counter() - start
+            return Outcome(seconds=time.process_time() - start, problem=problem)
+        seconds = time.process_time() - start
         structure, approximate = structure_of(pruner), len(pruner.approximate)
         params, macs = count_params(model), count_macs(model, input_size=size)
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             pruner.prune()
         except ValueError as error:
             return Outcome(seconds, len(pruner.groups), problem=str(error)[:160])
-        prune_seconds = time.perf_counter() - start
+        prune_seconds = time.process_time() - start
         train_a_step(model, config)
         reloaded = build(config)
         reload(model, reloaded)
