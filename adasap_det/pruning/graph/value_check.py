@@ -45,7 +45,7 @@ CLEAR = 1e-2
 """Change of the outputs, relative to the largest, that is no rounding of float32."""
 
 TRIES = 10
-"""Random choices of channels, one of which is in another order, however few they are."""
+"""Random choices of channels, at most, until the order of those chosen has changed."""
 
 SHARES = (1 / 4, 1 / 2, 5 / 8, 3 / 4)
 """Sizes of the images that are tried, relative to the example."""
@@ -595,10 +595,10 @@ def masked(
         stays = torch.isin(torch.arange(group.size), kept[group.name])
         for piece in group.slices:
             tensor = by_name[piece.name]
-            factor = torch.ones(tensor.shape[piece.dim], dtype=tensor.dtype, device=tensor.device)
-            factor[piece.positions[~stays[piece.channels]]] = TINY
+            factors = torch.ones(tensor.shape[piece.dim], dtype=tensor.dtype)
+            factors[piece.positions[~stays[piece.channels]]] = TINY
             shape = [-1 if d == piece.dim else 1 for d in range(tensor.dim())]
-            tensor.data = tensor.data * factor.view(shape)
+            tensor.data = tensor.data * factors.view(shape).to(tensor.device)
     return copied
 
 
