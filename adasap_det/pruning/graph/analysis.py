@@ -116,7 +116,12 @@ def find_channel_groups(
     analysis = _analysis(model, links, current, heads, failures)
     names = {group.name for group in analysis.groups}
     approximate = {name: why for name, why in checks.approximate().items() if name in names}
-    return replace(analysis, permutation_error=checks.permutation_error(), approximate=approximate)
+    return replace(
+        analysis,
+        groups=noting_mixed(analysis.groups, links),
+        permutation_error=checks.permutation_error(),
+        approximate=approximate,
+    )
 
 
 @dataclass(frozen=True)
