@@ -2,12 +2,16 @@
 
 python benchmarks/breadth.py                    # all, as in docs/supported.md
 python benchmarks/breadth.py --only RetinaNet
+python benchmarks/breadth.py --table table.md   # resumes: leaves out networks with a row there
+
+Networks of packages that are not installed are left out; their rows in a table stay.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import importlib.util
 import io
 import logging
 import re
@@ -97,9 +101,9 @@ MORE_CLASSIFIERS = {
             'mnasnet1_0',
             'convnext_tiny',
             'vit_b_16',
-            'swin_t',
         )
     },
+    'swin_t, torchvision': 'torchvision::swin_t',
     **{
         name: f'timm::{name}'
         for name in (
@@ -127,10 +131,19 @@ MORE_CLASSIFIERS = {
         )
     },
 }
-PLAIN = ('torchvision', 'timm')
+OTHER_DETECTORS = {
+    'RT-DETR-R18, Transformers': 'transformers::rt_detr',
+    'D-FINE-S, Transformers': 'transformers::d_fine',
+    'YOLOv8n, Ultralytics': 'ultralytics::yolov8n.yaml',
+    'YOLO11n, Ultralytics': 'ultralytics::yolo11n.yaml',
+}
+NETWORKS = DETECTORS | MORE_DETECTORS | OTHER_DETECTORS | CLASSIFIERS | MORE_CLASSIFIERS
+PLAIN = ('torchvision', 'timm', 'transformers', 'ultralytics')
 """Packages whose networks are no MMEngine models."""
 
 SIDES = {
+    'transformers::': 320,
+    'ultralytics::': 320,
     'ssd512': 512,
     'ssd300': 300,
     'ssdlite320': 320,
@@ -141,6 +154,11 @@ SIDES = {
     'inception': 299,
 }
 KEEP_RATIO = 0.5
+HEADER = (
+    '| network | pixels | channel groups | approximate | permutation error | parameters | MACs | '
+    'analysis | pruning | notes |\n'
+    '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |'
+)
 
 
 @dataclass(frozen=True)
@@ -148,13 +166,16 @@ class Outcome:
     """Result of pruning one network.
 
     Attributes:
-        seconds: Time of the analysis.
+        seconds: CPU time of the analysis.
         groups: Number of prunable channel groups.
         unprunable: The other groups, each with the reason.
         params, macs: Before and after pruning.
         problem: Why pruning failed; None if it succeeded.
-        prune_seconds: Time of selecting and removing channels.
+        prune_seconds: CPU time of selecting and removing channels.
         structure: The channel groups and the skipped layers, a line each.
+        permutation_error: Largest difference of the outputs, relative to their scale, with the
+            groups' channels in another order.
+        approximate: Number of groups for which zeros differ from the removal of channels.
     """
 
     seconds: float = 0.0
@@ -165,6 +186,8 @@ class Outcome:
     problem: str | None = None
     prune_seconds: float = 0.0
     structure: str = ''
+    permutation_error: float = 0.0
+    approximate: int = 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -174,17 +197,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--write-structures', action='store_true', help=f'write the channel groups to {STRUCTURES}'
     )
+    parser.add_argument('--table', type=Path, help='file that gets the rows, and to resume from')
     args = parser.parse_args(argv)
-    print('| network | pixels | channel groups | parameters | MACs | analysis | pruning | notes |')
-    print('| --- | --- | --- | --- | --- | --- | --- | --- |', flush=True)
-    networks = DETECTORS | MORE_DETECTORS | CLASSIFIERS | MORE_CLASSIFIERS
-    for name, config in networks.items():
-        if args.only is None or args.only in name:
-            found = try_out(config)
-            print(row(name, config, found), flush=True)
-            if args.write_structures:
-                structure_file(name).write_text(found.structure, 'utf-8')
+    rows = rows_of(args.table) if args.table and args.table.exists() else {}
+    print(HEADER, flush=True)
+    for name, config in NETWORKS.items():
+        chosen = args.only is None or args.only in name
+        if not chosen or name in rows or not installed(config):
+            continue
+        found = try_out(config)
+        rows[name] = row(name, config, found)
+        print(rows[name], flush=True)
+        if args.table is not None:
+            ordered = [rows[each] for each in NETWORKS if each in rows]
+            args.table.write_text('\n'.join([HEADER, *ordered, '']), 'utf-8')
+        if args.write_structures:
+            structure_file(name).write_text(found.structure, 'utf-8')
     return 0
+
+
+def rows_of(table: Path) -> dict[str, str]:
+    """Rows of a table by name of the network."""
+    rows = table.read_text('utf-8').splitlines()[2:]
+    return {line.split('|')[1].strip(): line for line in rows}
+
+
+def installed(config: str) -> bool:
+    """Whether the package that a network comes from is installed."""
+    package = config.rpartition('::')[0]
+    return not package or importlib.util.find_spec(package) is not None
 
 
 def structure_file(name: str) -> Path:
@@ -217,14 +258,16 @@ def row(name: str, config: str, found: Outcome) -> str:
     size = 'x'.join(map(str, size_of(config)))
     if found.problem:
         return (
-            f'| {name} | {size} | | | | {found.seconds:.1f} s | | not prunable: {found.problem} |'
+            f'| {name} | {size} | | | | | | {found.seconds:.1f} s | | not prunable: '
+            f'{found.problem} |'
         )
     params = ' to '.join(f'{n / 1e6:.2f}' for n in found.params)
     macs = ' to '.join(f'{n / 1e9:.2f}' for n in found.macs)
     skipped = found.unprunable
     notes = f'{len(skipped)} layers skipped: {skipped[0][:90]}' if skipped else ''
     return (
-        f'| {name} | {size} | {found.groups} | {params} M | {macs} G | {found.seconds:.1f} s | '
+        f'| {name} | {size} | {found.groups} | {found.approximate or ""} | '
+        f'{found.permutation_error:.0e} | {params} M | {macs} G | {found.seconds:.1f} s | '
         f'{found.prune_seconds:.1f} s | {notes} |'
     )
 
@@ -236,7 +279,7 @@ def try_out(config: str) -> Outcome:
     with DefaultScope.overwrite_default_scope(scope_of(config)), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         model = build(config)
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             pruner = Pruner(
                 model,
@@ -244,19 +287,20 @@ def try_out(config: str) -> Outcome:
                 importance=MagnitudeImportance(),
                 budget=ParamsBudget(keep_ratio=KEEP_RATIO),
                 round_to=8,
+                prunable_outputs=features_of(model, config),
             )
         except ValueError as error:
             problem = str(error).splitlines()[0][:160]
-            return Outcome(seconds=time.perf_counter() - start, problem=problem)
-        seconds = time.perf_counter() - start
-        structure = structure_of(pruner)
+            return Outcome(seconds=time.process_time() - start, problem=problem)
+        seconds = time.process_time() - start
+        structure, approximate = structure_of(pruner), len(pruner.approximate)
         params, macs = count_params(model), count_macs(model, input_size=size)
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             pruner.prune()
         except ValueError as error:
             return Outcome(seconds, len(pruner.groups), problem=str(error)[:160])
-        prune_seconds = time.perf_counter() - start
+        prune_seconds = time.process_time() - start
         train_a_step(model, config)
         reloaded = build(config)
         reload(model, reloaded)
@@ -272,6 +316,8 @@ def try_out(config: str) -> Outcome:
             (macs, count_macs(model, input_size=size)),
             prune_seconds=prune_seconds,
             structure=structure,
+            permutation_error=pruner.permutation_error,
+            approximate=approximate,
         )
 
 
@@ -288,9 +334,68 @@ def build(config: str) -> Any:
         detector = name in torchvision.models.list_models(torchvision.models.detection)
         options = {'weights_backbone': None} if detector else {}
         return torchvision.models.get_model(name, weights=None, **options)
+    if package == 'transformers':
+        return rt_detr() if name == 'rt_detr' else d_fine()
+    if package == 'ultralytics':
+        import ultralytics
+
+        return ultralytics.YOLO(name).model.requires_grad_(True)
     model = MODELS.build(read(config).model)
     initialize(model)
     return model
+
+
+def rt_detr() -> nn.Module:
+    """RT-DETR with ResNet-18."""
+    import transformers
+
+    backbone = transformers.RTDetrResNetConfig(
+        depths=[2, 2, 2, 2],
+        hidden_sizes=[64, 128, 256, 512],
+        layer_type='basic',
+        out_features=['stage2', 'stage3', 'stage4'],
+    )
+    config = transformers.RTDetrConfig(
+        backbone_config=backbone,
+        encoder_in_channels=[128, 256, 512],
+        hidden_expansion=0.5,
+        decoder_layers=3,
+    )
+    return transformers.RTDetrForObjectDetection(config)
+
+
+def d_fine() -> nn.Module:
+    """D-FINE-S with HGNetV2-B0."""
+    import transformers
+
+    backbone = transformers.HGNetV2Config(
+        stem_channels=[3, 16, 16],
+        stage_in_channels=[16, 64, 256, 512],
+        stage_mid_channels=[16, 32, 64, 128],
+        stage_out_channels=[64, 256, 512, 1024],
+        stage_num_blocks=[1, 1, 2, 1],
+        stage_numb_of_layers=[3, 3, 3, 3],
+        hidden_sizes=[64, 256, 512, 1024],
+        use_learnable_affine_block=True,
+        out_features=['stage2', 'stage3', 'stage4'],
+    )
+    config = transformers.DFineConfig(
+        backbone_config=backbone,
+        encoder_in_channels=[256, 512, 1024],
+        hidden_expansion=0.5,
+        depth_mult=0.34,
+        decoder_layers=3,
+    )
+    return transformers.DFineForObjectDetection(config)
+
+
+def features_of(model: Any, config: str) -> Sequence[str]:
+    """Modules whose features a model returns beside its predictions."""
+    if config.startswith('transformers'):
+        return 'model.encoder', 'model.decoder'
+    if config.startswith('ultralytics'):
+        return [f'model.{i}' for i in model.model[-1].f]
+    return ()
 
 
 def scope_of(config: str) -> str:

@@ -98,6 +98,8 @@ class Pruner:
         skipped: Reason by layer, for layers whose channels cannot be pruned.
         permutation_error: Largest difference of the outputs, relative to their scale, with the
             groups' channels in another order, in float64: of rounding only.
+        approximate: Reason by name of each group for which channels that are zero, in all their
+            slices, differ from channels that are removed, a layer norm over them for instance.
         blocks: The blocks that may still be removed.
         observed: Whether the importance has seen gradients since the last prune step, and they
             were finite.
@@ -162,6 +164,7 @@ class Pruner:
         self.groups: list[ChannelGroup] = analysis.groups
         self.skipped: dict[str, str] = analysis.skipped
         self.permutation_error = analysis.permutation_error
+        self.approximate: dict[str, str] = analysis.approximate
         self._ratios = match_keep_ratios(self.keep_ratios, self.groups, self.skipped)
         self.blocks: list[ResidualBlock] = []
         if self.prune_blocks:
@@ -349,7 +352,10 @@ class Pruner:
         if removed:
             print_log(f'Removed blocks: {", ".join(removed)}', logger='current')
             self.blocks = [block for block in self.blocks if block.name not in removed]
-            self.skipped = {n: why for n, why in self.skipped.items() if not is_inside(n, removed)}
+            self.skipped, self.approximate = (
+                {name: why for name, why in reasons.items() if not is_inside(name, removed)}
+                for reasons in (self.skipped, self.approximate)
+            )
         self._observed = False
         return PruneResult(limit, cost, dense, kept)
 

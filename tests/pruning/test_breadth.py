@@ -87,5 +87,34 @@ def test_transformers_without_heads_are_exported(breadth, name, tmp_path):
 
 def test_docs_table_lists_every_network(breadth):
     table = (SCRIPT.parents[1] / 'docs' / 'supported.md').read_text('utf-8')
-    for name in breadth.DETECTORS | breadth.CLASSIFIERS:
-        assert f'| {name} |' in table
+    assert [name for name in breadth.NETWORKS if f'\n| {name} |' not in table] == []
+    rows = [line for line in table.splitlines() if line.startswith('| ')]
+    assert len(rows) == len(breadth.NETWORKS) + 2  # the head
+
+
+def test_every_network_has_a_structure_file_of_its_own(breadth):
+    files = [breadth.structure_file(name) for name in breadth.NETWORKS]
+    assert len(set(files)) == len(files)
+    assert [file.name for file in files if not file.exists()] == []
+
+
+def test_an_interrupted_table_is_resumed_in_order(breadth, tmp_path, monkeypatch):
+    names = ['ResNet-18', 'DLA, not installed', 'MobileNetV2']
+    configs = ['timm::resnet18', 'not_installed_::dla', 'timm::mobilenetv2_100']
+    monkeypatch.setattr(breadth, 'NETWORKS', dict(zip(names, configs, strict=True)))
+    monkeypatch.setattr(breadth, 'installed', lambda config: 'not' not in config)
+    tried = []
+
+    def try_out(config):
+        tried.append(config)
+        return breadth.Outcome(groups=12, approximate=3, permutation_error=2.44e-15)
+
+    monkeypatch.setattr(breadth, 'try_out', try_out)
+    table = tmp_path / 'table.md'
+    breadth.main(['--table', str(table), '--only', 'MobileNetV2'])
+    breadth.main(['--table', str(table)])
+    assert tried == [configs[2], configs[0]]
+    lines = table.read_text('utf-8').splitlines()
+    assert lines[:2] == breadth.HEADER.splitlines()
+    assert [line.split(' | ')[0] for line in lines[2:]] == ['| ResNet-18', '| MobileNetV2']
+    assert ' | 12 | 3 | 2e-15 | ' in lines[2]

@@ -372,6 +372,16 @@ def test_optimizers_and_copies_lose_the_blocks():
     assert not torch.equal(model.stem.weight, before)
 
 
+def test_approximate_groups_are_named_until_their_block_goes():
+    model = residual_net(1.0, 1e-6, 1.0)
+    model.body[1].bn1 = torch.nn.GroupNorm(2, model.body[1].bn1.num_features)
+    pruner = observed(model, ParamsBudget(keep_ratio=0.7))
+    assert pruner.approximate == {'body.1.conv1': 'native_group_norm combines its channels'}
+    pruner.prune()
+    assert [block.name for block in pruner.blocks] == ['body.0', 'body.2']
+    assert pruner.approximate == {}
+
+
 def test_a_run_without_blocks_resumes():
     def begin():
         model = residual_net(1.0, 1e-6, 1e-5)

@@ -27,6 +27,7 @@ from .coupling import (
     coupled_channels,
     layer_reasons,
     layers_not_run,
+    noting_mixed,
     unique_names,
 )
 from .tracing import TRACED_ROIS, fixed_outputs, like_parameters, run_every_layer
@@ -94,8 +95,11 @@ def find_channel_groups(
         reasons = {each.group.name: _reason(each, exclude, frozen) for each in found}
         return _Candidates(found, {name: why for name, why in reasons.items() if why is not None})
 
+    def failing(links: Links, current: _Candidates) -> dict[str, str]:
+        return checks.failures(noting_mixed(current.groups + heads.groups, links))
+
     current = candidates(links)
-    failures = checks.failures(current.groups + heads.groups)
+    failures = failing(links, current)
     kept_dims: dict[int, str] = {}
     for choice in CHOICES[1:]:
         again = current.units_to_retry(failures)
@@ -105,12 +109,19 @@ def find_channel_groups(
         kept_dims.update(dict.fromkeys(again, choice))
         links = _trace(model, inputs, kept_dims, prunable_outputs)
         current = candidates(links)
-        failures = checks.failures(current.groups + heads.groups)
+        failures = failing(links, current)
     failures |= checks.failures_together()
     for name, why in failures.items():
         print_log(f'{name} is skipped: {why}', logger='current', level=logging.WARNING)
     analysis = _analysis(model, links, current, heads, failures)
-    return replace(analysis, permutation_error=checks.permutation_error())
+    names = {group.name for group in analysis.groups}
+    approximate = {name: why for name, why in checks.approximate().items() if name in names}
+    return replace(
+        analysis,
+        groups=noting_mixed(analysis.groups, links),
+        permutation_error=checks.permutation_error(),
+        approximate=approximate,
+    )
 
 
 @dataclass(frozen=True)
@@ -178,6 +189,10 @@ class _Checks:
     def permutation_error(self) -> float:
         """Largest difference that channels in another order made where they passed."""
         return broadcast_from_rank0(lambda: self._check.permutation_error)
+
+    def approximate(self) -> dict[str, str]:
+        """Reason by name of each group whose zeros make another difference than their removal."""
+        return broadcast_from_rank0(lambda: self._check.approximate)
 
     def failures_together(self) -> dict[str, str]:
         """The same for those that have passed, which must pass together as well."""

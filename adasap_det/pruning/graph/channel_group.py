@@ -54,6 +54,8 @@ class ChannelGroup:
             parts of the channels loses the same ones; 1 if there are no such layers.
         width: Positions of one channel in the layers that compute it: the channels of an attention
             head, otherwise 1.
+        mixed_by: Name of an operator that combines the channels with each other, a layer norm for
+            instance; empty if there is none.
     """
 
     name: str
@@ -64,6 +66,7 @@ class ChannelGroup:
     norms: tuple[str, ...] = ()
     parts: int = 1
     width: int = 1
+    mixed_by: str = ''
 
     @property
     def slices(self) -> tuple[TensorSlice, ...]:
@@ -107,11 +110,15 @@ class ChannelAnalysis:
         skipped: Reason by layer, for layers whose channels are not pruned.
         permutation_error: Largest difference of the outputs, relative to their scale, with the
             groups' channels in another order; of rounding only.
+        approximate: Reason by name of each group for which channels that are zero, in all their
+            slices, differ from channels that are removed, a layer norm over them for instance.
+            For all other groups both give the same outputs.
     """
 
     groups: list[ChannelGroup]
     skipped: dict[str, str] = field(default_factory=dict)
     permutation_error: float = 0.0
+    approximate: dict[str, str] = field(default_factory=dict)
 
 
 def without_channels(group: ChannelGroup, kept: Tensor, moved: dict) -> ChannelGroup:

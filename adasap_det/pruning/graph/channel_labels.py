@@ -57,6 +57,8 @@ class Links:
         edges: Pairs of units that can only be removed together, each of shape ``(2, K)``.
         fixed: Units that cannot be removed, with the reason.
         read: Units of parameters over which an operator has summed: it reads the channels there.
+        mixed: Units that an operator has combined with each other, as a mean over channels does,
+            with the operator's name.
         used: Names of the tensors that a pass has used.
         trained: Names of the layers that only a training pass runs.
         split: Units of dimensions that a reshape has split.
@@ -66,6 +68,7 @@ class Links:
     edges: list[Tensor] = field(default_factory=list)
     fixed: list[tuple[Tensor, str]] = field(default_factory=list)
     read: list[Tensor] = field(default_factory=list)
+    mixed: list[tuple[Tensor, str]] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     trained: set[str] = field(default_factory=set)
     split: set[int] = field(default_factory=set)
@@ -196,6 +199,13 @@ class ChannelTracer:
         vector = self.of(tensor)[dim]
         if vector is not None and self.is_weight(tensor):
             self.links.read.append(vector[vector >= 0])
+
+    def mixes(self, func: Any, *vectors: Tensor | None) -> None:
+        """Say that an operator combines the channels of a dimension with each other."""
+        name = func._schema.name.partition('::')[2]
+        for vector in vectors:
+            if vector is not None and bool((vector >= 0).any()):
+                self.links.mixed.append((vector[vector >= 0], name))
 
     def fix_unlike(self, vector: Tensor, other: Tensor, dim: int) -> None:
         """Say that channels cannot be removed if a tensor without channels has a value for each."""

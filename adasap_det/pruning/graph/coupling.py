@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .channel_group import ChannelGroup, TensorSlice
 from .channel_labels import Axis, Links
+from .operator_rules import COUNTING
 
 LAYER_TYPES = (nn.modules.conv._ConvNd, nn.Linear)
 NORM_TYPES = (
@@ -167,6 +168,28 @@ def _equal_parts(units: np.ndarray, channel: np.ndarray, count: int) -> int:
         return 1
     expected = units[0] + np.arange(parts)[None] * count + np.arange(count)[:, None]
     return parts if np.array_equal(units.reshape(count, parts), expected) else 1
+
+
+def noting_mixed(groups: Sequence[ChannelGroup], links: Links) -> list[ChannelGroup]:
+    """The same with the operator that combines their channels, where the trace has seen one.
+
+    Of several it is one whose result depends on the number of channels, if there is one.
+    """
+    operators = sorted({name for _, name in links.mixed}, key=lambda name: name not in COUNTING)
+    rank = {name: i for i, name in enumerate([*operators, ''])}
+    mixed_by = torch.full((links.num_units,), rank[''])
+    for units, name in links.mixed:
+        mixed_by[units] = mixed_by[units].clamp(max=rank[name])
+    first = {(axis.name, axis.dim): axis.first for axis in links.axes}
+    noted = []
+    for group in groups:
+        ranks = [
+            int(mixed_by[first[piece.name, piece.dim] + piece.positions].min())
+            for piece in group.slices
+            if (piece.name, piece.dim) in first  # a single head's has no unit
+        ]
+        noted.append(replace(group, mixed_by=[*operators, ''][min(ranks)]))
+    return noted
 
 
 def unique_names(found: Sequence[Coupled]) -> list[Coupled]:

@@ -81,6 +81,11 @@ def _same(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, result: A
             tracer.set(leaf, tracer.of(source) if leaf.shape == source.shape else ())
 
 
+def _softmax(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
+    tracer.mixes(func, tracer.of(args[0])[args[1]] if args[0].dim() else None)
+    _same(tracer, func, args, kwargs, result)
+
+
 def _copy(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, result: Any) -> None:
     target, source = args[:2]
     labels = _aligned(tracer.of(source), source.shape, target.shape)
@@ -291,6 +296,8 @@ def _contraction(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, re
     a, b = args[:2]
     left, right = tracer.of(a), tracer.of(b)
     tracer.link(left[-1], right[-2] if b.dim() > 1 else right[-1])
+    if not tracer.is_weight(a) and not tracer.is_weight(b):
+        tracer.mixes(func, left[-1])
     tracer.reads(a, a.dim() - 1)
     tracer.reads(b, max(b.dim() - 2, 0))
     labels = [
@@ -314,6 +321,7 @@ def _normalisation(
     for tensor in args[1:5]:
         if isinstance(tensor, Tensor):
             labels[1] = tracer.link(labels[1], tracer.of(tensor)[0])
+    tracer.mixes(func, labels[0], *labels[2:])
     _first_result(tracer, result, labels)
 
 
@@ -325,6 +333,7 @@ def _layer_norm(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, res
             for i, vector in enumerate(tracer.of(tensor)):
                 d = x.dim() - len(shape) + i
                 labels[d] = tracer.link(labels[d], vector)
+    tracer.mixes(func, *labels[x.dim() - len(shape) :])
     _first_result(tracer, result, labels)
 
 
@@ -336,6 +345,7 @@ def _group_norm(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, res
             labels[1] = tracer.link(labels[1], tracer.of(tensor)[0])
     if labels[1] is not None:
         tracer.link(*labels[1].view(groups, -1))
+    tracer.mixes(func, labels[1])
     _first_result(tracer, result, labels)
 
 
@@ -371,6 +381,7 @@ def _reduction(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, resu
     left = [
         None if d in dims else vector for d, vector in enumerate(labels) if keepdim or d not in dims
     ]
+    tracer.mixes(func, *(labels[d] for d in dims if d < len(labels)))
     if func._schema.name.partition('::')[2] in _ORDERED:
         tracer.fix([labels[d] for d in dims], 'its channels are put in order')
     for leaf in tree_leaves(result):
@@ -405,13 +416,28 @@ def _embedding(tracer: ChannelTracer, func: Any, args: tuple, kwargs: dict, resu
 
 _RESHAPES = {'aten::view', 'aten::_unsafe_view', 'aten::reshape', 'aten::_reshape_alias'}
 MAKING: tuple[Rule, ...] = (_convolution, _contraction, _normalisation, _layer_norm, _group_norm)
+COUNTING = {
+    '_softmax',
+    '_log_softmax',
+    'mean',
+    'var',
+    'std',
+    'var_mean',
+    'std_mean',
+    'native_layer_norm',
+    '_fused_rms_norm',
+    'native_group_norm',
+}
+"""Operators whose results depend on the number of the channels that they combine."""
+
 _ORDERED = {'argmax', 'argmin', 'median', 'mode', 'kthvalue'}
 _BY_RULE: dict[Rule, str] = {
     _same: (
-        '_softmax _log_softmax _safe_softmax native_dropout clone contiguous detach _to_copy alias '
+        'native_dropout clone contiguous detach _to_copy alias '
         'lift_fresh as_strided bernoulli relu relu6 hardtanh hardswish hardsigmoid silu mish gelu '
         'elu selu celu leaky_relu softplus fill zero'
     ),
+    _softmax: '_softmax _log_softmax _safe_softmax',
     _pointwise: '_prelu_kernel _weight_norm_interface _weight_norm',
     _copy: 'copy',
     _index_put: 'index_put _index_put_impl',

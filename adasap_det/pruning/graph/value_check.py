@@ -1,14 +1,16 @@
 """Check channel groups by value: permuted and pruned copies of the model must agree.
 
 A group is right if its channels can be put in another order, in all of its slices, without any
-change of the model's outputs, before and after half of them are pruned. All parameters and buffers
-are random in the copies: fresh norms and branches that start at zero would hide errors.
+change of the model's outputs, before and after half of them are pruned, and if removing channels
+is the same as setting their slices to zero, unless an operator combines the channels with each
+other. All parameters and buffers are random in the copies: fresh norms and branches that start at
+zero would hide errors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from traceback import walk_tb
@@ -27,6 +29,7 @@ from adasap_det.utils.modules import eval_mode
 from adasap_det.utils.random_state import RandomState, same_randomness
 
 from .channel_group import ChannelGroup
+from .operator_rules import COUNTING
 from .training_pass import train_forward
 
 TOLERANCE = 1e-12
@@ -41,10 +44,18 @@ FIRST_ORDER = 1e-5
 CLEAR = 1e-2
 """Change of the outputs, relative to the largest, that is no rounding of float32."""
 
+TRIES = 10
+"""Random choices of channels, at most, until the order of those chosen has changed."""
+
 SHARES = (1 / 4, 1 / 2, 5 / 8, 3 / 4)
 """Sizes of the images that are tried, relative to the example."""
 
+TINY = 1e-100
+"""Factor that stands for zero: weight norm would divide zero by zero."""
+
 NO_EFFECT = 'its channels do not change the outputs, so the group cannot be checked'
+
+UNLIKE_ZEROS = 'removing half of its channels is not the same as setting them to zero'
 
 Forward = Callable[[nn.Module, Tensor], Any]
 Test = Callable[[Sequence[ChannelGroup]], None]
@@ -77,6 +88,8 @@ class ValueCheck:
     Attributes:
         permutation_error: Largest difference of an output, relative to its scale, that the
             channels of groups in another order made where they passed.
+        approximate: Reason by name of each group that has passed and whose channels make another
+            difference when they are zero than when they are removed.
     """
 
     def __init__(
@@ -108,6 +121,7 @@ class ValueCheck:
             )
         self._orders: dict[str, Tensor] = {}
         self.permutation_error = 0.0
+        self.approximate: dict[str, str] = {}
 
     def failures(self, groups: Sequence[ChannelGroup], *, alone: bool = True) -> dict[str, str]:
         """Reason by name of each group that fails a test.
@@ -122,12 +136,15 @@ class ValueCheck:
             self._orders[group.name] = random_order(group, self._random)
         for stage, test in self._tests.items():
             if groups:
-                print_log(f'Checking {len(groups)} channel groups: {stage}', logger='current')
+                _log(groups, stage)
             for group, reason in failing(groups, test):
                 found[group.name] = reason
             groups = [group for group in groups if group.name not in found]
+        if groups:
+            found |= self._failing_by_half(groups)
+            groups = [group for group in groups if group.name not in found]
         if alone and groups:
-            print_log(f'Checking {len(groups)} channel groups: negative control', logger='current')
+            _log(groups, 'negative control')
             for group in self._without_effect(groups):
                 found[group.name] = NO_EFFECT
         return found
@@ -139,7 +156,6 @@ class ValueCheck:
             'half of the channels, in evaluation mode': self._evaluated,
             'half of the channels, in training mode': self._trained,
             'in another order': self._permuted,
-            'half of the channels in another order': self._pruned,
         }
 
     # ------------------------------------------------------------------ tests
@@ -181,12 +197,58 @@ class ValueCheck:
             )
         self.permutation_error = max(self.permutation_error, error)
 
+    def _failing_by_half(self, groups: Sequence[ChannelGroup]) -> dict[str, str]:
+        """Reason by name of each group that fails with half of its channels, by value.
+
+        Channels that are removed must leave what channels that are zero do. Groups for which that
+        cannot hold are noted, and tested with half of their channels in another order instead.
+        """
+        found: dict[str, str] = {}
+        for group in groups:
+            self.approximate.pop(group.name, None)
+            if group.mixed_by in COUNTING and group.width == 1:
+                self._note_approximate(group)
+        exact = [group for group in groups if group.name not in self.approximate]
+        if exact:
+            _log(exact, 'half of the channels removed or zero')
+        for group, reason in self._unlike_zeros(exact):
+            if group.mixed_by and reason == UNLIKE_ZEROS:
+                self._note_approximate(group)
+            else:
+                found[group.name] = reason
+        groups = [group for group in groups if group.name not in found]
+        if any(group.name in self.approximate for group in groups):
+            _log(groups, 'half of the channels in another order')
+            for group, reason in failing(groups, self._pruned):
+                found[group.name] = reason
+                self.approximate.pop(group.name, None)
+        return found
+
+    def _note_approximate(self, group: ChannelGroup) -> None:
+        self.approximate[group.name] = f'{group.mixed_by} combines its channels'
+
+    def _unlike_zeros(self, groups: Sequence[ChannelGroup]) -> list[tuple[ChannelGroup, str]]:
+        """All at once, which passes as a rule; else first those that must pass."""
+        if not failing_together(groups, self._removed):
+            return []
+        plain = [group for group in groups if not group.mixed_by]
+        mixed = [group for group in groups if group.mixed_by]
+        return failing(plain, self._removed) + failing(mixed, self._removed)
+
+    def _removed(self, groups: Sequence[ChannelGroup]) -> None:
+        kept = {group.name: uneven_half(group, self._random) for group in groups}
+        copied = sharing_copy(self._copy)
+        prune_channels(copied, groups, kept)
+        with _reason('with half of its channels the model fails', copied):
+            outputs = self._outputs(copied)
+        self._check_shapes(outputs)
+        if difference(outputs, self._outputs(masked(self._copy, groups, kept))) > self._tolerance:
+            raise CheckError(UNLIKE_ZEROS)
+
     def _pruned(self, groups: Sequence[ChannelGroup]) -> None:
-        kept = {group.name: random_half(group, self._random) for group in groups}
-        moved = {
-            group.name: torch.isin(self._orders[group.name], kept[group.name]).nonzero().flatten()
-            for group in groups
-        }
+        kept, moved = {}, {}
+        for group in groups:
+            kept[group.name], moved[group.name] = self._kept_in_both(group)
         results = []
         for copied, channels in (
             (sharing_copy(self._copy), kept),
@@ -195,10 +257,23 @@ class ValueCheck:
             prune_channels(copied, groups, channels)
             with _reason('with half of its channels the model fails', copied):
                 results.append(self._outputs(copied))
-        if [t.shape for t in results[0]] != [t.shape for t in self._expected]:
-            raise CheckError('it changes the shape of an output of the model')
+        self._check_shapes(results[0])
         if difference(results[1], results[0]) > self._tolerance:
             raise CheckError('half of its channels in another order change the outputs')
+
+    def _kept_in_both(self, group: ChannelGroup) -> tuple[Tensor, Tensor]:
+        """The same random channels, before and after they are put in another order."""
+        order = self._orders[group.name]
+        for _ in range(TRIES):
+            kept = uneven_half(group, self._random)
+            moved = torch.isin(order, kept).nonzero().flatten()
+            if not torch.equal(order[moved], kept):  # else all of these are in their old order
+                break
+        return kept, moved
+
+    def _check_shapes(self, outputs: Sequence[Tensor]) -> None:
+        if [t.shape for t in outputs] != [t.shape for t in self._expected]:
+            raise CheckError('it changes the shape of an output of the model')
 
     def _halved(self, groups: Sequence[ChannelGroup]) -> nn.Module:
         """A copy of the model with a random half of every group."""
@@ -362,6 +437,21 @@ def failing(groups: Sequence[ChannelGroup], test: Test) -> list[tuple[ChannelGro
     return []
 
 
+def failing_together(groups: Sequence[ChannelGroup], test: Test) -> bool:
+    """Whether groups fail a test that runs once, of all of them."""
+    if not groups:
+        return False
+    try:
+        test(groups)
+    except CheckError:
+        return True
+    return False
+
+
+def _log(groups: Sequence[ChannelGroup], stage: str) -> None:
+    print_log(f'Checking {len(groups)} channel groups: {stage}', logger='current')
+
+
 def _touches(group: ChannelGroup, module: str) -> bool:
     return any(piece.name.startswith(f'{module}.') for piece in group.slices)
 
@@ -445,6 +535,27 @@ def random_half(group: ChannelGroup, generator: torch.Generator) -> Tensor:
     return (torch.cat(kept) + offsets[:, None]).flatten().sort().values
 
 
+def uneven_half(group: ChannelGroup, generator: torch.Generator) -> Tensor:
+    """A random half of a group's channels, ascending, and a few more if it has several parts.
+
+    The number that each part keeps has no common divisor with the number that it had, so that code
+    with a fixed size of a part, of an attention head for instance, takes other channels together.
+    """
+    kept = random_half(group, generator)
+    per_part = group.size // group.parts
+    if group.parts == 1 or per_part < 3:
+        return kept
+    first = kept[: len(kept) // group.parts]
+    others = torch.arange(per_part)[~torch.isin(torch.arange(per_part), first)]
+    others = others[torch.randperm(len(others), generator=generator)]
+    more = max(len(first), per_part // 2 + 1)
+    while more < per_part and math.gcd(more, per_part) > 1:
+        more += 1
+    first = torch.cat([first, others[: more - len(first)]])
+    offsets = torch.arange(group.parts) * per_part
+    return (first + offsets[:, None]).flatten().sort().values
+
+
 def _classes(group: ChannelGroup) -> list[Tensor]:
     """Channels of the first part, by the segments that they and their like belong to."""
     per_part = group.size // group.parts
@@ -471,6 +582,23 @@ def permuted(
             by_name[name].data = by_name[name].data.index_select(
                 dim, index.to(by_name[name].device)
             )
+    return copied
+
+
+def masked(
+    model: nn.Module, groups: Sequence[ChannelGroup], kept: Mapping[str, Tensor]
+) -> nn.Module:
+    """A copy of the model whose slices of all but the ``kept`` channels are practically zero."""
+    copied = sharing_copy(model)
+    by_name = named_tensors(copied)
+    for group in groups:
+        stays = torch.isin(torch.arange(group.size), kept[group.name])
+        for piece in group.slices:
+            tensor = by_name[piece.name]
+            factors = torch.ones(tensor.shape[piece.dim], dtype=tensor.dtype)
+            factors[piece.positions[~stays[piece.channels]]] = TINY
+            shape = [-1 if d == piece.dim else 1 for d in range(tensor.dim())]
+            tensor.data = tensor.data * factors.view(shape).to(tensor.device)
     return copied
 
 
