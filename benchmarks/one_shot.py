@@ -81,8 +81,6 @@ ARMS = {
     'layer': Arm('adaptive', {'radius_map': 'layer'}),
     'rank': Arm('adaptive'),
     'inverse': Arm('inverse'),
-    'rank, momentum': Arm('adaptive', {'ascent': 'momentum'}),
-    'rank, previous': Arm('adaptive', {'ascent': 'previous'}),
     'rank, subbatch': Arm('adaptive', {'ascent': 'subbatch'}),
     'elastic': Arm('adaptive', elastic={}),
     'elastic, by importance alone': Arm('adaptive', elastic={'per_cost': False}),

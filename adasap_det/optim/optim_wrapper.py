@@ -27,7 +27,6 @@ from .part_of_batch import part_of_batch
 from .perturbation import FORMS, Rows
 from .perturber import Perturber
 from .radii import RadiusOptions
-from .remembered_gradient import remember_gradients, remembered_gradients
 from .removal import ChannelRemoval
 from .second_pass import ModelCall, capture_call, capture_output, frozen_buffers, perturbed_weights
 from .sharding import check_not_sharded
@@ -35,22 +34,19 @@ from .sharding import check_not_sharded
 STAGES = ('plain', 'adaptive', 'uniform', 'inverse')
 BY_CHANNEL = ('adaptive', 'inverse')
 UNGROUPED = ('uniform', 'none')
-ASCENTS = ('gradient', 'momentum', 'previous', 'subbatch')
+ASCENTS = ('gradient', 'subbatch')
 
 RISE_KEY = 'adasap_rise'
 """Key of the state of the rise in that of the wrapper."""
-
-REFERENCE_INTERVAL = 10
-"""Steps between two forward passes at the real weights, of the ascents that need none."""
 
 
 class SharpnessAwareMixin(OptimWrapper):
     """The sharpness-aware step, laid over any of MMEngine's optimizer wrappers.
 
     ``optim_context`` records the call that the model's own ``train_step`` makes, so that
-    ``update_params`` can make it again at the perturbed weights. Where the direction of the ascent
-    is known before, the weights are perturbed when that call begins, until ``update_params`` has
-    the gradient. Neither the model nor the training loop knows of it, and the wrapper that DDP puts
+    ``update_params`` can make it again at the perturbed weights. Where the ascent takes a part of
+    the batch, the weights are perturbed when that call begins, until ``update_params`` has the
+    gradient. Neither the model nor the training loop knows of it, and the wrapper that DDP puts
     around the model needs no change.
     """
 
@@ -381,9 +377,6 @@ class SharpnessAwareMixin(OptimWrapper):
                 stack.enter_context(self._looksam.around_step(self.optimizer))
             else:
                 self._looksam.forget()
-            if self.perturbs and self.ascent == 'previous':
-                handle = self.optimizer.register_step_post_hook(remember_gradients)
-                stack.callback(handle.remove)
             super().step(**kwargs)
 
     def _observe(self) -> None:
@@ -428,9 +421,7 @@ class SharpnessAwareMixin(OptimWrapper):
     def _perturbed_call(self, model: nn.Module) -> Iterator[None]:
         """Perturb the weights when the model is called; :attr:`_perturbed` restores them.
 
-        Batch norm's statistics stay those of the real weights: ``'subbatch'`` takes them from its
-        own pass, the others from a pass without gradients every tenth step, whose loss says how far
-        the perturbation raises it.
+        Batch norm's statistics stay those of the real weights, on the part of the batch.
         """
         self._perturbed.close()  # of a step that ended in an error
 
@@ -452,17 +443,10 @@ class SharpnessAwareMixin(OptimWrapper):
         self, model: nn.Module, args: tuple, kwargs: dict[str, Any]
     ) -> tuple[list[nn.Parameter], list[Tensor]]:
         """The perturbation of a step with one pass, before the model's own call."""
-        if self.ascent == 'subbatch':
-            part = part_of_batch(args, kwargs, self.subbatch_ratio)
-            loss = self._loss_of(model, *part)
-            self._real_loss = loss.detach()
-            return self._perturbation(loss, model)
-        if self._inner_count % (REFERENCE_INTERVAL * self._accumulative_counts) == 0:
-            with torch.no_grad():
-                self._real_loss = self._loss_of(model, args, kwargs)
-        wanted = self._wanted(unwrap(model))
-        found = remembered_gradients(self.optimizer, wanted, ascent=self.ascent)
-        return self._perturbed_by(wanted, found)
+        part = part_of_batch(args, kwargs, self.subbatch_ratio)
+        loss = self._loss_of(model, *part)
+        self._real_loss = loss.detach()
+        return self._perturbation(loss, model)
 
     @contextmanager
     def _moved(
@@ -624,10 +608,7 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
             channel group. Default 'rank'.
         eta (float): ASAM's ``T_w = |w| + eta``. Default 0.01.
         ascent (str): What the perturbation climbs along: ``'gradient'``, that of the batch, with
-            two passes; ``'momentum'``, the optimizer's (Momentum-SAM, arXiv 2401.12033), or
-            ``'previous'``, the last step's gradient (S2-SAM), with one pass each and one without
-            gradients every tenth step; ``'subbatch'``, the gradient of a part of the batch.
-            Default 'gradient'.
+            two passes, or ``'subbatch'``, that of a part of the batch. Default 'gradient'.
         subbatch_ratio (float): Part of the batch for ``'subbatch'``, at least two images.
             Default 0.25.
         ungrouped (str): How the adaptive stage perturbs parameters of no channel group (the heads'
@@ -653,12 +634,12 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
 
     Cost: two forward and two backward passes a step, and one copy of the perturbed parameters.
     With ``interval=k`` every k-th step has two passes and the others one; one more copy is kept in
-    the optimizer's state, and under DDP it is all-reduced every k-th step; so is one with
-    ``ascent='previous'``. Parameters that ``layers='norm'`` and ``perturb_ratio`` leave out need
-    no copy and no first backward pass. Measurements are in ``benchmarks/README.md``.
+    the optimizer's state, and under DDP it is all-reduced every k-th step. Parameters that
+    ``layers='norm'`` and ``perturb_ratio`` leave out need no copy and no first backward pass.
+    Measurements are in ``benchmarks/README.md``.
 
-    Batch norm's running statistics are those of the real weights with every ``ascent``. Where the
-    first pass is not made, the logged loss is the perturbed one.
+    Batch norm's running statistics are those of the real weights with every ``ascent``; with
+    ``'subbatch'`` the logged loss is the perturbed one.
 
     The stage is ``'uniform'`` until :class:`~adasap_det.hooks.PruningHook` sets another; without
     the hook, the wrapper is plain SAM or ASAM for any model. Logged are ``train/rise``, measured as
@@ -673,8 +654,7 @@ class AdaSAPOptimWrapper(SharpnessAwareMixin):
     Raises:
         ValueError: If a rise and an absolute radius are given, ``rho_min > rho_max``, a value is
             out of range or a name unknown, or ``interval > 1`` with another ``ascent`` than
-            ``'gradient'``; in the first steps if a pattern of ``exclude`` matches no parameter, or
-            the optimizer has no momentum for ``ascent='momentum'``.
+            ``'gradient'``; in the first step if a pattern of ``exclude`` matches no parameter.
 
     Source: AdaSAP (arXiv 2306.14306); SAM (arXiv 2010.01412); ASAM (arXiv 2102.11600).
     """

@@ -119,9 +119,10 @@ def removal_order(
             channel on average: between all channels of its group and the fewest allowed, all other
             groups being whole. Else it counts alone.
     """
+    on_cpu = torch.cat(list(scores)).cpu().split([group.size for group in groups])  # one wait
     items = group_steps(
         groups,
-        scores,
+        on_cpu,
         round_to=round_to,
         min_keep_ratio=min_keep_ratio,
         dense_sizes=dense_sizes,

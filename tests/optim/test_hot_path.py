@@ -7,9 +7,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from adasap_det.hooks.channel_rows import channel_rows
+from adasap_det.hooks.channel_rows import channel_rows, removal_rows
 from adasap_det.optim import AdaSAPOptimWrapper
 from adasap_det.optim.deferred_scalars import DeferredScalars
+from adasap_det.optim.removal import ChannelRemoval
 from adasap_det.pruning import MagnitudeImportance, TaylorImportance, find_channel_groups
 from adasap_det.pruning.graph.tracing import example_image
 
@@ -39,7 +40,7 @@ class Transfers(TorchDispatchMode):
         return result
 
 
-def transfers(importance, *, stage, steps=3, **options):
+def transfers(importance, *, stage, steps=3, removed=0, **options):
     """By step of a toy detector; the first fills caches."""
     groups = find_channel_groups(ToyDetector(), example_image((6, 6))).groups
     with torch.device('meta'):
@@ -53,6 +54,10 @@ def transfers(importance, *, stage, steps=3, **options):
     wrapper.set_channels(channel_rows(model, groups))
     if importance.needs_gradients:
         wrapper.gradient_observers.append(lambda: importance.observe(groups, model))
+    if removed:
+        wrapper.removal = ChannelRemoval(removal_rows(model, groups))
+        wrapper.removal.set_order(torch.arange(sum(group.size for group in groups)))
+        wrapper.removal.removed = removed
     batch = {name: value.to('meta') for name, value in toy_batch(0).items()}
     found = []
     for _ in range(steps):
@@ -66,13 +71,17 @@ def transfers(importance, *, stage, steps=3, **options):
     return found
 
 
-@pytest.mark.parametrize('ascent', ['gradient', 'momentum', 'previous'])
 @pytest.mark.parametrize('stage', ['uniform', 'adaptive'])
 @pytest.mark.parametrize('importance', [MagnitudeImportance, TaylorImportance])
-def test_a_step_waits_once_and_copies_little(importance, stage, ascent):
-    counts = transfers(importance(), stage=stage, ascent=ascent)[-1]
+def test_a_step_waits_once_and_copies_little(importance, stage):
+    counts = transfers(importance(), stage=stage)[-1]
     assert counts['sync'] <= 1
     assert counts['to device'] <= 5
+
+
+def test_removing_channels_copies_nothing():
+    counts = transfers(TaylorImportance(), stage='adaptive', removed=5)[-1]
+    assert counts == transfers(TaylorImportance(), stage='adaptive')[-1]
 
 
 def test_all_scalars_are_read_with_one_wait_in_the_iteration_that_is_logged(monkeypatch):
