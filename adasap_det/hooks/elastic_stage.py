@@ -149,6 +149,7 @@ class ElasticStage:
         self._removal = ChannelRemoval(removal_rows(pruner.model, pruner.groups))
         self._cost = pruner.costs()['budget']
         self._check_least()
+        self._log_approximate()
         wrapper.removal = self._removal
 
     def begin_pass(self, step: int, *, index: int = 0, count: int = 1) -> float:
@@ -246,6 +247,17 @@ class ElasticStage:
                 f'allowed leave {least:.3f} of the {pruner.budget.unit}: raise it, lower '
                 f'min_keep_ratio={pruner.min_keep_ratio} or round_to={pruner.round_to}, or exclude '
                 f'fewer layers'
+            )
+
+    def _log_approximate(self) -> None:
+        """Name what a pass without channels computes differently than the pruned network."""
+        found = self._pruner.approximate
+        if found:
+            name, reason = next(iter(found.items()))
+            print_log(
+                f'Elastic stage: with {len(found)} of {len(self._pruner.groups)} channel groups a '
+                f'pass without channels only approximates the pruned network ({name}: {reason})',
+                logger='current',
             )
 
     def check_target(self) -> None:

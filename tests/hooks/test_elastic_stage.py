@@ -3,13 +3,16 @@ import logging
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from adasap_det.hooks import PruningHook
-from adasap_det.hooks.elastic_stage import ElasticOptions
-from adasap_det.pruning import Pruner, count_params
+from adasap_det.hooks.elastic_stage import ElasticOptions, ElasticStage
+from adasap_det.optim import AdaSAPOptimWrapper
+from adasap_det.pruning import MagnitudeImportance, ParamsBudget, Pruner, count_params
 from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
 
+from ..helpers.toy import GroupNormNet
 from ..helpers.training_runs import HOOK, WRAPPER, tiny_config, train
 from .test_pruning_hook import KillAt, Killed, assert_same_state, run_with
 
@@ -231,6 +234,29 @@ def test_fixed_statistics_are_warned_of(tmp_path):
     found = [message for message in messages if 'of channels that can go train' in message]
     assert len(found) == 1
     assert found[0].startswith('1 batch norm layers of channels')
+
+
+def test_approximate_groups_are_named():
+    model = GroupNormNet()
+    pruner = Pruner(
+        model,
+        torch.rand(1, 3, 8, 8),
+        importance=MagnitudeImportance(),
+        budget=ParamsBudget(keep_ratio=0.5),
+        min_keep_ratio=0.0,
+    )
+    wrapper = AdaSAPOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    logger = MMLogger.get_instance('approximate')
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger.addHandler(handler)
+    ElasticStage(
+        pruner, wrapper, ElasticOptions.parse({'keep_ratio_range': [0.5, 1]}), begin=0, end=9
+    )
+    (found,) = [message for message in messages if 'approximates' in message]
+    assert 'with 1 of 1 channel groups' in found
+    assert 'group_norm' in found
 
 
 def test_a_budget_below_the_trained_sizes_is_warned_of(tmp_path):
