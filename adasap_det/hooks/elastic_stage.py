@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from scipy.stats import kendalltau
 from torch import nn
 
@@ -25,6 +27,8 @@ from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.recalibration import running_norms
 
 from .channel_rows import removal_rows
+from .schedule import PruningSchedule
+from .structure_hook import accumulative_counts, bare_model
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,21 @@ def check_elastic(wrapper: OptimWrapper) -> None:
 def has_sync_bn(model: nn.Module) -> bool:
     """Whether batch norm takes its statistics from all ranks."""
     return any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+
+
+def begin_elastic_pass(runner: Runner, stage: ElasticStage, schedule: PruningSchedule) -> None:
+    """Choose and log what the next pass of a run goes without; nothing outside of the stage."""
+    if not schedule.adaptive_begin <= runner.iter < schedule.choice:
+        stage.end()
+        return
+    counts = accumulative_counts(runner)
+    step, index = divmod(runner.iter, counts)
+    # Batch norm over all ranks needs one size on all of them.
+    rank, ranks = (0, 1) if has_sync_bn(bare_model(runner)) else get_dist_info()
+    keep_ratio = stage.begin_pass(step, index=index * ranks + rank, count=counts * ranks)
+    runner.message_hub.update_scalar('train/keep_ratio', keep_ratio)
+    if stage.order_change is not None:
+        runner.message_hub.update_scalar('train/order_tau', stage.order_change)
 
 
 class ElasticStage:

@@ -6,15 +6,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
-from torch import Tensor
-from torch.optim import Optimizer
 
-from adasap_det.optim.grad_scaler import step_is_taken, unscaled_gradients
-from adasap_det.optim.optim_wrapper import STAGES, SharpnessAwareMixin
+from adasap_det.optim.optim_wrapper import STAGES
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance import TaylorImportance
 from adasap_det.pruning.optimizer_state import check_optimizer
@@ -23,19 +19,19 @@ from adasap_det.pruning.pruner import Pruner
 from adasap_det.registry import BUDGETS, IMPORTANCES, build_registered
 from adasap_det.utils.input_size import pipeline_input_size
 from adasap_det.utils.recalibration import running_norms
-from adasap_det.utils.validation import evaluate
 
-from .channel_rows import channel_rows
-from .elastic_stage import ElasticOptions, ElasticStage, check_elastic, has_sync_bn
-from .recalibration_hook import (
-    RecalibrationHook,
-    recalibrate_pruned,
-    recalibrate_trained,
-    recalibrate_with,
+from .elastic_stage import ElasticOptions, ElasticStage, begin_elastic_pass, check_elastic
+from .perturbation_stages import PerturbationStages
+from .pruning_evaluation import evaluate_sizes, log_evaluation
+from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibrate_trained
+from .run_checks import (
+    check_combination,
+    check_gradients_come_first,
+    check_no_missed_steps,
+    check_single_wrapper,
 )
-from .run_checks import check_gradients_come_first, check_no_missed_steps, check_single_wrapper
 from .schedule import PruningSchedule, make_schedule
-from .size_report import measured_latency, report_size
+from .size_report import report_pruner
 from .soft_pruning import SoftPruning
 from .structure_hook import (
     StructureHook,
@@ -184,23 +180,18 @@ class PruningHook(StructureHook):
             'adaptive': perturbation_before_pruning,
             'uniform': perturbation_after_pruning,
         }
+        check_combination(
+            elastic=elastic,
+            shrink_begin=shrink_begin,
+            prune_blocks=prune_blocks,
+            keep_ratios=keep_ratios,
+        )
         self.elastic = None if elastic is None else ElasticOptions.parse(elastic)
-        for name, given in (('prune_blocks', prune_blocks), ('keep_ratios', keep_ratios)):
-            if given and elastic is not None:
-                raise ValueError(
-                    f'PruningHook.elastic removes channels in one order of all groups; leave out '
-                    f'{name}={given!r}'
-                )
         self.by_epoch = by_epoch
         self.adaptive_begin = adaptive_begin
         self.prune_begin = prune_begin
         self.prune_steps = prune_steps
         self.prune_interval = prune_interval
-        if shrink_begin is not None and prune_blocks:
-            raise ValueError(
-                'PruningHook.shrink_begin shrinks channels, not whole blocks; leave out '
-                'prune_blocks=True'
-            )
         self.shrink_begin = shrink_begin
         self.prune_blocks = prune_blocks
         self.round_to = round_to
@@ -216,11 +207,10 @@ class PruningHook(StructureHook):
         self.pruner: Pruner | None = None
         self.schedule: PruningSchedule | None = None
         self._steps_done = 0  # prune steps made, or left to the next one
-        self._scores: list[Tensor] | None = None
+        self._stages: PerturbationStages | None = None
         self._elastic: ElasticStage | None = None
         self._soft: SoftPruning | None = None
         self._resumed: dict[str, Any] | None = None
-        self._stage_logged = False
 
     # ------------------------------------------------------------------ before training
 
@@ -283,24 +273,49 @@ class PruningHook(StructureHook):
             pruner.analyze()
         pruner.optimizers = tuple(optimizers_of(runner))
         pruner.copies = tuple(averaged_models(runner))
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None:
+        resumed, self._resumed = self._resumed or {}, None
+        if resumed:
             pruner.load_state_dict(resumed['pruner'])
-            self._scores = list(resumed['scores']) or None
             self._steps_done = int(resumed['steps_done'])
         check_no_missed_steps(self._schedule, made=self._steps_done, iteration=runner.iter)
+        self._stages = PerturbationStages(
+            runner,
+            pruner,
+            self._schedule,
+            perturbation=self._perturbation,
+            score_interval=self.score_interval,
+        )
+        self._stages.load_state_dict(resumed.get('scores', []))
         if self.elastic is not None:
             self._elastic = self._make_elastic(runner, self.elastic)
-            self._elastic.load_state_dict((resumed or {}).get('elastic', {}))
-            if self.prune_steps:
-                self._elastic.check_target()
+            self._elastic.load_state_dict(resumed.get('elastic', {}))
         if self._schedule.shrink_begin is not None and not self._steps_done:
             self._soft = self._make_soft(runner, self._schedule.shrink_begin)
-            self._soft.load_state_dict((resumed or {}).get('soft', {}))
-        self._set_channels(runner)
-        if self.importance.needs_gradients:
-            self._observe_gradients(runner)
+            self._soft.load_state_dict(resumed.get('soft', {}))
         self._log_size(runner, 'Start')
+
+    def _make_elastic(self, runner: Runner, options: ElasticOptions) -> ElasticStage:
+        counts = accumulative_counts(runner)
+        stage = ElasticStage(
+            self._pruner,
+            runner.optim_wrapper,
+            options.with_seed(runner.seed or 0),
+            begin=self._schedule.adaptive_begin // counts,
+            end=self._schedule.choice // counts,
+        )
+        if self.prune_steps:
+            stage.check_target()
+        return stage
+
+    def _make_soft(self, runner: Runner, shrink_begin: int) -> SoftPruning:
+        counts = accumulative_counts(runner)
+        return SoftPruning(
+            self._pruner,
+            self._pruner.copies,
+            limit=self.budget.limit(self._pruner.dense_costs['budget']),
+            begin=shrink_begin // counts,
+            end=self._schedule.prune_begin // counts,
+        )
 
     # ------------------------------------------------------------------ training
 
@@ -312,10 +327,10 @@ class PruningHook(StructureHook):
             if self._can_rank(step):
                 self._prune(runner, step)
             self._steps_done = step + 1
-        if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
-            self._set_stage(runner, runner.optim_wrapper)
+        if self._stages is not None:
+            self._stages.begin_iteration()
         if self._elastic is not None:
-            self._begin_pass(runner, self._elastic)
+            begin_elastic_pass(runner, self._elastic, self._schedule)
         if self._soft is not None:
             self._soft.begin_step(runner.iter // accumulative_counts(runner), self._order)
 
@@ -329,62 +344,6 @@ class PruningHook(StructureHook):
         step, index = divmod(runner.iter + 1, accumulative_counts(runner))
         if self._soft is not None and index == 0:
             self._soft.end_step(step - 1)
-
-    def _make_soft(self, runner: Runner, shrink_begin: int) -> SoftPruning:
-        counts = accumulative_counts(runner)
-        return SoftPruning(
-            self._pruner,
-            self._pruner.copies,
-            limit=self.budget.limit(self._pruner.dense_costs['budget']),
-            begin=shrink_begin // counts,
-            end=self._schedule.prune_begin // counts,
-        )
-
-    def _make_elastic(self, runner: Runner, options: ElasticOptions) -> ElasticStage:
-        counts = accumulative_counts(runner)
-        return ElasticStage(
-            self._pruner,
-            runner.optim_wrapper,
-            options.with_seed(runner.seed or 0),
-            begin=self._schedule.adaptive_begin // counts,
-            end=self._schedule.choice // counts,
-        )
-
-    def _begin_pass(self, runner: Runner, stage: ElasticStage) -> None:
-        schedule, counts = self._schedule, accumulative_counts(runner)
-        if not schedule.adaptive_begin <= runner.iter < schedule.choice:
-            stage.end()
-            return
-        step, index = divmod(runner.iter, counts)
-        # Batch norm over all ranks needs one size on all of them.
-        rank, ranks = (0, 1) if has_sync_bn(self._pruner.model) else get_dist_info()
-        keep_ratio = stage.begin_pass(step, index=index * ranks + rank, count=counts * ranks)
-        runner.message_hub.update_scalar('train/keep_ratio', keep_ratio)
-        if stage.order_change is not None:
-            runner.message_hub.update_scalar('train/order_tau', stage.order_change)
-
-    def _set_stage(self, runner: Runner, wrapper: SharpnessAwareMixin) -> None:
-        stage = self._perturbation[self._schedule.stage(runner.iter)]
-        changed = stage != wrapper.stage or not self._stage_logged
-        if changed:
-            self._stage_logged = True
-            print_log(f'AdaSAP stage {stage!r} from iteration {runner.iter}', logger='current')
-        wrapper.stage = stage
-        runner.message_hub.update_scalar('train/stage', STAGES.index(stage))
-        if not wrapper.by_channel:
-            return
-        if self._scores is None or runner.iter % self.score_interval == 0:
-            scores = self.importance.scores(self._pruner.groups, bare_model(runner))
-            self._scores = scores if self.importance.known else None
-            if self._scores is None and changed:
-                print_log(
-                    f'{type(self.importance).__name__} knows no importance yet: until it does, '
-                    f'all channels have the same radius',
-                    logger='current',
-                )
-            wrapper.set_scores(scores)
-        elif changed:
-            wrapper.set_scores(self._scores)
 
     def _can_rank(self, step: int) -> bool:
         """Whether the importance knows anything; if not, the step is left to the next one."""
@@ -413,7 +372,7 @@ class PruningHook(StructureHook):
         last = step == schedule.prune_steps - 1
         if self.evaluate_pruning and pruner.is_dense:
             recalibrate_trained(runner, self.recalibrate_batches)
-            self._evaluate(runner, 'before pruning')
+            log_evaluation(runner, 'before pruning')
         dense = pruner.dense_costs['budget']
         final = self.budget.limit(dense)
         limit = schedule.limit_after(step, dense=dense, final=final)
@@ -423,10 +382,10 @@ class PruningHook(StructureHook):
         self._soft = None
         if self._elastic is not None:
             self._elastic.keep(result.kept)
-        self._scores = None
         renew_averages(runner)
         rewrap(runner)
-        self._set_channels(runner)
+        if self._stages is not None:
+            self._stages.renew()
         cost = self._log_size(runner, f'Prune step {step + 1}/{schedule.prune_steps}')
         recalibrate_pruned(runner, self.recalibrate_batches, last=last)
         if last:
@@ -436,33 +395,7 @@ class PruningHook(StructureHook):
                 logger='current',
             )
             if self.evaluate_pruning:
-                self._evaluate(runner, 'after pruning')
-
-    def _set_channels(self, runner: Runner) -> None:
-        if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
-            rows = channel_rows(bare_model(runner), self._pruner.groups)
-            runner.optim_wrapper.set_channels(rows)
-
-    def _observe_gradients(self, runner: Runner) -> None:
-        """Let the importance see the gradients of every step before the last prune step.
-
-        Those at the real weights where AdaSAP's wrapper has them, else those of the step.
-        """
-
-        def observe() -> None:
-            if runner.iter < self._schedule.last_prune_step:
-                self._pruner.observe()
-
-        def observe_step(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if step_is_taken(optimizer):
-                with unscaled_gradients(optimizer):
-                    observe()
-
-        if isinstance(runner.optim_wrapper, SharpnessAwareMixin):
-            runner.optim_wrapper.gradient_observers.append(observe)
-            return
-        for optimizer in self._pruner.optimizers:
-            optimizer.register_step_pre_hook(observe_step)
+                log_evaluation(runner, 'after pruning')
 
     # ------------------------------------------------------------------ validation
 
@@ -470,14 +403,7 @@ class PruningHook(StructureHook):
         """Add the metrics of smaller sizes, for the logs and the choice of the best checkpoint."""
         if self._elastic is None or metrics is None or not self._pruner.is_dense:
             return
-        loop = runner.val_loop
-        for ratio, model in self._elastic.sizes().items():
-            if self.recalibrate_batches:
-                recalibrate_with(runner, model, self.recalibrate_batches)
-            found = evaluate(model, loop.dataloader, loop.evaluator, len(loop.dataloader.dataset))
-            for name, value in found.items():
-                metrics[f'{name}_at_{ratio}'] = value
-                runner.message_hub.update_scalar(f'val/{name}_at_{ratio}', value)
+        evaluate_sizes(runner, self._elastic.sizes(), metrics, batches=self.recalibrate_batches)
 
     # ------------------------------------------------------------------ checkpoints and logs
 
@@ -485,7 +411,7 @@ class PruningHook(StructureHook):
         super().before_save_checkpoint(runner, checkpoint)
         checkpoint[STATE_KEY] = {
             'pruner': self._pruner.state_dict(),
-            'scores': [score.cpu() for score in self._scores or []],
+            'scores': [] if self._stages is None else self._stages.state_dict(),
             'steps_done': self._steps_done,
         }
         if self._soft is not None:
@@ -502,35 +428,8 @@ class PruningHook(StructureHook):
 
     def _log_size(self, runner: Runner, event: str) -> float:
         """Log the size; returns the cost that the budget limits."""
-        pruner = self._pruner
         timed = self.measure_latency and runner.rank == 0
-        costs = {name: cost.cost() for name, cost in pruner.costs().items()}
-        report_size(
-            runner.message_hub,
-            event,
-            groups=pruner.groups,
-            costs=costs,
-            dense=pruner.dense_costs,
-            budget=self.budget,
-            measured=measured_latency(pruner.model, pruner.example_inputs) if timed else None,
-        )
-        return costs['budget']
-
-    def _evaluate(self, runner: Runner, when: str) -> None:
-        """Metrics on the validation set, without the hooks that save best checkpoints."""
-        loop = runner.val_loop
-        if loop is None:
-            print_log(f'No validation set to evaluate {when}', logger='current')
-            return
-        metrics = evaluate(
-            runner.model, loop.dataloader, loop.evaluator, len(loop.dataloader.dataset)
-        )
-        listed = ', '.join(f'{name} {value}' for name, value in metrics.items())
-        print_log(f'Evaluation {when}: {listed}', logger='current')
-        key = when.replace(' ', '_')
-        runner.visualizer.add_scalars(
-            {f'{key}/{name}': value for name, value in metrics.items()}, step=runner.iter
-        )
+        return report_pruner(runner.message_hub, event, self._pruner, time=timed)
 
     @property
     def _order(self) -> RemovalOrder | None:

@@ -10,6 +10,27 @@ from adasap_det.pruning.importance import Importance
 from .schedule import PruningSchedule
 
 
+def check_combination(
+    *, elastic: object, shrink_begin: int | None, prune_blocks: bool, keep_ratios: object
+) -> None:
+    """Check that options of the hook go together.
+
+    Raises:
+        ValueError: If not.
+    """
+    for name, given in (('prune_blocks', prune_blocks), ('keep_ratios', keep_ratios)):
+        if given and elastic is not None:
+            raise ValueError(
+                f'PruningHook.elastic removes channels in one order of all groups; leave out '
+                f'{name}={given!r}'
+            )
+    if shrink_begin is not None and prune_blocks:
+        raise ValueError(
+            'PruningHook.shrink_begin shrinks channels, not whole blocks; leave out '
+            'prune_blocks=True'
+        )
+
+
 def check_single_wrapper(wrapper: OptimWrapper) -> None:
     """Check that no sharpness-aware wrapper stands in a dict, where its stages are not set.
 

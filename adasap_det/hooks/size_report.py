@@ -12,6 +12,7 @@ from adasap_det.pruning.budgets.budget import Budget
 from adasap_det.pruning.budgets.latency import LatencyBudget
 from adasap_det.pruning.budgets.latency.network_timing import Forward
 from adasap_det.pruning.graph.channel_group import ChannelGroup
+from adasap_det.pruning.pruner import Pruner
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
 
 
@@ -55,6 +56,30 @@ def report_size(
     )
     hub.update_scalar('train/params_M', params / 1e6)
     hub.update_scalar('train/macs_G', macs / 1e9)
+
+
+def report_pruner(hub: MessageHub, event: str, pruner: Pruner, *, time: bool) -> float:
+    """:func:`report_size` of a pruner's model.
+
+    Args:
+        hub, event: See there.
+        pruner: Of the model.
+        time: Whether to measure its latency.
+
+    Returns:
+        The cost that the budget limits.
+    """
+    costs = {name: cost.cost() for name, cost in pruner.costs().items()}
+    report_size(
+        hub,
+        event,
+        groups=pruner.groups,
+        costs=costs,
+        dense=pruner.dense_costs,
+        budget=pruner.budget,
+        measured=measured_latency(pruner.model, pruner.example_inputs) if time else None,
+    )
+    return costs['budget']
 
 
 def measured_latency(model: nn.Module, example_inputs: Tensor) -> float:

@@ -382,7 +382,7 @@ def test_checkpoint_is_plain_data_and_loads_into_the_dense_model(tmp_path):
 
 def test_evaluates_before_and_after_pruning(tmp_path, monkeypatch):
     logged = []
-    for module in ('pruning_hook', 'size_report'):
+    for module in ('pruning_evaluation', 'size_report'):
         monkeypatch.setattr(
             f'adasap_det.hooks.{module}.print_log', lambda text, **_: logged.append(text)
         )
