@@ -22,13 +22,23 @@ from torch import nn
 from adasap_det.checkpoint.loading import build_model, load_model, load_pruned, save_pruned
 from adasap_det.cli.common import (
     UsageError,
-    add_common_options,
     add_structure_hook,
     load_config,
     report_usage_errors,
     require_checkpoint,
 )
 from adasap_det.cli.evaluated_sizes import WHOLE, evaluate_sizes, write_sizes
+from adasap_det.cli.prune_options import (
+    DEFAULT_IMPORTANCE,
+    check_options,
+    check_order_options,
+    chosen_budget,
+    chosen_budgets,
+    chosen_device,
+    chosen_importance,
+    chosen_keep_ratios,
+    make_parser,
+)
 from adasap_det.datasets.missing_data import check_data
 from adasap_det.pruning import Pruner, PruneResult, save_elastic
 from adasap_det.pruning.all_sizes import RANGE_KEY, stored_ratios
@@ -38,10 +48,8 @@ from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.importance import Importance
 from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
 from adasap_det.pruning.sensitivity import RATIOS, Sensitivity, plot_sensitivity, sensitivity
-from adasap_det.registry import BUDGETS, IMPORTANCES
 from adasap_det.utils.config_tree import iter_hooks, type_name
 from adasap_det.utils.copy_unwrapped import copy_unwrapped
-from adasap_det.utils.device import usable_device
 from adasap_det.utils.input_size import config_input_size
 from adasap_det.utils.io import atomic_write
 from adasap_det.utils.losses import batch_losses, mean_loss, some_batches
@@ -50,9 +58,11 @@ from adasap_det.utils.random_state import RandomState, same_randomness
 from adasap_det.utils.recalibration import running_norms
 from adasap_det.utils.validation import validation_metric, validation_metrics
 
-_BUDGETS = {'params': 'ParamsBudget', 'macs': 'MACsBudget', 'latency': 'LatencyBudget'}
 _RATIOS = {'params': 'keep_ratio', 'macs': 'macs_ratio', 'latency': 'latency_ratio'}
-DEFAULT_IMPORTANCE = 'MagnitudeImportance'
+
+
+def _parser() -> argparse.ArgumentParser:
+    return make_parser()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,159 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return report_usage_errors('adasap-prune', lambda: _prune(args))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='adasap-prune',
-        description='Prune a trained checkpoint without training. Writes the pruned checkpoint and '
-        'a config to test or fine-tune it. With --dry-run it only prints what would be pruned.',
-    )
-    parser.add_argument('config', help="path of a config, or 'adasap_det::<name>.py'")
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help='trained checkpoint, dense or pruned; --dry-run does without (random weights)',
-    )
-    amount = parser.add_mutually_exclusive_group()
-    amount.add_argument(
-        '--keep-ratio',
-        nargs='+',
-        type=float,
-        default=[],
-        metavar='RATIO',
-        help='ratio that remains, as 0.4; several give several networks, each pruned from the '
-        'checkpoint',
-    )
-    amount.add_argument(
-        '--max-cost', metavar='AMOUNT', help="amount that remains, as '8 ms', '3 M'"
-    )
-    parser.add_argument(
-        '--budget',
-        choices=list(_BUDGETS),
-        default='params',
-        help='what is limited (params)',
-    )
-    parser.add_argument(
-        '--importance',
-        metavar='TYPE',
-        help="criterion (default: the checkpoint's order of removal, where the elastic stage has "
-        f'left one, else {DEFAULT_IMPORTANCE}): {", ".join(_names())}',
-    )
-    parser.add_argument(
-        '--prune-blocks',
-        action='store_true',
-        help='residual blocks and transformer layers may be removed as a whole',
-    )
-    parser.add_argument(
-        '--round-to',
-        type=int,
-        default=8,
-        help='channels are multiples of (8); an order of removal in the checkpoint has its own',
-    )
-    parser.add_argument(
-        '--min-keep-ratio',
-        type=float,
-        default=0.1,
-        help='ratio of each group that always stays (0.1); an order of removal in the checkpoint '
-        'has its own',
-    )
-    parser.add_argument(
-        '--keep-ratios',
-        nargs='+',
-        default=[],
-        metavar='PATTERN=RATIO',
-        help="ratio of the channels that remains in these layers, as 'backbone.*=0.7'; the others "
-        'share what the budget leaves',
-    )
-    parser.add_argument(
-        '--exclude',
-        nargs='+',
-        default=[],
-        metavar='PATTERN',
-        help="layers that are not pruned (with an order of removal: those of the config's "
-        'PruningHook)',
-    )
-    parser.add_argument(
-        '--input-size',
-        nargs=2,
-        type=int,
-        metavar=('H', 'W'),
-        help="pixels (default: of the config's training pipeline)",
-    )
-    parser.add_argument(
-        '--batches',
-        type=int,
-        default=8,
-        help='training batches for an importance that needs gradients and for the sensitivity (8)',
-    )
-    parser.add_argument(
-        '--recalibrate-batches',
-        type=int,
-        default=0,
-        metavar='N',
-        help='training batches to re-estimate the batch norm statistics on after pruning, as 40 '
-        '(0: they stay those of the network before)',
-    )
-    parser.add_argument(
-        '--batch-size', type=int, default=1, help='images per batch that latency refers to (1)'
-    )
-    parser.add_argument('--table', metavar='JSON', help='latency table (default: in ~/.cache)')
-    parser.add_argument(
-        '--device', default='cpu', help='cpu (default) or cuda; latency is that of this device'
-    )
-    parser.add_argument(
-        '--dry-run',
-        action='store_true',
-        help='print what can be pruned, what is skipped and why, and the cost before and after; '
-        'write nothing',
-    )
-    parser.add_argument(
-        '--elastic',
-        metavar='FILE',
-        help='write one file that load_pruned takes any size from, instead of a checkpoint a '
-        'size; --keep-ratio are then the sizes that batch norm statistics are stored of (1.0 0.8 '
-        '0.6 0.5 0.4 0.3 0.2)',
-    )
-    parser.add_argument(
-        '--evaluate',
-        action='store_true',
-        help='evaluate each size and the whole network on the validation data: a table, '
-        'sizes.json and sizes.svg',
-    )
-    parser.add_argument(
-        '--sensitivity',
-        action='store_true',
-        help='measure the loss with each group pruned alone: sensitivity.json and sensitivity.svg',
-    )
-    parser.add_argument(
-        '--metric',
-        metavar='NAME',
-        help="metric on the validation data, as 'pascal_voc/AP50': of --sensitivity instead of "
-        'the loss, of --evaluate instead of the first one (fewer images: --cfg-options '
-        'val_dataloader.dataset.indices=200)',
-    )
-    parser.add_argument(
-        '--out',
-        '--work-dir',
-        dest='work_dir',
-        metavar='DIR',
-        help='folder of the results (default: work_dirs/<config>)',
-    )
-    add_common_options(parser)
-    return parser
-
-
-def _names() -> list[str]:
-    IMPORTANCES.import_from_location()
-    return sorted(IMPORTANCES.module_dict)
-
-
 def _prune(args: argparse.Namespace) -> None:
     console = Console(stderr=True)
-    _check_options(args)
-    importance = _importance(args.importance or DEFAULT_IMPORTANCE)
-    budgets = _budgets(args)
-    keep_ratios = _keep_ratios(args.keep_ratios)
-    device = _device(args)
+    check_options(args)
+    importance = chosen_importance(args.importance or DEFAULT_IMPORTANCE)
+    budgets = chosen_budgets(args)
+    keep_ratios = chosen_keep_ratios(args.keep_ratios)
+    device = chosen_device(args)
     cfg = load_config(args)
     if args.checkpoint is not None:
         require_checkpoint(args.checkpoint)
@@ -231,13 +95,15 @@ def _prune(args: argparse.Namespace) -> None:
         model.to(device)
         size = config_input_size(cfg, args.input_size)
         trained = meta.get(ORDER_KEY) if args.importance is None else None
-        _check_order_options(args, trained)
+        check_order_options(args, trained)
         start = time.perf_counter()
         pruner = Pruner(
             model,
             example_image(size),
             importance=importance,
-            budget=budgets[0] if budgets else _budget(args, keep_ratio=0.5),  # only its kind counts
+            budget=budgets[0]
+            if budgets
+            else chosen_budget(args, keep_ratio=0.5),  # only its kind counts
             exclude=args.exclude or (_hook_exclude(cfg) if trained else []),
             prune_blocks=args.prune_blocks,
             round_to=args.round_to,
@@ -271,45 +137,6 @@ def _prune(args: argparse.Namespace) -> None:
             _evaluate(args, cfg, models, size, device, console)
     except ValueError as error:
         raise UsageError(error) from None
-
-
-def _check_options(args: argparse.Namespace) -> None:
-    if args.dry_run and args.sensitivity:
-        raise UsageError('--dry-run and --sensitivity exclude each other; give one of them')
-    sized = bool(args.keep_ratio or args.max_cost is not None or args.elastic)
-    if not sized and not args.sensitivity and not args.dry_run:
-        raise UsageError('give --keep-ratio, --max-cost, --elastic, --sensitivity or --dry-run')
-    if args.elastic and (args.max_cost is not None or args.dry_run or args.sensitivity):
-        raise UsageError('--elastic goes without --max-cost, --dry-run and --sensitivity')
-    if args.evaluate and (not sized or args.dry_run):
-        raise UsageError('--evaluate needs a size, as --keep-ratio 0.4, and goes without --dry-run')
-    if args.checkpoint is None and not args.dry_run:
-        raise UsageError('give a checkpoint, or --dry-run to do without')
-    if args.metric is not None and not (args.sensitivity or args.evaluate):
-        raise UsageError('--metric is for --sensitivity and --evaluate; give one of them too')
-    if args.round_to < 1 or args.batches < 1:
-        raise UsageError('--round-to and --batches must be at least 1')
-    if args.recalibrate_batches < 0:
-        raise UsageError(
-            f'--recalibrate-batches must be at least 0, got {args.recalibrate_batches}'
-        )
-    if not 0 <= args.min_keep_ratio < 1:
-        raise UsageError(f'--min-keep-ratio must lie in [0, 1), got {args.min_keep_ratio}')
-
-
-def _check_order_options(args: argparse.Namespace, trained: Mapping[str, Any] | None) -> None:
-    if not (args.keep_ratios or args.prune_blocks):
-        return
-    if args.elastic:
-        raise UsageError(
-            '--elastic has one order of removal for all channels; leave out '
-            '--keep-ratios and --prune-blocks'
-        )
-    if trained:
-        raise UsageError(
-            "the checkpoint's order of removal leaves no choice to --keep-ratios and "
-            '--prune-blocks; give --importance to select without it'
-        )
 
 
 def _choice(importance: Importance, trained: Mapping[str, Any] | None, in_checkpoint: bool) -> str:
@@ -492,51 +319,6 @@ def _findings(pruner: Pruner, size: tuple[int, int], seconds: float) -> str:
         'analysis': f'{seconds:.1f} s',
     }
     return '\n'.join(f'{name:18} {fact}' for name, fact in facts.items()) + '\n'
-
-
-def _importance(kind: str) -> Importance:
-    if kind not in _names():
-        raise UsageError(f'--importance {kind!r} is unknown; there are {", ".join(_names())}')
-    return IMPORTANCES.get(kind)()
-
-
-def _budgets(args: argparse.Namespace) -> list[Budget]:
-    if args.elastic:
-        return []
-    if args.max_cost is not None:
-        return [_budget(args, max_cost=args.max_cost)]
-    return [_budget(args, keep_ratio=ratio) for ratio in dict.fromkeys(args.keep_ratio)]
-
-
-def _budget(args: argparse.Namespace, **target: Any) -> Budget:
-    if args.budget == 'latency':
-        target |= {'batch_size': args.batch_size, 'table': args.table}
-    try:
-        return BUDGETS.get(_BUDGETS[args.budget])(**target)
-    except ValueError as error:
-        raise UsageError(error) from None
-
-
-def _keep_ratios(given: Sequence[str]) -> dict[str, float]:
-    ratios = {}
-    for each in given:
-        pattern, _, ratio = each.rpartition('=')
-        try:
-            ratios[pattern] = float(ratio)
-        except ValueError:
-            pattern = ''
-        if not pattern:
-            raise UsageError(
-                f"--keep-ratios takes PATTERN=RATIO, as 'backbone.*=0.7', got {each!r}"
-            )
-    return ratios
-
-
-def _device(args: argparse.Namespace) -> torch.device:
-    try:
-        return usable_device(args.device)
-    except ValueError as error:
-        raise UsageError(error) from None
 
 
 def pruned_config(cfg: Config, checkpoint: Path) -> Config:
