@@ -83,7 +83,7 @@ ARMS = {
     'inverse': Arm('inverse'),
     'rank, subbatch': Arm('adaptive', {'ascent': 'subbatch'}),
     'elastic': Arm('adaptive', elastic={}),
-    'elastic, by importance alone': Arm('adaptive', elastic={'per_cost': False}),
+    'elastic, per cost': Arm('adaptive', elastic={'per_cost': True}),
     'elastic, one pass': Arm('plain', elastic={}),
     'elastic, uniform': Arm('uniform', elastic={}),
     'soft, at 40 %': Arm('plain', soft=0.4),

@@ -46,7 +46,7 @@ class ElasticOptions:
     sizes: ElasticSizes
     order_interval: int = 10
     frozen_share: float = 0.25
-    per_cost: bool = True
+    per_cost: bool = False
     evaluate_keep_ratios: tuple[float, ...] = ()
 
     @classmethod

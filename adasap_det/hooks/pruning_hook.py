@@ -117,7 +117,7 @@ class PruningHook(StructureHook):
             ``whole_share=0.25``, passes in which nothing is removed; ``smallest_share=0.0``, those
             at the least ratio; ``order_interval=10``, steps between two renewals of the order in
             which channels go; ``frozen_share=0.25``, the last part of the stage, in which the order
-            stays; ``per_cost=True``, importance for what a channel costs;
+            stays; ``per_cost=False``, importance alone, or for what a channel costs;
             ``evaluate_keep_ratios=()``, sizes that are validated beside the whole network, each
             metric under its name with ``_at_<ratio>`` (also for ``save_best``). Importance is
             averaged over an epoch. Default none.

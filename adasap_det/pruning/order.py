@@ -105,9 +105,9 @@ def removal_order(
     round_to: int = 1,
     min_keep_ratio: float = 0.0,
     dense_sizes: Mapping[str, int] | None = None,
-    per_cost: bool = True,
+    per_cost: bool = False,
 ) -> RemovalOrder:
-    """The order by importance for what a channel costs, the least first.
+    """The order by importance, the least first.
 
     Args:
         groups: Channel groups.
@@ -115,9 +115,9 @@ def removal_order(
             of a group's parts.
         cost: Cost of the model.
         round_to, min_keep_ratio, dense_sizes: See :func:`~adasap_det.pruning.select_channels`.
-        per_cost: Whether the mean importance of a step is divided by what it saves of the cost, a
-            channel on average: between all channels of its group and the fewest allowed, all other
-            groups being whole. Else it counts alone.
+        per_cost: Divide the mean importance of a step by what it saves of the cost, a channel on
+            average: between all channels of its group and the fewest allowed, all other groups
+            being whole. By default importance counts alone.
     """
     on_cpu = torch.cat(list(scores)).cpu().split([group.size for group in groups])  # one wait
     items = group_steps(

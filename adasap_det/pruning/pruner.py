@@ -306,7 +306,7 @@ class Pruner:
             self.check_budget()
         return self.prune_to(self.budget.limit(self.dense_costs['budget']))
 
-    def removal_order(self, *, per_cost: bool = True) -> RemovalOrder:
+    def removal_order(self, *, per_cost: bool = False) -> RemovalOrder:
         """The order in which channels go, by what is known of their importance now.
 
         Args:

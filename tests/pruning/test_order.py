@@ -48,17 +48,20 @@ def sequence(order):
     return [(name, channel) for _, name, channel in sorted(found)]
 
 
-def test_channels_go_by_importance_for_their_cost():
+def test_channels_go_by_importance_alone_or_for_their_cost():
     # a costs 3 + 2 a channel, b 2 + 4: per cost 0.4, 0.8, 2, 4 (a) and 0.5, 1.5 (b).
     scores = {'a': [4.0, 2.0, 20.0, 10.0], 'b': [3.0, 9.0]}
-    order, _ = order_of(scores)
+    order, _ = order_of(scores, per_cost=True)
     expected = [('a', 1), ('b', 0), ('a', 0), ('a', 3)]
     assert sequence(order) == expected  # one channel of each stays
-    alone, _ = order_of(scores, per_cost=False)
+    alone, _ = order_of(scores)
     assert sequence(alone) == [('a', 1), ('b', 0), ('a', 0), ('a', 3)]
     scores = {'a': [4.0, 3.1, 20.0, 10.0], 'b': [3.3, 9.0]}
-    assert sequence(order_of(scores)[0])[:2] == [('b', 0), ('a', 1)]  # 0.55 before 0.62
-    assert sequence(order_of(scores, per_cost=False)[0])[:2] == [('a', 1), ('b', 0)]
+    assert sequence(order_of(scores, per_cost=True)[0])[:2] == [
+        ('b', 0),
+        ('a', 1),
+    ]  # 0.55 before 0.62
+    assert sequence(order_of(scores)[0])[:2] == [('a', 1), ('b', 0)]
 
 
 def test_sizes_are_nested_and_within_their_limit():
@@ -85,9 +88,7 @@ def test_a_limit_below_the_fewest_channels_is_an_error():
 
 
 def test_channels_go_in_steps_of_round_to_and_some_always_stay():
-    order, _ = order_of(
-        {'a': [float(i) for i in range(10)]}, round_to=4, min_keep_ratio=0.4, per_cost=False
-    )
+    order, _ = order_of({'a': [float(i) for i in range(10)]}, round_to=4, min_keep_ratio=0.4)
     assert order.steps == 2  # 10 to 8 to 4
     assert order.ranks['a'].tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
 
@@ -103,7 +104,7 @@ def test_state_belongs_to_its_network():
 
 
 def test_order_of_what_a_prune_step_has_left():
-    order, _ = order_of({'a': [3.0, 1.0, 2.0, 4.0]}, per_cost=False)
+    order, _ = order_of({'a': [3.0, 1.0, 2.0, 4.0]})
     kept = order.kept(1)
     left = order.within(kept)
     assert left.ranks['a'].tolist() == [2, 1, 3]
