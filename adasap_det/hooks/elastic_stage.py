@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,8 +93,13 @@ class ElasticOptions:
         return replace(self, sizes=replace(self.sizes, seed=seed))
 
 
-def check_elastic(wrapper: OptimWrapper) -> None:
+def check_elastic(wrapper: OptimWrapper, options: ElasticOptions, *, perturbs: bool) -> None:
     """Check that an optimizer wrapper can go without channels in a pass.
+
+    Args:
+        wrapper: The optimizer wrapper.
+        options: Of the stage.
+        perturbs: Whether it has a pass at the real weights besides, in every step.
 
     Raises:
         ValueError: If not.
@@ -109,6 +114,33 @@ def check_elastic(wrapper: OptimWrapper) -> None:
             f'optim_wrapper.interval={wrapper.interval} reuses what an earlier pass added to the '
             f'gradient, and with PruningHook.elastic each pass has other channels: use interval=1'
         )
+
+    if not perturbs and not options.sizes.whole_share:
+        raise ValueError(
+            'PruningHook.elastic.whole_share=0 leaves no pass of the whole network, which batch '
+            "norm's statistics and the importance come from with one pass a step: raise it"
+        )
+
+
+def check_best_by_size(runner: Runner, *, begin: int, prune_steps: int) -> None:
+    """Check that the metric of a smaller size exists whenever the best checkpoint is chosen by it.
+
+    Args:
+        runner: Of the run.
+        begin: First iteration of the elastic stage.
+        prune_steps: Prune steps that end it.
+
+    Raises:
+        ValueError: If not.
+    """
+    for hook in runner.hooks:
+        wanted = getattr(hook, 'save_best', None) or []
+        for name in [wanted] if isinstance(wanted, str) else wanted:
+            if '_at_' in name and (begin or prune_steps):
+                raise ValueError(
+                    f'save_best={name!r} is only known during the elastic stage: use it with '
+                    f'PruningHook.adaptive_begin=0 and prune_steps=0'
+                )
 
 
 def has_sync_bn(model: nn.Module) -> bool:
@@ -125,7 +157,10 @@ def begin_elastic_pass(runner: Runner, stage: ElasticStage, schedule: PruningSch
     step, index = divmod(runner.iter, counts)
     # Batch norm over all ranks needs one size on all of them.
     rank, ranks = (0, 1) if has_sync_bn(bare_model(runner)) else get_dist_info()
-    keep_ratio = stage.begin_pass(step, index=index * ranks + rank, count=counts * ranks)
+    place, places = index * ranks + rank, counts * ranks
+    if not runner.optim_wrapper.perturbs:  # importance is of steps with the whole network alone
+        place, places = 0, 1
+    keep_ratio = stage.begin_pass(step, index=place, count=places)
     runner.message_hub.update_scalar('train/keep_ratio', keep_ratio)
     if stage.order_change is not None:
         runner.message_hub.update_scalar('train/order_tau', stage.order_change)
@@ -169,18 +204,19 @@ class ElasticStage:
         self._cost = pruner.costs()['budget']
         self._check_least()
         self._log_approximate()
-        wrapper.removal = self._removal
 
     def begin_pass(self, step: int, *, index: int = 0, count: int = 1) -> float:
         """Choose what the next pass goes without.
 
         Args:
             step: Number of the optimizer's step.
-            index, count: Which of how many passes of this step, over micro-batches and ranks.
+            index, count: Index of the pass, and number of passes of this step, over micro-batches
+                and ranks.
 
         Returns:
             Ratio of the dense model's cost that is wanted of the pass; 1 for the whole network.
         """
+        self._wrapper.removal = self._removal
         self._warn_of_fixed_statistics()
         self._renew(step)
         if self.order is None:
@@ -194,17 +230,17 @@ class ElasticStage:
         """Remove nothing any more."""
         self._wrapper.removal = None
 
-    def sizes(self) -> dict[float, nn.Module]:
+    def sizes(self) -> Iterator[tuple[float, nn.Module]]:
         """Copies of the model, pruned to the sizes that are validated; none before an order."""
-        if self.order is None:
-            return {}
-        found = {}
+        order = self.order
+        if order is None:
+            return
         for ratio in self._options.evaluate_keep_ratios:
             limit = ratio * self._pruner.dense_costs['budget']
-            found[ratio] = copied = copy_unwrapped(self._pruner.model)
-            removed = self.order.steps_within(limit, self._cost)
-            prune_channels(copied, self._pruner.groups, self.order.kept(removed))
-        return found
+            copied = copy_unwrapped(self._pruner.model)
+            kept = order.kept(order.steps_within(limit, self._cost))
+            prune_channels(copied, self._pruner.groups, kept)
+            yield ratio, copied
 
     def keep(self, kept: Mapping[str, torch.Tensor]) -> None:
         """Drop the channels that a prune step has removed from the order.
@@ -259,14 +295,17 @@ class ElasticStage:
             pruner.groups, round_to=pruner.round_to, min_keep_ratio=pruner.min_keep_ratio
         )
         least = self._cost.cost(fewest) / pruner.dense_costs['budget']
-        wanted = self._options.sizes.keep_ratio_range[0]
-        if least > wanted:
-            raise ValueError(
-                f'PruningHook.elastic.keep_ratio_range begins at {wanted}, and the fewest channels '
-                f'allowed leave {least:.3f} of the {pruner.budget.unit}: raise it, lower '
-                f'min_keep_ratio={pruner.min_keep_ratio} or round_to={pruner.round_to}, or exclude '
-                f'fewer layers'
-            )
+        for name, wanted in (
+            ('keep_ratio_range', self._options.sizes.keep_ratio_range[0]),
+            ('evaluate_keep_ratios', min(self._options.evaluate_keep_ratios, default=1.0)),
+        ):
+            if least > wanted:
+                raise ValueError(
+                    f'PruningHook.elastic.{name} has {wanted}, and the fewest channels allowed '
+                    f'leave {least:.3f} of the {pruner.budget.unit}: raise it, lower '
+                    f'min_keep_ratio={pruner.min_keep_ratio} or round_to={pruner.round_to}, or '
+                    f'exclude fewer layers'
+                )
 
     def _log_approximate(self) -> None:
         """Name what a pass without channels computes differently than the pruned network."""

@@ -24,8 +24,8 @@ class ElasticTraining:
     """Trains all sizes of a network at once, without MMEngine's Runner.
 
     Each step computes the loss twice: at the weights, and at perturbed weights without the least
-    important channels, whose gradient is the step's. Afterwards the network can be pruned to any
-    size::
+    important channels; the second gradient is the step's. Afterwards the network can be pruned to
+    any size::
 
         pruner = Pruner(model, images[:1], importance=TaylorImportance(),
                         budget=ParamsBudget(keep_ratio=0.4))
@@ -42,8 +42,8 @@ class ElasticTraining:
         optimizer: Any PyTorch optimizer of the model's parameters.
         steps: Steps of the whole training; in the last quarter the order stays.
         window: Steps that importance is averaged over, about an epoch. Default 100.
-        elastic: Options of the stage, as ``elastic`` of
-            :class:`~adasap_det.hooks.PruningHook`; by default its defaults.
+        elastic: Options of the stage, as :class:`~adasap_det.hooks.PruningHook` has them.
+        seed: Seed of the sizes that are drawn.
         **options: Options of :class:`~adasap_det.optim.AdaSAPOptimWrapper`, such as ``rise``.
 
     Raises:
@@ -61,6 +61,7 @@ class ElasticTraining:
         steps: int,
         window: int = 100,
         elastic: dict[str, Any] | None = None,
+        seed: int = 0,
         **options: Any,
     ) -> None:
         self._pruner = pruner
@@ -71,9 +72,13 @@ class ElasticTraining:
             importance.window = window
         self._wrapper.set_channels(channel_rows(pruner.model, pruner.groups))
         self._wrapper.gradient_observers.append(pruner.observe)
-        self._stage = ElasticStage(
-            pruner, self._wrapper, ElasticOptions.parse(elastic or {}), begin=0, end=steps
-        )
+        parsed = ElasticOptions.parse(elastic or {}).with_seed(seed)
+        if parsed.evaluate_keep_ratios:
+            raise ValueError(
+                'elastic.evaluate_keep_ratios is for PruningHook, which validates; prune copies '
+                'with Pruner.copy() and the order here'
+            )
+        self._stage = ElasticStage(pruner, self._wrapper, parsed, begin=0, end=steps)
         self._step = 0
 
     @property
@@ -85,10 +90,10 @@ class ElasticTraining:
 
         Args:
             closure: Returns the loss of a batch, a scalar; called twice, with the same random
-                numbers.
+                numbers (once with ``rise=0``).
 
         Returns:
-            The loss of the whole network, without a graph.
+            The loss of the whole network, without a graph (of the reduced one with ``rise=0``).
         """
         if self._step % SCORE_INTERVAL == 0:
             importance = self._pruner.importance

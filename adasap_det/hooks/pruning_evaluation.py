@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -29,18 +29,22 @@ def log_evaluation(runner: Runner, when: str) -> None:
 
 
 def evaluate_sizes(
-    runner: Runner, models: Mapping[float, nn.Module], metrics: dict[str, float], *, batches: int
+    runner: Runner,
+    models: Iterable[tuple[float, nn.Module]],
+    metrics: dict[str, float],
+    *,
+    batches: int,
 ) -> None:
     """Add the metrics of smaller models to those of a validation, and to the log.
 
     Args:
         runner: Of the run.
-        models: By ratio of the dense model's cost.
+        models: Ratio of the dense model's cost and model, one after another.
         metrics: Of the whole model; each is added under its name with ``_at_<ratio>``.
         batches: Training batches that batch norm's statistics are re-estimated on.
     """
     loop = runner.val_loop
-    for ratio, model in models.items():
+    for ratio, model in models:
         if batches:
             recalibrate_with(runner, model, batches)
         found = evaluate(model, loop.dataloader, loop.evaluator, len(loop.dataloader.dataset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,13 @@ from adasap_det.registry import BUDGETS, IMPORTANCES, build_registered
 from adasap_det.utils.input_size import pipeline_input_size
 from adasap_det.utils.recalibration import running_norms
 
-from .elastic_stage import ElasticOptions, ElasticStage, begin_elastic_pass, check_elastic
+from .elastic_stage import (
+    ElasticOptions,
+    ElasticStage,
+    begin_elastic_pass,
+    check_best_by_size,
+    check_elastic,
+)
 from .perturbation_stages import PerturbationStages
 from .pruning_evaluation import evaluate_sizes, log_evaluation
 from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibrate_trained
@@ -119,8 +126,10 @@ class PruningHook(StructureHook):
             which channels go; ``frozen_share=0.25``, the last part of the stage, in which the order
             stays; ``per_cost=False``, importance alone, or for what a channel costs;
             ``evaluate_keep_ratios=()``, sizes that are validated beside the whole network, each
-            metric under its name with ``_at_<ratio>`` (also for ``save_best``). Importance is
-            averaged over an epoch. Default none.
+            metric under its name with ``_at_<ratio>`` (also for ``save_best``, with
+            ``adaptive_begin=0`` and ``prune_steps=0``). Importance is averaged over an epoch.
+            With ``perturbation_before_pruning='plain'`` a step has one pass; importance and batch
+            norm's statistics are then those of the passes with the whole network. Default none.
 
     Raises:
         ValueError: Before training: if an option is unknown or out of range, the last prune step
@@ -220,9 +229,11 @@ class PruningHook(StructureHook):
         # Before weights are fetched and data is read: a run that cannot end well.
         check_single_wrapper(runner.optim_wrapper)
         if self.elastic is not None:
-            check_elastic(runner.optim_wrapper)
+            perturbs = self._perturbation['adaptive'] != 'plain'
+            check_elastic(runner.optim_wrapper, self.elastic, perturbs=perturbs)
             if isinstance(self.importance, TaylorImportance) and self.importance.window is None:
-                self.importance.window = len(runner.train_dataloader)
+                observed = 1.0 if perturbs else self.elastic.sizes.whole_share
+                self.importance.window = math.ceil(observed * len(runner.train_dataloader))
         self.schedule = make_schedule(
             by_epoch=self.by_epoch,
             adaptive_begin=self.adaptive_begin,
@@ -305,6 +316,16 @@ class PruningHook(StructureHook):
         )
         if self.prune_steps:
             stage.check_target()
+        if options.evaluate_keep_ratios:
+            begin = self._schedule.adaptive_begin
+            check_best_by_size(runner, begin=begin, prune_steps=self.prune_steps)
+            if not self.recalibrate_batches and running_norms(self._pruner.model):
+                print_log(
+                    'PruningHook.recalibrate_batches=0: smaller sizes are validated with the batch '
+                    'norm statistics of the whole network, which do not fit them; set it to 40',
+                    logger='current',
+                    level=logging.WARNING,
+                )
         return stage
 
     def _make_soft(self, runner: Runner, shrink_begin: int) -> SoftPruning:
@@ -347,7 +368,7 @@ class PruningHook(StructureHook):
 
     def _can_rank(self, step: int) -> bool:
         """Whether the importance knows anything; if not, the step is left to the next one."""
-        chosen = self._order is not None or self._soft is not None
+        chosen = self._order is not None or (self._soft is not None and self._soft.kept is not None)
         if self._pruner.observed or not self.importance.needs_gradients or chosen:
             return True
         message = (

@@ -95,17 +95,21 @@ def make_schedule(
         if value < least:
             raise ValueError(f'PruningHook.{name} must be at least {least}, got {value}')
     unit = iters_per_epoch if by_epoch else 1
+    if shrink_begin is not None and prune_steps != 1:
+        raise ValueError(
+            f'PruningHook.shrink_begin={shrink_begin} takes all channels that will go to zero for '
+            f'one prune step: set prune_steps=1, not {prune_steps}'
+        )
     if not prune_steps:
+        if adaptive_begin * unit >= max_iters:
+            raise ValueError(
+                f'PruningHook.adaptive_begin={adaptive_begin} comes after the end of training'
+            )
         return PruningSchedule(adaptive_begin * unit, max_iters, 0, prune_interval)
     if adaptive_begin > prune_begin:
         raise ValueError(
             f'PruningHook.adaptive_begin={adaptive_begin} comes after prune_begin={prune_begin}; '
             f'the adaptive stage prepares the pruning'
-        )
-    if shrink_begin is not None and prune_steps != 1:
-        raise ValueError(
-            f'PruningHook.shrink_begin={shrink_begin} takes all channels that will go to zero for '
-            f'one prune step: set prune_steps=1, not {prune_steps}'
         )
     if shrink_begin is not None and not adaptive_begin <= shrink_begin < prune_begin:
         raise ValueError(
@@ -122,6 +126,16 @@ def make_schedule(
         if shrink_begin is None
         else _round_up(shrink_begin * unit, accumulative_counts),
     )
+    if schedule.shrink_begin is not None and schedule.shrink_begin >= schedule.prune_begin:
+        raise ValueError(
+            f'PruningHook.shrink_begin={shrink_begin} and prune_begin={prune_begin} fall on the '
+            f'same step of {accumulative_counts} micro-batches; begin to shrink earlier'
+        )
+    if least_steps == 0 and schedule.adaptive_begin >= schedule.choice:
+        raise ValueError(
+            f'PruningHook.elastic has no iteration: adaptive_begin={adaptive_begin} comes with '
+            f'shrink_begin={shrink_begin} or prune_begin={prune_begin}'
+        )
     if schedule.last_prune_step >= max_iters:
         raise ValueError(
             f'the last of PruningHook.prune_steps={prune_steps} falls on iteration '

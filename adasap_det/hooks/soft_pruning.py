@@ -47,7 +47,7 @@ class SoftPruning:
         self._pulls: list[ChannelShrinkage] = []
 
     def begin_step(self, step: int, order: RemovalOrder | None) -> None:
-        """Choose what stays, before the first step.
+        """Choose what stays, if nothing has been chosen.
 
         Args:
             step: Number of the optimizer's step.
@@ -56,12 +56,18 @@ class SoftPruning:
         Raises:
             ValueError: If the limit cannot be reached, or nothing is known of the importance.
         """
-        if step == self._begin and self.kept is None:
+        if self.kept is None and self._begin <= step < self._end:
             self._set(self._pruner.select(self._limit, order=order))
             print_log(
                 f'Channels that will be removed shrink to zero in {self._end - step} steps',
                 logger='current',
             )
+            for name, reason in self._pruner.approximate.items():
+                print_log(
+                    f'The prune step will change the outputs: in group {name}, {reason}, and '
+                    f'channels that are zero count',
+                    logger='current',
+                )
 
     def end_step(self, step: int) -> None:
         """Shrink the chosen channels."""

@@ -242,9 +242,7 @@ class SharpnessAwareMixin(OptimWrapper):
         """
         self._call = self._real_loss = None
         check_not_sharded(model)
-        if not self._exclude_checked:
-            check_exclude(unwrap(model), self.exclude)
-            self._exclude_checked = True
+        self._check_exclude(model)
         with ExitStack() as stack:
             if self.two_pass:
                 stack.enter_context(self._ascent_sync(model))
@@ -260,6 +258,11 @@ class SharpnessAwareMixin(OptimWrapper):
                 self._ascending = False
             yield
         self._call = call
+
+    def _check_exclude(self, model: nn.Module) -> None:
+        if not self._exclude_checked:
+            check_exclude(unwrap(model), self.exclude)
+            self._exclude_checked = True
 
     def should_sync(self) -> bool:
         """Whether this pass is synchronised: the second of the last micro-batch before a step.
@@ -328,12 +331,14 @@ class SharpnessAwareMixin(OptimWrapper):
                 same random numbers.
 
         Returns:
-            The loss at the weights, without a graph.
+            The loss at the weights, without a graph; without the removed channels where nothing is
+            perturbed, as the step then has one pass.
 
         Raises:
             ValueError: With another ``ascent`` than ``'gradient'``, ``interval > 1`` or
-                accumulated gradients.
+                accumulated gradients, or if a pattern of ``exclude`` matches no parameter.
         """
+        self._check_exclude(model)
         if self.ascent != 'gradient' or self.interval > 1 or self._accumulative_counts > 1:
             raise ValueError(
                 "closure_step makes one two-pass step: use ascent='gradient', interval=1 and "
@@ -454,12 +459,15 @@ class SharpnessAwareMixin(OptimWrapper):
     ) -> Iterator[None]:
         """The perturbed weights without the removed channels; buffers are left as they were."""
         with ExitStack() as stack:
+            # Autocast keeps copies of weights for as long as it is on.
+            stack.callback(torch.clear_autocast_cache)
             changed = [] if self.removal is None else self.removal.parameters
             stack.enter_context(perturbed_weights(weights, eps, changed=changed))
             del eps  # nothing keeps the perturbation alive during the pass
             if self.removal is not None:
                 stack.enter_context(self.removal.applied())
             stack.enter_context(frozen_buffers(model))  # backward reads them, too
+            torch.clear_autocast_cache()
             yield
 
     @staticmethod

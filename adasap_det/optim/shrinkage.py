@@ -26,13 +26,15 @@ class ChannelShrinkage:
 
     def __init__(self, rows: Mapping[nn.Parameter, Sequence[Rows]], shrinks: Tensor) -> None:
         padded = torch.cat([shrinks.new_zeros(1), shrinks])  # rows of no channel stay
-        self._rows = []
+        self._chosen: dict[nn.Parameter, Tensor] = {}  # whether each weight shrinks
         for parameter, along in rows.items():
             for each in along:
                 chosen = padded.to(each.ball.device)[each.ball + 1]
                 if bool(chosen.any()):
                     shape = [-1 if dim == each.dim else 1 for dim in range(parameter.dim())]
-                    self._rows.append((parameter, chosen.view(shape)))
+                    chosen = chosen.view(shape)
+                    before = self._chosen.get(parameter)
+                    self._chosen[parameter] = chosen if before is None else before | chosen
 
     @torch.no_grad()
     def pull(self, left: int) -> None:
@@ -41,5 +43,5 @@ class ChannelShrinkage:
         Args:
             left: Steps that are left, this one included; with 1 the weights become zero.
         """
-        for parameter, chosen in self._rows:
+        for parameter, chosen in self._chosen.items():
             parameter.mul_(torch.where(chosen, (left - 1) / left, 1.0).to(parameter.dtype))

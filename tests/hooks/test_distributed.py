@@ -48,6 +48,8 @@ drawn = []
 if '--elastic' in sys.argv:
     cfg.custom_hooks[1].update(
         importance=dict(type='TaylorImportance'), elastic=dict(), prune_steps=0)
+    if '--one-pass' in sys.argv:
+        cfg.custom_hooks[1].update(perturbation_before_pruning='plain')
     from adasap_det.hooks.elastic_stage import ElasticStage
     begin_pass = ElasticStage.begin_pass
 
@@ -133,3 +135,14 @@ def test_ranks_draw_sizes_half_of_the_range_apart_and_stay_synchronized(tmp_path
     # Places of the two are 0.5 apart, and 0.75 of them are for 0.8 of the cost.
     for one, other in pairs:
         assert abs(one - other) == pytest.approx(0.5 / 0.75 * 0.8)
+
+
+def test_ranks_have_one_size_where_a_step_has_one_pass(tmp_path):
+    """Importance is observed, and averaged, in steps with the whole network on all ranks."""
+    launch(tmp_path, '--elastic', '--one-pass')
+    first, second = (torch.load(tmp_path / f'rank{rank}.pth') for rank in (0, 1))
+    for name, tensor in first.items():
+        assert 'running' in name or torch.equal(second[name], tensor), name
+    drawn = [torch.load(tmp_path / f'drawn{rank}.pth') for rank in (0, 1)]
+    assert drawn[0] == drawn[1]
+    assert 0 < drawn[0].count(1.0) < len(drawn[0])

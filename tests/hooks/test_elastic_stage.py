@@ -110,6 +110,15 @@ def test_checkpoint_has_the_order_and_its_range(tmp_path):
     assert count_params(runner.model) <= 0.4 * dense
 
 
+def test_a_stage_that_begins_later_removes_from_there_on(tmp_path):
+    watch = Watch()
+    run_with(elastic_config(tmp_path, {**ONLY_ELASTIC, 'adaptive_begin': 1}), watch)
+    assert watch.removed[:6] == [0] * 6
+    for ratio, removed in zip(watch.wanted[6:], watch.removed[6:], strict=True):
+        assert (removed == 0) == (ratio == 1)
+    assert any(watch.removed[6:12])
+
+
 @pytest.mark.parametrize('iteration', [8, 13])
 def test_resumed_run_equals_one_left_alone(tmp_path, iteration):
     whole = train(elastic_config(tmp_path / 'whole'))
@@ -131,19 +140,33 @@ def test_micro_batches_of_a_step_have_different_sizes(tmp_path):
         assert len(set(ratios)) == 3
 
 
-def test_one_pass_form_observes_importance_in_steps_with_the_whole_network(tmp_path):
+@pytest.mark.parametrize('counts', [1, 3])
+def test_one_pass_form_observes_importance_in_steps_with_the_whole_network(tmp_path, counts):
     watch = Watch()
-    hook = {**ONLY_ELASTIC, 'perturbation_before_pruning': 'plain'}
-    runner = run_with(elastic_config(tmp_path, hook), watch)
+    hook = {
+        **ONLY_ELASTIC,
+        'perturbation_before_pruning': 'plain',
+        'elastic': {'whole_share': 0.5},
+    }
+    wrapper = {**WRAPPER, 'accumulative_counts': counts}
+    runner = run_with(elastic_config(tmp_path, hook, optim_wrapper=wrapper), watch)
     importance = next(h for h in runner.hooks if isinstance(h, PruningHook)).importance
-    importance.window = None
-    steps = next(iter(importance._steps.values()))
-    stays = 1 - 1 / 6  # of an epoch
+    assert importance.window == 3  # of an epoch of six iterations half are whole
     expected = 0.0
-    for removed in watch.removed:
-        expected = expected if removed else expected * stays + 1
-    assert float(steps) == pytest.approx(expected)
+    for start in range(0, 36, counts):
+        removed = watch.removed[start : start + counts]
+        assert len(set(removed)) == 1  # one size for all micro-batches of a step
+        expected = expected if removed[0] else expected * (1 - 1 / 3) + 1
+    assert float(next(iter(importance._steps.values()))) == pytest.approx(expected)
     assert 0 < sum(removed == 0 for removed in watch.removed) < 36
+
+
+def test_best_checkpoint_by_a_size_that_is_not_always_known_is_refused(tmp_path):
+    hook = {**ELASTIC, 'elastic': {'evaluate_keep_ratios': [0.5]}}
+    cfg = elastic_config(tmp_path, hook)
+    cfg.default_hooks.checkpoint.save_best = 'accuracy_at_0.5'
+    with pytest.raises(ValueError, match=r"save_best='accuracy_at_0\.5' is only known during"):
+        train(cfg)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +179,20 @@ def test_one_pass_form_observes_importance_in_steps_with_the_whole_network(tmp_p
         ({'elastic': {'evaluate_keep_ratios': [1.0]}}, {}, 'in .0, 1., got 1.0; the whole'),
         ({'keep_ratios': {'inner': 0.5}}, {}, 'one order of all groups; leave out keep_ratios'),
         ({'prune_blocks': True}, {}, 'leave out prune_blocks'),
-        ({'elastic': {'keep_ratio_range': [0.01, 1]}}, {}, 'begins at 0.01, and the fewest'),
+        (
+            {'elastic': {'keep_ratio_range': [0.01, 1]}},
+            {},
+            'keep_ratio_range has 0.01, and',
+        ),
+        ({'elastic': {'evaluate_keep_ratios': [0.01]}}, {}, 'evaluate_keep_ratios has 0.01, and'),
+        (
+            {'elastic': {'whole_share': 0.0}, 'perturbation_before_pruning': 'plain'},
+            {},
+            'whole_share=0 leaves no pass of the whole network',
+        ),
+        ({'prune_steps': 0, 'shrink_begin': 1}, {}, 'set prune_steps=1, not 0'),
+        ({'prune_steps': 0, 'adaptive_begin': 50}, {}, 'adaptive_begin=50 comes after the end'),
+        ({'adaptive_begin': 2}, {}, 'elastic has no iteration: adaptive_begin=2'),
         ({}, {'interval': 2}, 'interval=2 reuses'),
         ({}, {'type': 'OptimWrapper', 'rho': None, 'rho_max': None}, 'needs AdaSAPOptimWrapper'),
     ],
@@ -175,9 +211,7 @@ def test_smaller_sizes_are_validated_and_can_choose_the_best_checkpoint(tmp_path
 
         def after_val_epoch(self, runner, metrics=None):
             hook = next(h for h in runner.hooks if isinstance(h, PruningHook))
-            found.append(
-                (dict(metrics), {r: count_params(m) for r, m in hook._elastic.sizes().items()})
-            )
+            found.append((dict(metrics), {r: count_params(m) for r, m in hook._elastic.sizes()}))
 
     hook = {
         **ONLY_ELASTIC,
@@ -257,6 +291,12 @@ def test_approximate_groups_are_named():
     (found,) = [message for message in messages if 'approximates' in message]
     assert 'with 1 of 1 channel groups' in found
     assert 'group_norm' in found
+
+
+def test_sizes_validated_with_statistics_of_the_whole_network_are_warned_of(tmp_path):
+    hook = {**ONLY_ELASTIC, 'elastic': {'evaluate_keep_ratios': [0.5]}}
+    messages = messages_of(elastic_config(tmp_path, hook))
+    assert any('which do not fit them; set it to 40' in message for message in messages)
 
 
 def test_a_budget_below_the_trained_sizes_is_warned_of(tmp_path):

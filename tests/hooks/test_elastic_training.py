@@ -92,3 +92,51 @@ def test_steps_of_another_kind_are_refused(options):
     )
     with pytest.raises(ValueError, match='closure_step makes one two-pass step'):
         training.step(lambda: model(torch.rand(2, 3, 8, 8)).sum())
+
+
+def test_pattern_that_matches_nothing_is_refused():
+    model = ToyDetector()
+    training = ElasticTraining(
+        pruner_of(model), torch.optim.SGD(model.parameters(), lr=0.1), steps=8, exclude=['stemm']
+    )
+    with pytest.raises(ValueError, match="'stemm' matches no parameter"):
+        training.step(lambda: model(torch.rand(2, 3, 8, 8)).sum())
+
+
+def test_sizes_are_not_validated_here():
+    model = ToyDetector()
+    with pytest.raises(ValueError, match='evaluate_keep_ratios is for PruningHook'):
+        ElasticTraining(
+            pruner_of(model),
+            torch.optim.SGD(model.parameters(), lr=0.1),
+            steps=8,
+            elastic={'evaluate_keep_ratios': (0.5,)},
+        )
+
+
+def test_autocast_around_the_step_is_autocast_inside_the_closure():
+    """Its copies of weights are those of each pass."""
+    found = []
+    for inside in (True, False):
+        torch.manual_seed(0)
+        model = ToyDetector(dropout=0.0).train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        training = ElasticTraining(pruner_of(model), optimizer, steps=4, rise=0.2)
+        for index in range(4):
+            batch = toy_batch(index)
+
+            def closure(batch=batch, model=model):
+                with torch.autocast('cpu', dtype=torch.bfloat16):
+                    return model.parse_losses(model(**batch, mode='loss'))[0]
+
+            def bare(batch=batch, model=model):
+                return model.parse_losses(model(**batch, mode='loss'))[0]
+
+            if inside:
+                training.step(closure)
+            else:
+                with torch.autocast('cpu', dtype=torch.bfloat16):
+                    training.step(bare)
+        found.append(model.state_dict())
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=1e-3, atol=1e-4, msg=name)

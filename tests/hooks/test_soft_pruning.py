@@ -4,10 +4,11 @@ from mmengine.hooks import Hook
 
 from adasap_det.hooks import PruningHook
 from adasap_det.hooks.channel_rows import removal_rows
-from adasap_det.pruning import count_params
+from adasap_det.hooks.soft_pruning import SoftPruning
+from adasap_det.pruning import MagnitudeImportance, ParamsBudget, Pruner, count_params
 from adasap_det.utils.modules import eval_mode
 
-from ..helpers.training_runs import HOOK, WRAPPER, tiny_config, train
+from ..helpers.training_runs import HOOK, WRAPPER, TinyNet, tiny_config, train
 from .test_pruning_hook import KillAt, Killed, assert_same_state, run_with
 
 SOFT = {
@@ -126,6 +127,33 @@ def test_elastic_stage_gives_the_choice_and_ends_where_shrinking_begins(tmp_path
     assert any(removed[:12]) and not any(removed[12:])
     torch.testing.assert_close(watch.outputs[24], watch.outputs['after 23'])
     assert count_params(runner.model) <= 0.5 * watch.params[0]
+
+
+def test_a_choice_that_was_missed_is_made_up_for():
+    """As in a run that is resumed after shrink_begin from a checkpoint without it."""
+    model = TinyNet()
+    pruner = Pruner(
+        model,
+        torch.rand(1, 3, 6, 6),
+        importance=MagnitudeImportance(),
+        budget=ParamsBudget(keep_ratio=0.5),
+    )
+    soft = SoftPruning(pruner, (), limit=0.5 * count_params(model), begin=2, end=8)
+    soft.begin_step(1, None)
+    assert soft.kept is None
+    soft.begin_step(5, None)
+    for step in (5, 6, 7):
+        soft.end_step(step)
+    before = model.eval()(torch.ones(1, 3, 6, 6))
+    pruner.prune_to(0.5 * count_params(model), kept=soft.kept)
+    torch.testing.assert_close(model(torch.ones(1, 3, 6, 6)), before)
+
+
+def test_rounding_to_micro_batches_leaves_steps_to_shrink_in(tmp_path):
+    hook = {**SOFT, 'by_epoch': False, 'prune_begin': 3, 'shrink_begin': 1}
+    wrapper = {**WRAPPER, 'accumulative_counts': 4}
+    with pytest.raises(ValueError, match='fall on the same step of 4 micro-batches'):
+        train(soft_config(tmp_path, hook, optim_wrapper=wrapper))
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,12 @@ def test_chosen_rows_fall_in_a_straight_line_to_zero_and_others_stay():
         ]
     }
     shrinkage = ChannelShrinkage(rows, torch.tensor([True, False, False, True]))
-    rate = torch.ones(3, 4)
     for left in (4, 3, 2, 1):
         shrinkage.pull(left)
         share = (left - 1) / 4
         rate = torch.ones(3, 4)
-        rate[1] *= share
-        rate[:, 2] *= share
+        rate[1] = share
+        rate[:, 2] = share
         torch.testing.assert_close(weight.detach(), before * rate)
     assert not weight[1].any() and not weight[:, 2].any()
 
