@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from rich.console import Console
 
 from adasap_det.checkpoint.loading import load_model
-from adasap_det.cli import prune, train
+from adasap_det.cli import prune, prune_options, train
 from adasap_det.cli.common import load_config
 from adasap_det.cli.test import main as run_test
 from adasap_det.pruning import (
@@ -162,7 +162,7 @@ def test_model_is_on_device_and_checkpoint_on_cpu(trained, tmp_path, monkeypatch
 
     monkeypatch.setattr(BaseModel, 'to', to)
     monkeypatch.setattr(Pruner, 'prune', noted_prune)
-    monkeypatch.setattr(prune, 'usable_device', torch.device)
+    monkeypatch.setattr(prune_options, 'usable_device', torch.device)
     monkeypatch.setattr(prune, 'save_pruned', save_pruned)
     options = ['--keep-ratio', '0.6', *SIZE, '--device', 'cuda', '--out', str(tmp_path / 'pruned')]
     assert prune.main([str(config), str(checkpoint), *options]) == 0
