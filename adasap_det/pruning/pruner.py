@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ class PruneResult:
     limit: float
     cost: float
     dense: float
-    kept: Mapping[str, Tensor]
+    kept: Mapping[str, Tensor] = field(compare=False, repr=False)
 
 
 class Pruner:
