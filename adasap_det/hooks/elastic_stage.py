@@ -22,8 +22,6 @@ from adasap_det.pruning.budgets.budget import fewest_channels
 from adasap_det.pruning.elastic import ElasticSizes
 from adasap_det.pruning.order import RemovalOrder
 from adasap_det.pruning.pruner import Pruner
-from adasap_det.pruning.surgery import prune_channels
-from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.recalibration import running_norms
 
 from .channel_rows import removal_rows
@@ -237,10 +235,7 @@ class ElasticStage:
             return
         for ratio in self._options.evaluate_keep_ratios:
             limit = ratio * self._pruner.dense_costs['budget']
-            copied = copy_unwrapped(self._pruner.model)
-            kept = order.kept(order.steps_within(limit, self._cost))
-            prune_channels(copied, self._pruner.groups, kept)
-            yield ratio, copied
+            yield ratio, self._pruner.sized(order, order.steps_within(limit, self._cost))
 
     def keep(self, kept: Mapping[str, torch.Tensor]) -> None:
         """Drop the channels that a prune step has removed from the order.

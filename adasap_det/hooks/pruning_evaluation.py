@@ -28,7 +28,7 @@ def log_evaluation(runner: Runner, when: str) -> None:
     )
 
 
-def evaluate_sizes(
+def add_size_metrics(
     runner: Runner,
     models: Iterable[tuple[float, nn.Module]],
     metrics: dict[str, float],

@@ -29,7 +29,7 @@ from .elastic_stage import (
     check_elastic,
 )
 from .perturbation_stages import PerturbationStages
-from .pruning_evaluation import evaluate_sizes, log_evaluation
+from .pruning_evaluation import add_size_metrics, log_evaluation
 from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibrate_trained
 from .run_checks import (
     check_combination,
@@ -424,7 +424,7 @@ class PruningHook(StructureHook):
         """Add the metrics of smaller sizes, for the logs and the choice of the best checkpoint."""
         if self._elastic is None or metrics is None or not self._pruner.is_dense:
             return
-        evaluate_sizes(runner, self._elastic.sizes(), metrics, batches=self.recalibrate_batches)
+        add_size_metrics(runner, self._elastic.sizes(), metrics, batches=self.recalibrate_batches)
 
     # ------------------------------------------------------------------ checkpoints and logs
 

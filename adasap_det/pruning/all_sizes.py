@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from adasap_det.checkpoint.elastic_file import MACS, PARAMETERS, SIZES_FORMAT, SIZES_KEY
 from adasap_det.checkpoint.loading import checkpoint_of
 from adasap_det.checkpoint.structure import META_KEY, named_tensors, saved_tensors
-from adasap_det.utils.copy_unwrapped import copy_unwrapped
 from adasap_det.utils.io import atomic_write
 from adasap_det.utils.recalibration import running_norms
 
@@ -20,7 +19,6 @@ from .budgets.budget import LayeredCost
 from .graph.channel_group import ChannelGroup
 from .order import ORDER_KEY, RemovalOrder
 from .pruner import Pruner
-from .surgery import prune_channels
 
 RANGE_KEY = 'keep_ratio_range'
 """Key of the sizes that were trained, beside the order of the elastic stage in a checkpoint."""
@@ -122,8 +120,7 @@ def _re_estimated(
     pruner: Pruner, order: RemovalOrder, step: int, recalibrate: Callable[[nn.Module], object]
 ) -> dict[str, Tensor]:
     """Statistics of the size after so many steps."""
-    model = copy_unwrapped(pruner.model)
-    prune_channels(model, pruner.groups, order.kept(step))
+    model = pruner.sized(order, step)
     recalibrate(model)
     return _statistics_of(model)
 

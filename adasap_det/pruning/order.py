@@ -5,9 +5,11 @@ from __future__ import annotations
 import bisect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,13 +45,12 @@ class RemovalOrder:
         Raises:
             ValueError: If it is more even after all of them.
         """
-        ascending = {name: rank.sort().values.numpy() for name, rank in self.ranks.items()}
 
         def after(removed: int) -> float:
             return cost.cost(
                 {
                     name: len(rank) - int(rank.searchsorted(removed))
-                    for name, rank in ascending.items()
+                    for name, rank in self._ascending.items()
                 }
             )
 
@@ -62,6 +63,10 @@ class RemovalOrder:
                 f'{after(self.steps):.4g}'
             )
         return needed
+
+    @cached_property
+    def _ascending(self) -> dict[str, np.ndarray]:
+        return {name: rank.sort().values.numpy() for name, rank in self.ranks.items()}
 
     def within(self, kept: Mapping[str, Tensor]) -> RemovalOrder:
         """The order of what a prune step has left.

@@ -222,6 +222,12 @@ class Pruner:
         copied.optimizers = copied.copies = ()
         return copied
 
+    def sized(self, order: RemovalOrder, removed: int) -> nn.Module:
+        """A copy of the model after so many steps of an order; the model stays as it is."""
+        copied = copy_unwrapped(self.model)
+        prune_selected(copied, self.groups, order.kept(removed))
+        return copied
+
     # ------------------------------------------------------------------ pruning
 
     def observe(self) -> None:

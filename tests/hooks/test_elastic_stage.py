@@ -14,7 +14,7 @@ from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
 
 from ..helpers.toy import GroupNormNet
 from ..helpers.training_runs import HOOK, WRAPPER, tiny_config, train
-from .test_pruning_hook import KillAt, Killed, assert_same_state, run_with
+from .test_pruning_hook import assert_resumed_equals_whole, run_with
 
 ELASTIC = {**HOOK, 'importance': {'type': 'TaylorImportance'}, 'elastic': {'order_interval': 3}}
 ONLY_ELASTIC = {**ELASTIC, 'prune_steps': 0}
@@ -121,13 +121,7 @@ def test_a_stage_that_begins_later_removes_from_there_on(tmp_path):
 
 @pytest.mark.parametrize('iteration', [8, 13])
 def test_resumed_run_equals_one_left_alone(tmp_path, iteration):
-    whole = train(elastic_config(tmp_path / 'whole'))
-    cfg = elastic_config(tmp_path / 'killed')
-    with pytest.raises(Killed):
-        run_with(cfg, KillAt(iteration))
-    cfg.resume = True
-    resumed = train(cfg)
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    assert_resumed_equals_whole(elastic_config, tmp_path, iteration)
 
 
 def test_micro_batches_of_a_step_have_different_sizes(tmp_path):

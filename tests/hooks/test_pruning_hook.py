@@ -64,6 +64,16 @@ def run_with(cfg, *hooks):
     return runner
 
 
+def assert_resumed_equals_whole(config, tmp_path, iteration):
+    """A run that is killed at an iteration and resumed ends in the weights of one left alone."""
+    whole = train(config(tmp_path / 'whole'))
+    cfg = config(tmp_path / 'killed')
+    with pytest.raises(Killed):
+        run_with(cfg, KillAt(iteration))
+    cfg.resume = True
+    assert_same_state(train(cfg).model.state_dict(), whole.model.state_dict())
+
+
 def assert_same_state(actual, expected):
     assert set(actual) == set(expected)
     for name, tensor in expected.items():

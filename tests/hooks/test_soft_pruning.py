@@ -9,7 +9,7 @@ from adasap_det.pruning import MagnitudeImportance, ParamsBudget, Pruner, count_
 from adasap_det.utils.modules import eval_mode
 
 from ..helpers.training_runs import HOOK, WRAPPER, TinyNet, tiny_config, train
-from .test_pruning_hook import KillAt, Killed, assert_same_state, run_with
+from .test_pruning_hook import assert_resumed_equals_whole, run_with
 
 SOFT = {
     **HOOK,
@@ -102,13 +102,7 @@ def test_with_an_average_of_the_weights_it_changes_nothing_either(tmp_path):
 
 @pytest.mark.parametrize('iteration', [8, 14, 30])
 def test_resumed_run_equals_one_left_alone(tmp_path, iteration):
-    whole = train(soft_config(tmp_path / 'whole'))
-    cfg = soft_config(tmp_path / 'killed')
-    with pytest.raises(Killed):
-        run_with(cfg, KillAt(iteration))
-    cfg.resume = True
-    resumed = train(cfg)
-    assert_same_state(resumed.model.state_dict(), whole.model.state_dict())
+    assert_resumed_equals_whole(soft_config, tmp_path, iteration)
 
 
 def test_elastic_stage_gives_the_choice_and_ends_where_shrinking_begins(tmp_path):
