@@ -266,6 +266,17 @@ def test_benchmark_of_another_split_is_rejected(config, checkpoint, benchmark, t
     assert "has no 'VOC2007/ImageSets/Main/val.txt'" in capsys.readouterr().err
 
 
+def test_other_clean_images_than_those_of_the_benchmark_are_rejected(
+    config, checkpoint, benchmark, shapes, tmp_path, capsys
+):
+    shutil.copytree(shapes, tmp_path / 'data')
+    config.write_text(config.read_text().replace(str(shapes), str(tmp_path / 'data')))
+    first, second = sorted((tmp_path / 'data/VOC2007/JPEGImages').glob('test_*'))[:2]
+    shutil.copyfile(first, second)
+    assert run(config, checkpoint, tmp_path / 'out', *GRID, '--benchmark', str(benchmark)) == 2
+    assert f'{second} is not the file that the benchmark' in capsys.readouterr().err
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Match torchrun's single thread, since more threads change the order of summation."""

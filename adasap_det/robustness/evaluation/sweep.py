@@ -14,8 +14,9 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
-from adasap_det.robustness.evaluation.cell_data import CellSource, split_name
+from adasap_det.robustness.evaluation.cell_data import Built, CellSource, split_name
 from adasap_det.robustness.evaluation.class_names import distinct
+from adasap_det.robustness.evaluation.clean_data import check_clean_data
 from adasap_det.robustness.evaluation.data_files import data_digest
 from adasap_det.robustness.evaluation.example_images import draw_examples
 from adasap_det.robustness.evaluation.measure import build_loader, measure
@@ -56,8 +57,8 @@ class Sweep:
         say: Called with progress messages in the main process.
 
     Raises:
-        ValueError: If the source does not contain a cell, or its images do not match the config's
-            test set.
+        ValueError: If the source does not contain a cell, or was not built from the images and
+            annotations of the config's test set.
     """
 
     def __init__(
@@ -94,6 +95,8 @@ class Sweep:
         for key in self.grid:
             source.cell(cfg.test_dataloader.dataset, key)
         source.clean(cfg.test_dataloader.dataset)
+        if isinstance(source, Built):
+            broadcast_from_rank0(lambda: check_clean_data(source, cfg.test_dataloader.dataset))
         #: Digest of everything that all cells depend on.
         self.conditions = self.fingerprint_on(
             cfg.test_dataloader.dataset, self.task, source=source.fingerprint
