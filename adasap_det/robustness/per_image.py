@@ -18,8 +18,9 @@ Array = npt.NDArray[Any]
 FOLDER = 'per_image'
 """Folder of the files, beside ``cells``."""
 
-_EPS = np.finfo(np.float32).eps
-_RECALLS = np.arange(0, 1 + 1e-3, 0.1)
+_EPS = np.finfo(np.float64).eps
+# MATLAB's 0:0.1:1, which counts in steps of 0.1 up from 0, and from the middle on down from 1.
+_RECALLS = [0.1 * step for step in range(5)] + [0.5] + [1 - 0.1 * step for step in range(4, -1, -1)]
 
 
 class Outcomes(Protocol):
@@ -128,11 +129,7 @@ class DetectionOutcomes:
         true = weights @ self._counted(image[hit], hits_before[hit], int(hit.sum()))
         false = weights @ self._counted(image[miss], hits_before[miss], int(hit.sum()))
         objects = weights @ self.objects[:, label]
-        recall = true / np.maximum(objects, _EPS)[:, None]
-        precision = true / np.maximum(true + false, _EPS)
-        values = (
-            _area(recall, precision) if self.eval_mode == 'area' else _points(recall, precision)
-        )
+        values = average_precision(true, false, objects, eval_mode=self.eval_mode)
         return np.where(objects > 0, values, np.nan)
 
     def _counted(self, image: Array, hits_before: Array, hits: int) -> Array:
@@ -141,6 +138,27 @@ class DetectionOutcomes:
         reached = hits_before < hits  # the others come after the last hit
         np.add.at(counts, (image[reached], hits_before[reached]), 1)
         return np.cumsum(counts, axis=1)
+
+
+def average_precision(true: Array, false: Array, objects: Array, *, eval_mode: str) -> Array:
+    """AP as in the devkit of Pascal VOC, in float64.
+
+    ``'11points'`` is the devkit's ``for t=0:0.1:1, p=max(prec(rec>=t))``, with MATLAB's numbers:
+    6 of 10 objects reach the recall of 0.6. In MMDetection they do not, since NumPy's ``arange``
+    gives 0.6000000000000001; apart from recalls of exactly 0.6 and 0.7 both are equal.
+
+    Args:
+        true, false: Right and wrong detections up to each hit of the ranking, float64
+            ``(draws, hits)``.
+        objects: Number of objects, ``(draws,)``.
+        eval_mode: ``'area'`` or ``'11points'``.
+
+    Returns:
+        Fractions, shape ``(draws,)``; meaningless without objects.
+    """
+    recall = true / np.maximum(objects, _EPS)[:, None]
+    precision = true / np.maximum(true + false, _EPS)
+    return _area(recall, precision) if eval_mode == 'area' else _points(recall, precision)
 
 
 def _area(recall: Array, precision: Array) -> Array:

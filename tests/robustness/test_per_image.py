@@ -47,13 +47,10 @@ def test_ap_of_equal_weights_is_that_of_the_package(eval_mode, seed):
     outcomes = detection_outcomes(results, len(CLASSES), eval_mode=eval_mode)
     for label in range(2):
         found = outcomes.class_ap(label, ones(40))
-        # mmdet's average_precision returns float32.
-        assert np.float32(found[0]) == pytest.approx(
-            voc_ap(results, label, eval_mode=eval_mode), rel=2e-7
-        )
+        assert found[0] == pytest.approx(voc_ap(results, label, eval_mode=eval_mode), rel=1e-12)
     assert np.isnan(outcomes.class_ap(2, ones(40))).all()
     expected = mean([voc_ap(results, label, eval_mode=eval_mode) for label in range(3)])
-    assert outcomes.metric(ones(40))[0] == pytest.approx(expected, rel=2e-7)
+    assert outcomes.metric(ones(40))[0] == pytest.approx(expected, rel=1e-12)
 
 
 def test_ap_of_equal_weights_is_that_of_mmdet():
@@ -86,7 +83,7 @@ def test_weights_are_copies_of_images(eval_mode):
     for value, counts in zip(found, weights, strict=True):
         copies = [r for r, count in zip(results, counts, strict=True) for _ in range(count)]
         expected = mean([voc_ap(copies, label, eval_mode=eval_mode) for label in range(3)])
-        assert value == pytest.approx(expected, rel=1e-6)
+        assert value == pytest.approx(expected, rel=1e-12)
 
 
 def test_ap_by_hand():

@@ -11,14 +11,17 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS
 
-from adasap_det.robustness.per_image import DetectionOutcomes
+from adasap_det.robustness.per_image import DetectionOutcomes, average_precision
 
 _CLASSWISE = 'per_class'
 
 
 @METRICS.register_module()
 class DetectionAP(BaseMetric):
-    """AP50 as in MMDetection's ``VOCMetric`` and AP as in ``CocoMetric``, but not rounded.
+    """AP50 as in the devkit of Pascal VOC, and AP as in MMDetection's ``CocoMetric``, not rounded.
+
+    With ``'area'``, AP50 is that of MMDetection's ``VOCMetric``. With ``'11points'`` the two differ
+    where a recall is exactly 0.6 or 0.7, which ``VOCMetric`` does not count as reached.
 
     Ground truth is read from the data samples, so the test pipeline needs ``LoadAnnotations``, as
     in MMDetection's configs. VOC's difficult boxes and COCO's crowd boxes are ignored: they count
@@ -99,7 +102,8 @@ def voc_ap(
 ) -> float | None:
     """Average precision of one class as in VOC: greedy matching, widths of ``x2 - x1 + 1``.
 
-    Same as MMDetection's ``eval_map``, without its process pool and its printed table.
+    Same as MMDetection's ``eval_map``, without its process pool and its printed table, except for
+    some values of ``'11points'``: see :func:`~adasap_det.robustness.per_image.average_precision`.
 
     Args:
         results: One entry an image: ``bboxes`` and ``labels`` of the objects, ``bboxes_ignore``
@@ -111,19 +115,14 @@ def voc_ap(
     Returns:
         A fraction, or None if there are no objects of the class.
     """
-    from mmdet.evaluation.functional.mean_ap import average_precision
-
     matched = match_class(results, label, iou_thr=iou_thr)
     objects = matched.objects.sum()
     if objects == 0:
         return None
     order = np.argsort(-matched.scores)
-    true = np.cumsum(matched.hits[order])
-    false = np.cumsum(matched.misses[order])
-    eps = np.finfo(np.float32).eps
-    recall = true / max(objects, eps)
-    precision = true / np.maximum(true + false, eps)
-    return float(average_precision(recall, precision, eval_mode))
+    hits, misses = matched.hits[order], matched.misses[order]
+    true, false = (np.cumsum(each, dtype=np.float64)[None, hits > 0] for each in (hits, misses))
+    return float(average_precision(true, false, objects[None], eval_mode=eval_mode)[0])
 
 
 class Matched(NamedTuple):

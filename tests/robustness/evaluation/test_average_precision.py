@@ -6,7 +6,12 @@ import torch
 from mmdet.evaluation import CocoMetric, VOCMetric
 from mmengine.structures import InstanceData
 
-from adasap_det.robustness.evaluation.average_precision import DetectionAP, coco_ap, voc_ap
+from adasap_det.robustness.evaluation.average_precision import (
+    DetectionAP,
+    coco_ap,
+    detection_outcomes,
+    voc_ap,
+)
 
 CLASSES = ('a', 'b', 'c')
 
@@ -126,6 +131,16 @@ def test_ap_by_hand():
     assert voc_ap(results, 0, eval_mode='11points') == pytest.approx(0.5 * 6 / 11)
     # COCO has 101 recall points, 51 of them up to 0.5, at each of ten thresholds.
     assert coco_ap(results, 1) == [pytest.approx(0.5 * 51 / 101)]
+
+
+@pytest.mark.parametrize(('found', 'points'), [(3, 3), (6, 7), (7, 8), (9, 10), (10, 11)])
+def test_recalls_of_11points_are_those_of_matlab(found, points):
+    """0:0.1:1 counts from both ends: 3 * 0.1 exceeds 3 / 10, but 1 - 4 * 0.1 is 6 / 10."""
+    truth = [[0, 40 * i, 20, 40 * i + 20] for i in range(10)]
+    results = [result(truth, truth[:found], np.linspace(0.9, 0.5, found))]
+    assert voc_ap(results, 0, eval_mode='11points') == pytest.approx(points / 11, rel=1e-12)
+    outcomes = detection_outcomes(results, 1, eval_mode='11points')
+    assert outcomes.metric(np.ones((1, 1)))[0] == pytest.approx(points / 11, rel=1e-12)
 
 
 def test_no_detections_give_zero_and_no_objects_give_none():
