@@ -25,7 +25,8 @@ class DetectionAP(BaseMetric):
 
     Ground truth is read from the data samples, so the test pipeline needs ``LoadAnnotations``, as
     in MMDetection's configs. VOC's difficult boxes and COCO's crowd boxes are ignored: they count
-    neither as detected nor as missed.
+    neither as detected nor as missed. A detected box that is not finite matches nothing; a score
+    that is not finite counts as 0.
 
     Args:
         eval_mode: ``'area'`` under the curve, or VOC2007's ``'11points'``; for AP50 only.
@@ -62,14 +63,18 @@ class DetectionAP(BaseMetric):
                     "dict(type='LoadAnnotations', with_bbox=True) to the test pipeline"
                 )
             ignored = sample.get('ignored_instances') or {}
+            found = _numpy(sample['pred_instances']['bboxes'])
+            scores = _numpy(sample['pred_instances']['scores'])
+            # pycocotools would match a box of NaN with any object.
+            found = np.where(np.isfinite(found).all(axis=1, keepdims=True), found, 0)
             self.results.append(
                 dict(
                     bboxes=_numpy(sample['gt_instances']['bboxes']),
                     labels=_numpy(sample['gt_instances']['labels']),
                     bboxes_ignore=_numpy(ignored.get('bboxes', np.zeros((0, 4)))).reshape(-1, 4),
                     labels_ignore=_numpy(ignored.get('labels', np.zeros(0))),
-                    found=_numpy(sample['pred_instances']['bboxes']),
-                    scores=_numpy(sample['pred_instances']['scores']),
+                    found=found,
+                    scores=np.where(np.isfinite(scores), scores, 0),
                     found_labels=_numpy(sample['pred_instances']['labels']),
                 )
             )

@@ -150,6 +150,29 @@ def test_no_detections_give_zero_and_no_objects_give_none():
     assert coco_ap([result([], [BOX], [0.5])], 1) == [None]
 
 
+def found_in_one_image(boxes, scores):
+    """AP50 and AP of these detections of one object at BOX."""
+    sample = {
+        'gt_instances': InstanceData(bboxes=torch.tensor([BOX]), labels=torch.tensor([0])),
+        'pred_instances': InstanceData(
+            bboxes=torch.tensor(boxes, dtype=torch.float32),
+            scores=torch.tensor(scores),
+            labels=torch.zeros(len(boxes), dtype=torch.int64),
+        ),
+    }
+    found = evaluate(DetectionAP(), [sample])
+    return found['robustness/AP50'], found['robustness/AP']
+
+
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_boxes_and_scores_that_are_not_finite(bad):
+    assert found_in_one_image([BOX], [0.9]) == (1, pytest.approx(1))
+    # A bad box is a false positive; a bad score ranks last.
+    assert found_in_one_image([[*BOX[:3], bad]], [0.9]) == (0, 0)
+    assert found_in_one_image([[*BOX[:3], bad], BOX], [0.9, 0.5]) == (0.5, pytest.approx(0.5))
+    assert found_in_one_image([BOX, FAR], [bad, 0.9]) == (0.5, pytest.approx(0.5))
+
+
 def test_unknown_eval_mode_and_missing_annotations_are_rejected():
     with pytest.raises(ValueError, match="eval_mode must be 'area' or '11points', got 'x'"):
         DetectionAP(eval_mode='x')
