@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from adasap_det.robustness.benchmark.errors import ImageError
 
@@ -120,8 +120,10 @@ def _check_complete(data: bytes) -> None:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 image.load()
+        except UnidentifiedImageError:  # its message has a memory address
+            raise ImageError('this file is not an image, or damaged') from None
         except Exception as error:  # Pillow's plugins raise exceptions of many types
-            raise ImageError(f'this file is not an image, or damaged ({error})') from None
+            raise ImageError(f'this file is damaged ({error})') from None
 
 
 def _check_jpeg_ends(data: bytes) -> None:

@@ -148,7 +148,7 @@ class BuildRun:
             out=self.out,
             images=len(manifest.images),
             cells=len(self.options.cells),
-            built=len(tasks),
+            built=sum(task.image_id in state.built for task in tasks),
             skipped=dict(manifest.skipped),
             size=manifest.size,
             seconds=time.monotonic() - start,
@@ -252,16 +252,12 @@ class BuildRun:
     def _record(self, result: ImageResult, images: Mapping[str, SourceImage], state: State) -> None:
         name = result.image_id
         if result.problem is not None:
-            file = images[name].path.relative_to(self.source.root).as_posix()
-            text = f'{file}: {result.problem}'
+            text = f'{images[name].path}: {result.problem}'
             if name in state.built:
                 raise BenchmarkError(f'{text}; {self.out} was built from it before: restore it')
             if not self.skip:
-                raise BenchmarkError(
-                    f'{self.source.root / file}: {result.problem}; repair it, or leave it out with '
-                    '--on-error skip'
-                )
-            self.skipped[name] = text
+                raise BenchmarkError(f'{text}; repair it, or leave it out with --on-error skip')
+            self.skipped[name] = result.problem
             return
         built = state.built.setdefault(name, BuiltImage(result.source_sha256))
         for cell, digest in result.files.items():

@@ -113,7 +113,9 @@ def check_annotation(path: Path) -> None:
         tree = ElementTree.fromstring(path.read_bytes())
     except FileNotFoundError:
         raise ImageError('does not exist') from None
-    except (ElementTree.ParseError, OSError, ValueError) as error:
+    except OSError as error:  # without its path, which is not the same on every machine
+        raise ImageError(f'cannot be read: {error.strerror}') from None
+    except (ElementTree.ParseError, ValueError) as error:
         raise ImageError(f'cannot be read: {error}') from None
     for element in tree.iter('object'):
         corners = [element.findtext(f'bndbox/{tag}') for tag in ('xmin', 'ymin', 'xmax', 'ymax')]

@@ -424,8 +424,9 @@ def test_bad_images_can_be_skipped_and_are_listed(voc, tmp_path):
     report = build(voc, out, on_error='skip')
     assert report.images == 2
     assert read_manifest(out).skipped == report.skipped
-    assert report.skipped['000002'] == 'JPEGImages/000002.jpg: the JPEG is truncated'
-    assert report.skipped['000003'].startswith('JPEGImages/000003.jpg: it has 31 x 50 pixels')
+    assert report.built == 2
+    assert report.skipped['000002'] == 'the JPEG is truncated'
+    assert report.skipped['000003'].startswith('it has 31 x 50 pixels')
     assert report.skipped['000004'].startswith('Annotations/000004.xml cannot be read')
     assert report.skipped['000005'] == 'it is listed more than once in test.txt'
     cell = out / 'contrast/3/VOC2007'
@@ -439,6 +440,26 @@ def test_bad_images_can_be_skipped_and_are_listed(voc, tmp_path):
     Image.fromarray(image(2)).save(voc / 'VOC2007/JPEGImages/000003.jpg')
     assert build(voc, out, on_error='skip').images == 3
     assert verify_benchmark(out, workers=0, quiet=True).good
+
+
+def test_skipped_images_give_the_same_manifest_every_time(tmp_path):
+    root = tmp_path / 'images'
+    root.mkdir()
+    Image.fromarray(image(0)).save(root / 'a.png')
+    (root / 'b.png').write_bytes(b'not an image')
+    Image.fromarray(image(0)).save(root / 'c.bmp')
+    (root / 'c.bmp').write_bytes((root / 'c.bmp').read_bytes()[:2000])
+    manifests = []
+    for out in ('first', 'second'):
+        build_benchmark(
+            folder_source(root), tmp_path / out, options=OPTIONS, workers=0, on_error='skip',
+            quiet=True, say=lambda _: None,
+        )  # fmt: skip
+        manifests.append((tmp_path / out / 'manifest.json').read_text())
+    assert manifests[0] == manifests[1]
+    skipped = read_manifest(tmp_path / 'first').skipped
+    assert skipped['b.png'] == 'this file is not an image, or damaged'
+    assert skipped['c.bmp'].startswith('this file is damaged (image file is truncated')
 
 
 def test_no_usable_image_raises(tmp_path):
