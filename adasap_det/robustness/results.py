@@ -17,7 +17,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -224,12 +224,7 @@ def load_results(folder: str | os.PathLike[str]) -> ModelResults:
         ValueError: If the folder or a file is missing, or the content of a file is invalid.
     """
     root = Path(folder)
-    if not (root / 'model.json').is_file():
-        raise ValueError(
-            f'{root} contains no results: model.json is missing; pass the output folder of '
-            f'tools/test_robustness.py'
-        )
-    model = _build(ModelInfo, _load(root / 'model.json'), root / 'model.json', schema=True)
+    model = load_model(root)
     cells, images = load_cells(root), load_example_images(root)
     return ModelResults(
         model=model,
@@ -240,21 +235,65 @@ def load_results(folder: str | os.PathLike[str]) -> ModelResults:
     )
 
 
-def load_cells(folder: str | os.PathLike[str]) -> dict[CellKey, Cell]:
-    """Read the cells of a results folder, which may be incomplete.
+def load_model(folder: str | os.PathLike[str]) -> ModelInfo:
+    """Read the model of a results folder.
 
     Raises:
-        ValueError: If the content of a file is invalid.
+        ValueError: If ``model.json`` is missing or invalid.
+    """
+    path = Path(folder) / 'model.json'
+    if not path.is_file():
+        unfinished = any((path.parent / 'cells').glob('*.json'))
+        raise ValueError(
+            f'the evaluation in {path.parent} is not finished: model.json is missing; run '
+            f'tools/test_robustness.py again with the same options, it resumes'
+            if unfinished
+            else f'{path.parent} contains no results: model.json is missing; pass the output '
+            f'folder of tools/test_robustness.py'
+        )
+    model: ModelInfo = _build(ModelInfo, _load(path), path, schema=True)
+    return model
+
+
+def load_cells(
+    folder: str | os.PathLike[str], *, skip: Callable[[str], None] | None = None
+) -> dict[CellKey, Cell]:
+    """Read the cells of a results folder, which may be incomplete.
+
+    Args:
+        folder: Results folder.
+        skip: Called with the message of each invalid file, which is then left out.
+
+    Raises:
+        ValueError: If the content of a file is invalid and ``skip`` is not given.
     """
     cells = {}
     for path in sorted((Path(folder) / 'cells').glob('*.json')):
         if path.name.startswith('.'):
             continue
-        cell = _build(Cell, _load(path), path, schema=True)
-        if cell_file(cell.key) != path.name:
-            raise ValueError(f'{path} contains the cell {cell_file(cell.key)}; rename or delete it')
+        try:
+            cell = _load_cell(path)
+        except ValueError as error:
+            if skip is None:
+                raise
+            skip(str(error))
+            continue
         cells[cell.key] = cell
     return dict(sorted(cells.items(), key=lambda item: (item[0][0] or '', item[0][1])))
+
+
+def _load_cell(path: Path) -> Cell:
+    cell: Cell = _build(Cell, _load(path), path, schema=True)
+    if cell_file(cell.key) != path.name:
+        raise ValueError(f'{path} contains the cell {cell_file(cell.key)}; rename or delete it')
+    for metrics in (cell.metrics, *cell.per_class.values()):
+        for name, value in metrics.items():
+            if value is not None and not 0 <= value <= 1:  # nor nan
+                raise ValueError(
+                    f'{path}: {name} is {value}, not in [0, 1]; delete it and run the evaluation '
+                    'again'
+                )
+    return cell
 
 
 def load_example_images(folder: str | os.PathLike[str]) -> tuple[ExampleImage, ...]:

@@ -134,16 +134,41 @@ def test_interrupted_sweep_resumes_and_outdated_cells_are_evaluated_again(
     assert run(config, checkpoint, tmp_path, *options) == 0
     clean = tmp_path / 'cells' / 'clean.json'
     before = clean.stat().st_mtime_ns
-    (tmp_path / 'cells' / 'fog-3.json').unlink()
+    (tmp_path / 'cells' / 'fog-3.json').write_text('{"schema": 1, ')
     capsys.readouterr()
     assert run(config, checkpoint, tmp_path, *options) == 0
     out = capsys.readouterr().out
+    assert 'evaluated again: cannot read' in out
     assert '2 of 3 cells are already evaluated' in out and '[1/1] fog 3' in out
     assert clean.stat().st_mtime_ns == before
     # Another seed is another benchmark, so all cells are outdated, including the clean one.
     assert run(config, checkpoint, tmp_path, *options, '--seed', '1') == 0
     assert 'evaluated again' in capsys.readouterr().out
     assert load_cells(tmp_path)['fog', 1].source == 'on the fly, seed 1'
+
+
+def test_a_smaller_run_on_other_images_does_not_hide_earlier_results(
+    config, checkpoint, benchmark, tmp_path, capsys
+):
+    assert run(config, checkpoint, tmp_path, *GRID, '--benchmark', str(benchmark)) == 0
+    before = load_results(tmp_path).cells
+    part = ('--corruptions', 'fog', '--severities', '3')
+    assert run(config, checkpoint, tmp_path, *part) == 2
+    err = capsys.readouterr().err
+    assert f'{tmp_path} holds 3 other cells, such as contrast 1, of the same checkpoint' in err
+    assert load_results(tmp_path).cells == before
+    assert run(config, checkpoint, tmp_path, *part, '--benchmark', str(benchmark)) == 0
+    assert load_results(tmp_path).cells == before
+
+
+def test_cells_of_another_version_are_evaluated_again(
+    config, checkpoint, tmp_path, capsys, monkeypatch
+):
+    options = ('--corruptions', 'fog', '--severities', '1')
+    assert run(config, checkpoint, tmp_path, *options) == 0
+    monkeypatch.setattr('mmengine.__version__', '0.0.1')
+    assert run(config, checkpoint, tmp_path, *options) == 0
+    assert '2 cells are evaluated again' in capsys.readouterr().out
 
 
 def test_report_excludes_cells_of_an_earlier_checkpoint(config, checkpoint, tmp_path, capsys):

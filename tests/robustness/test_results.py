@@ -80,6 +80,9 @@ def change(path, **values):
         ('model.json', {'config': ...}, r"model.json has no 'config'"),
         ('model.json', {'dataset': []}, r'dataset must contain an object, got list'),
         ('cells/fog-3.json', {'metrics': {'AP50': 'x'}}, r"metrics.AP50 is 'x', not float"),
+        ('cells/fog-3.json', {'metrics': {'AP50': 1.5}}, r'AP50 is 1.5, not in \[0, 1\]; delete'),
+        ('cells/fog-3.json', {'metrics': {'AP50': float('nan')}}, r'AP50 is nan, not in'),
+        ('cells/fog-3.json', {'per_class': {'AP': {'cat': -1}}}, r'cat is -1.0, not in'),
         ('cells/fog-3.json', {'severity': 4}, r'fog-3.json contains the cell fog-4.json'),
     ],
 )
@@ -93,8 +96,14 @@ def test_truncated_and_missing_files(folder):
     (folder / 'cells' / 'fog-3.json').write_text('{"schema": 1, ')
     with pytest.raises(ValueError, match=r'cannot read .*fog-3.json.*delete it'):
         c.load_cells(folder)
+    skipped = []
+    assert set(c.load_cells(folder, skip=skipped.append)) == {c.CLEAN}
+    assert len(skipped) == 1 and 'fog-3.json' in skipped[0]
     with pytest.raises(ValueError, match=r'contains no results: model\.json is missing'):
         c.load_results(folder / 'cells')
+    (folder / 'model.json').unlink()
+    with pytest.raises(ValueError, match=r'is not finished: model\.json .* it resumes'):
+        c.load_results(folder)
     assert c.load_cells(folder / 'nowhere') == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
 
+from adasap_det.robustness.benchmark.options import software
 from adasap_det.robustness.evaluation.cell_data import Built, CellSource, split_name
 from adasap_det.robustness.evaluation.class_names import distinct
 from adasap_det.robustness.evaluation.clean_data import check_clean_data
@@ -31,6 +33,7 @@ from adasap_det.robustness.results import (
     DatasetInfo,
     ModelInfo,
     load_cells,
+    load_model,
     save_cell,
     save_model,
 )
@@ -58,7 +61,8 @@ class Sweep:
 
     Raises:
         ValueError: If the source does not contain a cell, or was not built from the images and
-            annotations of the config's test set.
+            annotations of the config's test set, or if ``out`` holds cells of the checkpoint under
+            other conditions that the grid does not replace.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Sweep:
         self.conditions = self.fingerprint_on(
             cfg.test_dataloader.dataset, self.task, source=source.fingerprint
         )
+        broadcast_from_rank0(self._check_hides_no_results)
 
     def run(self) -> dict[CellKey, Cell]:
         """Evaluate the cells that are not yet evaluated; return the clean cell and the grid."""
@@ -241,9 +246,9 @@ class Sweep:
     def fingerprint_on(self, dataset: Any, task: Task, **more: Any) -> str:
         """Return the digest of everything that results on a data set depend on (SHA-256, hex).
 
-        Must be called on all ranks; rank 0 reads the lists and annotations.
+        Must be called on all ranks; rank 0 reads the lists, annotations and versions.
         """
-        files = broadcast_from_rank0(lambda: data_digest(dataset))
+        files, versions = broadcast_from_rank0(lambda: (data_digest(dataset), self._versions()))
         parts = {
             'checkpoint': self.sha256,
             'model': _to_dict(self.cfg.model),
@@ -252,14 +257,41 @@ class Sweep:
             'dataset': _to_dict(dataset),
             'files': files,
             'evaluator': task.evaluator,
+            'versions': versions,
             **more,
         }
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def _versions(self) -> dict[str, Any]:
+        names = ('adasap_det', 'mmengine', 'mmcv', str(self.cfg.get('default_scope')))
+        packages = {name: getattr(sys.modules.get(name), '__version__', None) for name in names}
+        return {**software(), **packages}
+
+    def _check_hides_no_results(self) -> None:
+        """Check that this run replaces every result of the same checkpoint that it outdates."""
+        try:
+            model = load_model(self.out)
+        except ValueError:  # none yet, or to be replaced
+            return
+        if model.checkpoint_sha256 != self.sha256 or model.conditions == self.conditions:
+            return
+        cells = load_cells(self.out, skip=lambda text: None).values()
+        hidden = [cell.key for cell in cells if cell.conditions == model.conditions]
+        hidden = [key for key in hidden if key not in (CLEAN, *self.grid)]
+        if hidden:
+            raise ValueError(
+                f'{self.out} holds {len(hidden)} other cells, such as {_title(hidden[0])}, of the '
+                f'same checkpoint on another benchmark or with another config, test data, seed or '
+                f'version, and this run would outdate them; give the same options as before, '
+                f'another folder with --out, or delete {self.out}'
+            )
+
     def _reusable(self) -> tuple[dict[CellKey, Cell], list[CellKey]]:
         """Read the cells on disk, in the main process: those that match, and outdated ones."""
-        cells = broadcast_from_rank0(lambda: load_cells(self.out))
+        cells = broadcast_from_rank0(
+            lambda: load_cells(self.out, skip=lambda text: self.say(f'evaluated again: {text}'))
+        )
         existing = {key: cells[key] for key in (CLEAN, *self.grid) if key in cells}
         valid = {k: c for k, c in existing.items() if c.fingerprint == self.fingerprint(k)}
         stale = [key for key in existing if key not in valid]
