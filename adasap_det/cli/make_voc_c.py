@@ -216,8 +216,9 @@ def _build(args: argparse.Namespace) -> int:
     if args.dask is not None and args.workers is not None:
         raise UsageError('pass either --workers or --dask, not both')
     subset = args.subset
-    if subset is not None and subset.lstrip('-').isdigit():
-        subset = int(subset)
+    if subset is not None:
+        with contextlib.suppress(ValueError):
+            subset = int(subset)
     source, out = _source(args), _out(args)
     cluster = contextlib.nullcontext() if args.dask is None else dask_executor(args.dask)
     with cluster as executor:

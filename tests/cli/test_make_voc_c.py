@@ -64,6 +64,7 @@ def test_missing_data_error_names_the_folder_and_the_prepare_tool(voc, capsys):
         (['--seed', '-3'], 'seed is -3'),
         (['--workers', '-1'], 'workers is -1'),
         (['--subset', '0'], 'subset is 0'),
+        (['--subset', '²'], "subset '²' is neither a number nor a readable text file"),
         (['--subset', 'absent.txt'], 'neither a number nor a readable text file'),
         (['--split', 'val'], 'val.txt does not exist'),
         (['--year', '1999'], 'VOC1999 does not exist'),

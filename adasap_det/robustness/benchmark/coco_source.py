@@ -113,14 +113,23 @@ def _read(path: Path, base: Path) -> tuple[dict[str, Any], bytes]:
         data = json.loads(raw)
     except ValueError as error:
         raise BenchmarkError(f'the annotations {path} cannot be read: {error}') from None
+    except RecursionError:
+        raise BenchmarkError(
+            f'the annotations {path} cannot be read: it is nested too deeply'
+        ) from None
     valid = (
         isinstance(data, dict)
         and all(isinstance(data.get(key), list) for key in ('images', 'annotations'))
         and all(
-            isinstance(entry, dict) and isinstance(entry.get('file_name'), str) and 'id' in entry
+            isinstance(entry, dict)
+            and isinstance(entry.get('file_name'), str)
+            and isinstance(entry.get('id'), int | str)
             for entry in data['images']
         )
-        and all(isinstance(box, dict) and 'image_id' in box for box in data['annotations'])
+        and all(
+            isinstance(box, dict) and isinstance(box.get('image_id'), int | str)
+            for box in data['annotations']
+        )
     )
     if not valid:
         raise BenchmarkError(

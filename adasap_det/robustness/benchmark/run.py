@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from adasap_det.robustness.benchmark.digests import TEMPORARY, supports_symlinks, write_file
 from adasap_det.robustness.benchmark.disk import (
@@ -163,7 +163,8 @@ class BuildRun:
             else with_suffix(image.target, self.options.format)
             for image in self.source.images
         }
-        twice = duplicates(targets.values())
+        # './a' and 'a' are the same file.
+        twice = duplicates(str(PurePosixPath(target)) for target in targets.values())
         if twice:
             raise BenchmarkError(
                 f'two images of the source would both become {twice[0]}; rename one of them'

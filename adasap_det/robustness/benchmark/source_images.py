@@ -92,7 +92,16 @@ def check_relative(path: str, where: str) -> str:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith('/') or '..' in parts or '\0' in path or '\\' in path:
         raise BenchmarkError(f'{where} names {path!r}, which is not a path inside the data set')
+    check_utf8(path, where)
     return path
+
+
+def check_utf8(path: str, where: str) -> None:
+    """Raise a BenchmarkError if the path cannot be written to lists and manifests."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise BenchmarkError(f'{where}: the file name {path!r} is not UTF-8; rename it') from None
 
 
 def duplicates(names: Iterable[str]) -> list[str]:

@@ -276,6 +276,12 @@ def test_other_images_raise(voc, tmp_path):
         build(voc, out, subset=3, copy_annotations=True)
 
 
+def test_two_spellings_of_an_image_raise(voc, tmp_path):
+    (voc / 'VOC2007/ImageSets/Main/test.txt').write_text('000001\n./000001\n')
+    with pytest.raises(BenchmarkError, match=r'two images .* both become .*000001\.jpg'):
+        build(voc, tmp_path / 'out')
+
+
 def test_overwrite_rebuilds_and_keeps_other_files(voc, tmp_path):
     out = tmp_path / 'out'
     build(voc, out)

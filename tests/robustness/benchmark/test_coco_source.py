@@ -88,6 +88,16 @@ def test_problems_are_listed_by_image(tmp_path):
         ('[]', 'are not in the COCO format'),
         ('{"images": [{"id": 1}], "annotations": []}', 'are not in the COCO format'),
         ('{"images": [], "annotations": []}', 'list no images'),
+        ('[' * 100_000, 'cannot be read: it is nested too deeply'),
+        ('{"images": [{"id": [1], "file_name": "a.jpg"}], "annotations": []}', 'not in the COCO'),
+        (
+            '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": [1]}]}',
+            'not in the COCO format',
+        ),
+        (
+            '{"images": [{"id": 1, "file_name": "\\udc80.jpg"}], "annotations": []}',
+            r"'\\udc80.jpg' is not UTF-8",
+        ),
         (
             '{"images": [{"id": 1, "file_name": "../a.jpg"}], "annotations": []}',
             'not a path inside',
