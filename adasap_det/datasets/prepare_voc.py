@@ -183,6 +183,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except OSError as error:
+        print(
+            f'error: {error.filename or args.root}: {error.strerror or error}; free space or '
+            'choose another folder with --root, and run this again',
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 

@@ -316,7 +316,7 @@ def _save(path: Path, data: Any) -> Path:
 def _load(path: Path) -> Any:
     try:
         return json.loads(path.read_text('utf-8'))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f'cannot read {path}: {error}; delete it and run the evaluation again'
         ) from error

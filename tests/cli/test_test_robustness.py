@@ -302,6 +302,23 @@ def test_other_clean_images_than_those_of_the_benchmark_are_rejected(
     assert f'{second} is not the file that the benchmark' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('change', [Path.unlink, lambda path: path.write_bytes(b'damaged')])
+@pytest.mark.parametrize('workers', [0, 1])
+def test_an_image_that_cannot_be_read_is_named(
+    config, checkpoint, shapes, tmp_path, capsys, change, workers
+):
+    shutil.copytree(shapes, tmp_path / 'data')
+    config.write_text(config.read_text().replace(str(shapes), str(tmp_path / 'data')))
+    image = sorted((tmp_path / 'data/VOC2007/JPEGImages').glob('test_*'))[1]
+    change(image)
+    options = ('--cfg-options', f'test_dataloader.num_workers={workers}')
+    assert run(config, checkpoint, tmp_path / 'out', *GRID, *options) == 2
+    err = capsys.readouterr().err
+    error = err[err.index('adasap-test-robustness: error') :]
+    assert 'an image of clean cannot be read: ' in error and str(image) in error
+    assert 'restore it' in error and error.count('\n') == 1
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Match torchrun's single thread, since more threads change the order of summation."""

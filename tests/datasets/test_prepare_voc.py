@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import http.server
 import tarfile
@@ -205,3 +206,23 @@ def test_command_line_reports_errors_without_a_traceback(tmp_path, capsys):
     arguments = ['--root', str(tmp_path / 'd'), '--archives', str(tmp_path), '--years', '2012']
     assert main(arguments) == 1
     assert 'VOCtrainval_11-May-2012.tar does not exist' in capsys.readouterr().err
+
+
+def test_command_line_reports_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / 'file').write_text('in the way')
+    assert main(['--root', str(tmp_path / 'file')]) == 1
+    err = capsys.readouterr().err
+    assert f'error: {tmp_path}/file' in err and 'with --root' in err
+
+
+def test_command_line_reports_a_full_disk(tmp_path, capsys, monkeypatch):
+    def extractall(file, path):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    make_voc(tmp_path / 'p/VOCdevkit/VOC2007', ['000001'])
+    archive = pack(tmp_path / 'p', tmp_path / 'tars/a.tar')
+    monkeypatch.setitem(YEARS, '2007', Year((archive,), ('trainval',)))
+    monkeypatch.setattr(tarfile.TarFile, 'extractall', extractall)
+    options = ['--archives', str(tmp_path / 'tars'), '--years', '2007']
+    assert main(['--root', str(tmp_path / 'd'), *options]) == 1
+    assert f'error: {tmp_path}/d: No space left on device; free space' in capsys.readouterr().err

@@ -96,6 +96,9 @@ def test_truncated_and_missing_files(folder):
     (folder / 'cells' / 'fog-3.json').write_text('{"schema": 1, ')
     with pytest.raises(ValueError, match=r'cannot read .*fog-3.json.*delete it'):
         c.load_cells(folder)
+    (folder / 'cells' / 'fog-3.json').write_text('[' * 100_000)
+    with pytest.raises(ValueError, match=r'cannot read .*fog-3.json.*delete it'):
+        c.load_cells(folder)
     skipped = []
     assert set(c.load_cells(folder, skip=skipped.append)) == {c.CLEAN}
     assert len(skipped) == 1 and 'fog-3.json' in skipped[0]

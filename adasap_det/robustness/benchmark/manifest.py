@@ -104,7 +104,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         )
     except BenchmarkError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BenchmarkError(
             f'{file} is damaged or not the manifest of a benchmark ({type(error).__name__}: '
             f'{error}); delete it and build again'

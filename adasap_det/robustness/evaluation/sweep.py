@@ -214,7 +214,16 @@ class Sweep:
     def _evaluate(self, key: CellKey) -> Cell:
         began = time.perf_counter()
         loader = self._loader(key)
-        measured = measure(self.runner, loader, self.task, per_image=self.per_image)
+        try:
+            measured = measure(self.runner, loader, self.task, per_image=self.per_image)
+        except (OSError, AssertionError) as error:
+            reason = str(error).strip().rpartition('\n')[2]  # below the traceback of a worker
+            if isinstance(error, AssertionError) and 'failed to load image' not in reason:
+                raise
+            raise ValueError(
+                f'an image of {_title(key)} cannot be read: {reason}; restore it, or repair the '
+                f'benchmark by running its build again'
+            ) from error
         fingerprint = self.fingerprint(key)
         if measured.per_image is not None:
             save_outcomes(self.out, key, measured.per_image, fingerprint=fingerprint)
