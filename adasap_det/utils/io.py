@@ -35,8 +35,9 @@ def atomic_write(
     if temporary_dir is None:
         path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its files are readable by their owner only.
-    name = f'.{path.name[:80]}.{uuid.uuid4().hex}.tmp'
-    temporary = (temporary_dir or path.parent) / name
+    # File systems limit the bytes of a name, not its characters.
+    name = path.name.encode(errors='ignore')[:80].decode(errors='ignore')
+    temporary = (temporary_dir or path.parent) / f'.{name}.{uuid.uuid4().hex}.tmp'
     try:
         yield temporary
         if durable:

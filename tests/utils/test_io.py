@@ -16,6 +16,13 @@ def test_file_appears_when_it_is_complete(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_names_may_be_as_long_as_file_systems_allow(tmp_path):
+    path = tmp_path / ('\u56fe' * 83 + '.txt')  # 253 bytes, of which the file system allows 255
+    with atomic_write(path) as temporary:
+        temporary.write_text('new')
+    assert path.read_text() == 'new'
+
+
 def test_after_an_error_the_old_file_remains(tmp_path):
     path = tmp_path / 'file.txt'
     path.write_text('old')
