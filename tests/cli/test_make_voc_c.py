@@ -98,6 +98,11 @@ def test_skipped_images_are_listed_and_the_exit_status_is_one(voc, capsys):
     assert '4 cells of 4 images' in text.out
 
 
+def test_a_subset_larger_than_the_source_is_mentioned(voc, capsys):
+    assert main([*SMALL, '--subset', '99', '--dry-run']) == 0
+    assert 'the source has only 5 images, fewer than the subset of 99' in capsys.readouterr().out
+
+
 def test_verify_finds_damage_and_a_second_build_repairs_it(voc, tmp_path, capsys):
     assert main([*SMALL, '--out', 'out', '--quiet']) == 0
     built = contents(tmp_path / 'out')

@@ -81,6 +81,9 @@ def build_benchmark(
     if source.layout == 'folder':
         _check_outside(out, source.root)
     if subset is not None:
+        total = len(source.all_ids)
+        if isinstance(subset, int) and subset > total:
+            say(f'the source has only {total} images, fewer than the subset of {subset}')
         source = choose_subset(source, subset, seed=options.seed)
     threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
     number = available_cpus() if workers is None else workers

@@ -164,7 +164,7 @@ def _draw(image_id: str, seed: int) -> bytes:
 
 def _read_ids(path: Path, known: Iterable[str]) -> list[str]:
     try:
-        lines = path.read_text('utf-8').splitlines()
+        lines = path.read_text('utf-8-sig').splitlines()
     except (OSError, UnicodeError) as error:
         raise BenchmarkError(
             f'the subset {str(path)!r} is neither a number nor a readable text file ({error})'

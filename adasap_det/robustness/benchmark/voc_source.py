@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
@@ -69,7 +71,7 @@ def _read_list(path: Path) -> list[str]:
         lists = ', '.join(sorted(p.stem for p in path.parent.glob('*.txt'))[:10]) or 'none'
         raise BenchmarkError(f'the list {path} does not exist; lists in that folder: {lists}')
     try:
-        lines = path.read_text('utf-8').splitlines()
+        lines = path.read_text('utf-8-sig').splitlines()
     except UnicodeError as error:
         raise BenchmarkError(f'the list {path} is not a text file ({error})') from None
     ids = [check_relative(line.strip(), str(path)) for line in lines if line.strip()]
@@ -104,7 +106,7 @@ def _look_up(folder: Path, name: str, image_id: str) -> SourceImage | str:
 
 
 def check_annotation(path: Path) -> None:
-    """Check that an annotation is readable, and each object has a name and a box.
+    """Check that an annotation is readable, and each object has a name and a box in the image.
 
     Raises:
         ImageError: If it is not.
@@ -117,11 +119,34 @@ def check_annotation(path: Path) -> None:
         raise ImageError(f'cannot be read: {error.strerror}') from None
     except (ElementTree.ParseError, ValueError) as error:
         raise ImageError(f'cannot be read: {error}') from None
+    if tree.tag != 'annotation':
+        raise ImageError(f"cannot be read: its root is {tree.tag!r}, not 'annotation'")
+    size = [_number(tree.findtext(f'size/{side}')) or math.inf for side in ('width', 'height')]
     for element in tree.iter('object'):
-        corners = [element.findtext(f'bndbox/{tag}') for tag in ('xmin', 'ymin', 'xmax', 'ymax')]
-        try:
-            numbers = [float(corner) for corner in corners if corner is not None]
-        except ValueError:
-            numbers = []
-        if len(numbers) != 4 or not element.findtext('name'):
+        texts = [element.findtext(f'bndbox/{tag}') for tag in ('xmin', 'ymin', 'xmax', 'ymax')]
+        corners = [number for text in texts if (number := _number(text)) is not None]
+        if len(corners) != 4 or not element.findtext('name'):
             raise ImageError('cannot be read: an object has no name or no valid box')
+        problem = _box_problem(corners, size)
+        if problem is not None:
+            raise ImageError(
+                f'is invalid: the box ({", ".join(map(str, texts))}) of an object {problem}'
+            )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def _box_problem(corners: Sequence[float], size: Sequence[float]) -> str | None:
+    if not all(map(math.isfinite, corners)):
+        return 'is not finite'
+    low, high = corners[:2], corners[2:]
+    if low[0] > high[0] or low[1] > high[1]:
+        return 'has its corners swapped'
+    if min(high) < 0 or low[0] > size[0] or low[1] > size[1]:
+        return 'is outside the image'
+    return None

@@ -29,7 +29,7 @@ def test_a_larger_subset_contains_the_smaller_in_the_order_of_the_source(source)
 
 def test_a_file_lists_the_subset(source, tmp_path):
     path = tmp_path / 'ids.txt'
-    path.write_text('000007\n\n 000003 \n')
+    path.write_text('000007\n\n 000003 \n', 'utf-8-sig')
     assert names(choose_subset(source, path, seed=0)) == ['000003', '000007']
 
 

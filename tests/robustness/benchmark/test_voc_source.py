@@ -7,6 +7,7 @@ import pytest
 from adasap_det.robustness.benchmark import BenchmarkError, voc_source
 
 from ...helpers.source_trees import make_voc
+from ...helpers.voc_folder import annotation
 
 
 def test_root_is_the_devkit_or_the_folder_of_a_year(tmp_path):
@@ -91,3 +92,44 @@ def test_problems_are_listed_by_image(tmp_path):
     assert source.problems['000004'] == 'Annotations/000004.xml does not exist'
     assert source.problems['000005'].startswith('Annotations/000005.xml cannot be read: no element')
     assert 'has no name or no valid box' in source.problems['000006']
+
+
+@pytest.mark.parametrize(
+    ('xml', 'message'),
+    [
+        ('<html/>', "its root is 'html', not 'annotation'"),
+        (annotation(box=('nan', 6, 30, 40)), r'box \(nan, 6, 30, 40\) of an object is not finite'),
+        (annotation(box=(5, 6, 30, 'inf')), 'is not finite'),
+        (annotation(box=(30, 6, 5, 40)), 'has its corners swapped'),
+        (annotation(box=(5, 40, 30, 6)), 'has its corners swapped'),
+        (annotation(box=(61, 6, 80, 40)), 'is outside the image'),
+        (annotation(box=(-9, -9, -1, 40)), 'is outside the image'),
+    ],
+)
+def test_invalid_annotations_are_problems(tmp_path, xml, message):
+    path = make_voc(tmp_path, 1) / 'VOC2007/Annotations/000001.xml'
+    path.write_text(xml)
+    assert re.search(message, voc_source(tmp_path).problems['000001'])
+
+
+@pytest.mark.parametrize(
+    'xml',
+    [
+        '<annotation/>',
+        annotation(box=(1, 1, 60, 50)),
+        annotation(box=(60, 50, 60, 50)),
+        annotation(box=(-1, 0, 60.5, 51)),
+        annotation(size=None, box=(61, 6, 80, 40)),
+        annotation(size=(0, 0)),
+    ],
+)
+def test_unusual_annotations_are_accepted(tmp_path, xml):
+    path = make_voc(tmp_path, 1) / 'VOC2007/Annotations/000001.xml'
+    path.write_text(xml)
+    assert not voc_source(tmp_path).problems
+
+
+def test_a_byte_order_mark_in_the_list_is_ignored(tmp_path):
+    path = make_voc(tmp_path, 1) / 'VOC2007/ImageSets/Main/test.txt'
+    path.write_text('000001\n', 'utf-8-sig')
+    assert [image.image_id for image in voc_source(tmp_path).images] == ['000001']
