@@ -12,8 +12,10 @@ from adasap_det.robustness.metrics import percent as format_percent
 NONE = '\u2013'  # en dash
 MINUS = '\u2212'
 
-# Control characters, lone surrogates and noncharacters.
-_FORBIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]')
+# Control characters, lone surrogates and noncharacters, and those that reverse the text after them.
+_FORBIDDEN = re.compile(
+    '[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]'
+)
 _SPELLED = {'gaussian': 'Gaussian', 'jpeg': 'JPEG'}
 
 
@@ -66,7 +68,10 @@ def family_of(corruption: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Replace characters that are invalid in XML or UTF-8, and collapse whitespace."""
+    """Replace characters that are invalid in XML or UTF-8 or override the direction of text.
+
+    Whitespace is collapsed.
+    """
     text = ' '.join(text.split())
     return _FORBIDDEN.sub('\ufffd', text)
 

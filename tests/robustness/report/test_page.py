@@ -82,6 +82,17 @@ def test_figures_and_images_have_alternative_text(html):
             assert 'predictions of' in attrs['alt']
 
 
+def test_names_do_not_reorder_the_text_around_them(model):
+    names = 'מודל א', '\u202eevil', 'plain'
+    results = [model(name, cells=SMALL, source=name, examples=[('fog', 1)]) for name in names]
+    html = render_page(compare(results), title='Title')
+    assert '\u202e' not in html and '\ufffdevil' in html
+    # Names are isolated from their sentence; figures and table cells are apart anyway.
+    text = re.sub(r'<svg.*?</svg>|<td>[^<]*</td>|="[^"]*"', '', html, flags=re.S)
+    others = re.sub(r'<bdi.*?</bdi>', '', text, flags=re.S)
+    assert names[0] in text and names[0] not in others
+
+
 @pytest.mark.parametrize('name', NASTY)
 def test_names_are_escaped_everywhere(model, html, name):
     layers = [(f'backbone.{name}', 8), ('backbone.x', 8)]
