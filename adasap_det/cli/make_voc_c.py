@@ -13,6 +13,7 @@ from adasap_det.cli.common import UsageError, report_usage_errors
 from adasap_det.robustness.benchmark import (
     BenchmarkError,
     BuildReport,
+    Options,
     Source,
     build_benchmark,
     coco_source,
@@ -24,12 +25,13 @@ from adasap_det.robustness.benchmark import (
 )
 from adasap_det.robustness.benchmark.build import ON_ERROR
 from adasap_det.robustness.benchmark.disk import format_size
-from adasap_det.robustness.benchmark.options import FORMATS, SUBSAMPLINGS
+from adasap_det.robustness.benchmark.options import FORMATS, IMAGENET_C, SUBSAMPLINGS
 from adasap_det.robustness.benchmark.progress import format_duration
 from adasap_det.robustness.benchmark.source_images import LAYOUTS, folder_name
 
 _PROGRAM = 'adasap-make-voc-c'
 _SHOWN = 20
+_IMAGENET_C = 'imagenet-c'
 _EPILOG = """\
 An interrupted build resumes when it is run again with the same options, and the result is
 byte-identical. On a finished benchmark, the same command checks every file and rebuilds those that
@@ -37,7 +39,7 @@ are missing or damaged.
 
 Each OUT/<corruption>/<severity> is a data set in the layout of the source; MMDetection reads it
 with data_root='OUT/fog/3/'. Images are decoded as by MMDetection's LoadImageFromFile, corrupted in
-RGB and stored by default as JPEG of quality 95, 4:2:0 (ImageNet-C: 85). PNG stores exactly what
+RGB and stored by default as JPEG of quality 95, 4:2:0. PNG stores exactly what
 on-the-fly corruption gives. In the VOC layout, a PNG file is also named <id>.jpg, the name that VOC
 loaders look for; they detect the format from the content.
 
@@ -78,7 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         help='clean data set; for VOC the folder of VOC2007 (default: $VOC_ROOT or data/VOCdevkit)',
     )
     source.add_argument(
-        '--layout', choices=LAYOUTS, default='voc', help='source layout (default: %(default)s)'
+        '--layout',
+        choices=(*LAYOUTS, _IMAGENET_C),
+        default='voc',
+        help='layout of the source (default: %(default)s). imagenet-c reads a folder like folder '
+        'and builds ImageNet-C: center crops of 224 pixels, its elastic transform and frost, JPEG '
+        'of quality 85',
     )
     source.add_argument('--year', default='2007', help='VOC year (default: %(default)s)')
     source.add_argument(
@@ -112,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument('--format', choices=FORMATS, default='jpg', help='default: %(default)s')
     what.add_argument(
-        '--quality', type=int, default=95, help='JPEG quality, 1 to 100 (default: %(default)s)'
+        '--quality', type=int, help='JPEG quality, 1 to 100 (default: 95; 85 for imagenet-c)'
     )
     what.add_argument(
         '--subsampling',
@@ -124,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         '--crop',
         type=int,
         metavar='SIDE',
-        help='corrupt a center crop, as ImageNet-C does at 224 pixels (default: full images)',
+        help='corrupt a center crop (default: full images; 224 for imagenet-c)',
     )
     what.add_argument('--seed', type=int, default=0, help='random seed (default: %(default)s)')
     what.add_argument(
@@ -175,7 +182,7 @@ def _source(args: argparse.Namespace) -> Source:
         return voc_source(_voc_root(args), year=args.year, split=args.split)
     if args.source is None:
         raise UsageError(f'--layout {args.layout} requires --source, the folder of the data set')
-    if args.layout == 'folder':
+    if args.layout in ('folder', _IMAGENET_C):
         return folder_source(args.source)
     if not args.annotations or not args.images:
         raise UsageError(
@@ -203,16 +210,27 @@ def _out(args: argparse.Namespace) -> Path:
     return Path('data') / f'{folder_name(name)}-C'
 
 
-def _build(args: argparse.Namespace) -> int:
-    options = make_options(
+def _options(args: argparse.Namespace) -> Options:
+    imagenet_c = args.layout == _IMAGENET_C
+    quality, crop = args.quality, args.crop
+    if quality is None:
+        quality = IMAGENET_C['quality'] if imagenet_c else 95
+    if crop is None and imagenet_c:
+        crop = IMAGENET_C['crop']
+    return make_options(
         corruptions=args.corruptions,
         severities=args.severities,
         format=args.format,
-        quality=args.quality,
+        quality=quality,
         subsampling=args.subsampling,
         seed=args.seed,
-        crop=args.crop,
+        crop=crop,
+        imagenet_c=imagenet_c,
     )
+
+
+def _build(args: argparse.Namespace) -> int:
+    options = _options(args)
     if args.dask is not None and args.workers is not None:
         raise UsageError('pass either --workers or --dask, not both')
     subset = args.subset

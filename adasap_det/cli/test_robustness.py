@@ -26,11 +26,14 @@ from adasap_det.cli.common import (
 )
 from adasap_det.datasets.missing_data import check_data
 from adasap_det.robustness.benchmark import BenchmarkError
-from adasap_det.robustness.corruption_error import imagenet_corruption_error
+from adasap_det.robustness.corruption_error import (
+    imagenet_corruption_error,
+    why_no_corruption_error,
+)
 from adasap_det.robustness.corruptions import check_corruptions, check_severities
 from adasap_det.robustness.evaluation.task import task_of
 from adasap_det.robustness.metrics import FULL_GRID, Robustness, percent, ratio, summarise
-from adasap_det.robustness.results import CLEAN, Cell, CellKey, ShiftedSet, load_results
+from adasap_det.robustness.results import CLEAN, Cell, CellKey, ModelInfo, ShiftedSet, load_results
 
 _PROGRAM = 'adasap-test-robustness'
 
@@ -158,7 +161,7 @@ def _test(args: argparse.Namespace) -> None:
         grid = [key for key in FULL_GRID if key in cells] or [key for key in cells if key != CLEAN]
         results = load_results(out)
         _show(summarise(cells, metric=args.metric, grid=grid), args.metric, name, results.shifted)
-        _show_corruption_error(cells, len(results.model.dataset.classes))
+        _show_corruption_error(cells, results.model)
         if args.report is not None:
             _report([*args.report, str(out)], out, args.metric)
     except (BenchmarkError, ValueError) as error:
@@ -246,8 +249,11 @@ def _show(summary: Robustness, metric: str, name: str, shifted: Sequence[Shifted
     Console().print(table)
 
 
-def _show_corruption_error(cells: Mapping[CellKey, Cell], num_classes: int) -> None:
-    error = imagenet_corruption_error(cells, num_classes=num_classes)
+def _show_corruption_error(cells: Mapping[CellKey, Cell], model: ModelInfo) -> None:
+    reason = why_no_corruption_error(model)
+    if reason is not None and set(FULL_GRID) <= cells.keys():
+        print(reason)
+    error = imagenet_corruption_error(cells, model)
     if error is not None:
         relative = percent(error.relative_mce)
         print(f'mCE {percent(error.mce)}, relative mCE {relative} (AlexNet: 100)')

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adasap_det.robustness.corruptions.names import BENCHMARK, SEVERITIES
-from adasap_det.robustness.results import CLEAN, Cell
+from adasap_det.robustness.results import CLEAN, Cell, ModelInfo
 
 #: Top-1 error of AlexNet, averaged over the severities, as published with ImageNet-C
 #: (github.com/hendrycks/robustness).
@@ -119,15 +119,26 @@ def corruption_error_of(
 
 
 def imagenet_corruption_error(
-    cells: Mapping[tuple[str | None, int], Cell], *, num_classes: int
+    cells: Mapping[tuple[str | None, int], Cell], model: ModelInfo
 ) -> CorruptionError | None:
-    """Compute mCE for a complete sweep over ImageNet's 1,000 classes; otherwise return None."""
-    if num_classes != IMAGENET_CLASSES:
+    """Compute mCE for a complete sweep over ImageNet-C; otherwise return None."""
+    if len(model.dataset.classes) != IMAGENET_CLASSES or not model.imagenet_c:
         return None
     try:
         return corruption_error_of(cells)
     except ValueError:
         return None
+
+
+def why_no_corruption_error(model: ModelInfo) -> str | None:
+    """Return why a classifier of ImageNet has no mCE; None if it has, or for other data sets."""
+    if len(model.dataset.classes) != IMAGENET_CLASSES or model.imagenet_c:
+        return None
+    return (
+        'no mCE: it is relative to errors of AlexNet on ImageNet-C, and these images differ from '
+        'it in crops, elastic transform, frost and JPEG quality; evaluate on the published '
+        'ImageNet-C, or build it with tools/make_voc_c.py --layout imagenet-c'
+    )
 
 
 def _mean(values: Mapping[str, float]) -> float:

@@ -73,6 +73,7 @@ class ModelInfo:
         channels: Layers in the model's order.
         conditions: Digest of everything that all cells depend on: checkpoint, config, test data
             and benchmark. Cells and images with other conditions are ignored as outdated.
+        imagenet_c: Whether the cells are ImageNet-C as published, or built as it was.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ModelInfo:
     dataset: DatasetInfo
     channels: tuple[LayerChannels, ...] = ()
     conditions: str = ''
+    imagenet_c: bool = False
 
 
 @dataclass(frozen=True)

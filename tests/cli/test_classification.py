@@ -147,6 +147,8 @@ def test_benchmark_without_manifest(config, checkpoint, folders, tmp_path):
         k: c.metrics for k, c in built.cells.items()
     }
     assert found.cells['fog', 3].source == 'c, as downloaded'
+    # mCE is for published images, if they have ImageNet's classes.
+    assert found.model.imagenet_c and not built.model.imagenet_c
 
 
 def test_metric_of_the_other_task_is_rejected(config, checkpoint, capsys):

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from adasap_det.cli.make_voc_c import main
+from adasap_det.robustness.benchmark import read_manifest
+from adasap_det.robustness.benchmark.image_codec import centre_crop, decode, encode
+from adasap_det.robustness.corruptions import corrupt_severities
 
 from ..helpers.source_trees import contents, make_coco, make_voc
 
@@ -132,6 +135,29 @@ def test_coco_and_folder_layouts(voc, tmp_path):
     assert (tmp_path / 'data/val-C/brightness/1/val/000000000000.jpg').is_file()
     assert main([*SMALL, '--layout', 'folder', '--source', 'coco', '--format', 'png']) == 0
     assert (tmp_path / 'data/coco-C/brightness/1/val/000000000000.png').is_file()
+
+
+def test_imagenet_c_fixes_crops_and_storage(voc, tmp_path, capsys):
+    images = tmp_path / 'images/a'
+    shutil.copytree(voc / 'VOC2007/JPEGImages', images)
+    source = ['--layout', 'imagenet-c', '--source', 'images', '--out', 'c', '--subset', '1']
+    grid = ['--corruptions', 'elastic_transform', 'frost', '--severities', '2', '--workers', '0']
+    assert "'quality': 85" in error_of(capsys, [*source, *grid, '--quality', '95'])
+    assert "'crop': 224" in error_of(capsys, [*source, *grid, '--crop', '192'])
+    assert main([*source, *grid, '--quiet']) == 0
+    manifest = read_manifest('c')
+    assert (manifest.options['imagenet_c'], manifest.options['crop']) == (True, 224)
+    (name,) = manifest.images
+    clean = centre_crop(decode((tmp_path / 'images' / name).read_bytes()), 224)
+    for corruption in ('elastic_transform', 'frost'):
+        expected = corrupt_severities(
+            clean, corruption=corruption, severities=[2], image_id=name, like_imagenet_c=True
+        )
+        data = (tmp_path / f'c/{corruption}/2/{name}').read_bytes()
+        assert data == encode(expected[2], format='jpg', quality=85, subsampling='4:2:0')
+    # Another layout of the same images is another benchmark.
+    other = ['--layout', 'folder', '--quality', '85', '--crop', '224']
+    assert 'imagenet_c: true in the folder' in error_of(capsys, [*source, *grid, *other])
 
 
 def test_interrupted_build_exits_with_130_and_a_hint(voc, capsys, monkeypatch):

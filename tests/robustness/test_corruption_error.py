@@ -1,6 +1,7 @@
 """mCE by hand and against published numbers."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,14 @@ from adasap_det.robustness.corruption_error import (
     ALEXNET_ERROR,
     corruption_error,
     corruption_error_of,
+    imagenet_corruption_error,
+    why_no_corruption_error,
 )
 from adasap_det.robustness.corruptions import BENCHMARK, SEVERITIES
 from adasap_det.robustness.metrics import FULL_GRID, summarise
-from adasap_det.robustness.results import CLEAN, Cell
+from adasap_det.robustness.results import CLEAN, Cell, load_model
+
+from ..helpers.result_folders import make_results
 
 
 def test_mce_of_alexnet_is_one():
@@ -121,6 +126,20 @@ def test_mce_from_the_cells_of_a_sweep():
     del cells['fog', 3]
     with pytest.raises(ValueError, match='fog 3'):
         corruption_error_of(cells)
+
+
+def test_mce_is_given_only_for_imagenet_c(tmp_path):
+    cells = {key: Cell(*key, 'x', 10, {'top1': 0.5}, {}) for key in (CLEAN, *FULL_GRID)}
+    classes = tuple(map(str, range(1000)))
+    model = load_model(make_results(tmp_path / 'x', 'x', cells=(), classes=classes))
+    published = replace(model, imagenet_c=True)
+    assert imagenet_corruption_error(cells, published) == corruption_error_of(cells)
+    assert why_no_corruption_error(published) is None
+    assert imagenet_corruption_error(cells, model) is None
+    assert 'published ImageNet-C, or build it with' in why_no_corruption_error(model)
+    ten = replace(published, dataset=replace(model.dataset, classes=classes[:10]))
+    assert imagenet_corruption_error(cells, ten) is None
+    assert why_no_corruption_error(ten) is None
 
 
 def test_missing_corruption_and_error_out_of_range_are_rejected():

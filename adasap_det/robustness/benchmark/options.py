@@ -20,6 +20,8 @@ from adasap_det.robustness.corruptions import (
 
 FORMATS = ('jpg', 'png')
 SUBSAMPLINGS = ('4:2:0', '4:2:2', '4:4:4')
+#: How ImageNet-C is stored; Pillow's default subsampling is 4:2:0.
+IMAGENET_C: dict[str, Any] = {'format': 'jpg', 'quality': 85, 'subsampling': '4:2:0', 'crop': 224}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Options:
         quality: JPEG quality, 1 to 100; None for PNG.
         subsampling: Chroma subsampling of JPEG, such as ``'4:2:0'``; None for PNG.
         seed: Seed of the corruptions and of the choice of a subset.
-        crop: Side of the centre crop that is corrupted, 224 for ImageNet-C; None for full images.
+        crop: Side of the centre crop that is corrupted; None for full images.
+        imagenet_c: Whether images are corrupted and stored as in ImageNet-C.
     """
 
     corruptions: tuple[str, ...]
@@ -44,6 +47,7 @@ class Options:
     subsampling: str | None
     seed: int
     crop: int | None = None
+    imagenet_c: bool = False
 
     @property
     def cells(self) -> tuple[tuple[str, int], ...]:
@@ -53,8 +57,11 @@ class Options:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, as stored in the manifest."""
         data = asdict(self)
-        if self.crop is None:  # as in benchmarks from before this option
+        # As in benchmarks from before these options.
+        if self.crop is None:
             del data['crop']
+        if not self.imagenet_c:
+            del data['imagenet_c']
         return {**data, 'corruptions': [*self.corruptions], 'severities': [*self.severities]}
 
 
@@ -67,12 +74,17 @@ def make_options(
     subsampling: str = '4:2:0',
     seed: int = 0,
     crop: int | None = None,
+    imagenet_c: bool = False,
 ) -> Options:
     """Return validated options; see :class:`Options`.
 
     Raises:
-        BenchmarkError: If a value is unknown or out of range.
+        BenchmarkError: If a value is unknown or out of range, or differs from that of ImageNet-C
+            with ``imagenet_c``.
     """
+    stored = {'format': format, 'quality': quality, 'subsampling': subsampling, 'crop': crop}
+    if imagenet_c and stored != IMAGENET_C:
+        raise BenchmarkError(f'ImageNet-C needs {IMAGENET_C}, got {stored}')
     try:
         names, levels = check_corruptions(corruptions), check_severities(severities)
     except ValueError as error:
@@ -98,6 +110,7 @@ def make_options(
         subsampling=subsampling if jpeg else None,
         seed=seed,
         crop=crop,
+        imagenet_c=imagenet_c,
     )
 
 

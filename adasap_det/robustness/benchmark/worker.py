@@ -220,6 +220,7 @@ def _corrupted(task: ImageTask, image: np.ndarray) -> Iterator[tuple[str, dict[i
                 severities=tuple(levels),
                 image_id=task.image_id,
                 seed=task.options.seed,
+                like_imagenet_c=task.options.imagenet_c,
             ),
         )
 

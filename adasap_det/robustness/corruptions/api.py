@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import blur, digital, frost, glass, noise, spatter, weather
+from . import blur, digital, frost, glass, imagenet_c, noise, spatter, weather
 from .clean_image import CleanImage, as_rgb
 from .names import check_corruptions, check_severities
 from .seeds import corruption_seed, generator
@@ -38,6 +38,13 @@ FUNCTIONS: dict[str, tuple[Draw | None, Callable[..., np.ndarray]]] = {
     'gaussian_blur': (None, blur.gaussian_blur),
     'spatter': (spatter.draw_spatter, spatter.spatter),
     'saturate': (None, digital.saturate),
+}
+
+
+#: What ImageNet-C does otherwise.
+IMAGENET_C_FUNCTIONS = FUNCTIONS | {
+    'frost': (imagenet_c.draw_frost, imagenet_c.frost),
+    'elastic_transform': (imagenet_c.draw_elastic, imagenet_c.elastic_transform),
 }
 
 
@@ -80,17 +87,32 @@ def corrupt_severities(
     severities: Iterable[int],
     image_id: str,
     seed: int = 0,
+    like_imagenet_c: bool = False,
 ) -> dict[int, np.ndarray]:
     """Same as :func:`corrupt` for several severities, with common work done once.
 
+    Args:
+        image, corruption, image_id, seed: Same as in :func:`corrupt`.
+        severities: Several of 1 to 5.
+        like_imagenet_c: Use the elastic transform and the frost of ImageNet-C, which are defined
+            on crops of 224 pixels.
+
     Returns:
         Corrupted image by severity.
+
+    Raises:
+        ValueError: Same as :func:`corrupt`, or if the image is not such a crop.
     """
     if corruption not in FUNCTIONS:
         check_corruptions([corruption])  # its message lists the known names
         raise ValueError(f'{corruption!r} is a set of corruptions; pass a single corruption')
     clean = CleanImage(as_rgb(image))
-    draw, apply = FUNCTIONS[corruption]
+    draw, apply = (IMAGENET_C_FUNCTIONS if like_imagenet_c else FUNCTIONS)[corruption]
+    if like_imagenet_c and clean.image.shape[:2] != (imagenet_c.SIDE, imagenet_c.SIDE):
+        raise ValueError(
+            f'the image has {clean.width} x {clean.height} pixels, but ImageNet-C is defined on '
+            f'{imagenet_c.SIDE} x {imagenet_c.SIDE}; crop it first'
+        )
     found = {}
     for severity in check_severities(severities):
         if draw is None:

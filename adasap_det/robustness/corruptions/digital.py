@@ -46,6 +46,20 @@ def elastic_transform(clean: CleanImage, severity: int, field: np.ndarray) -> np
         gaussian_filter(part * reach, sigma, truncate=3, border=cv2.BORDER_REFLECT)
         for part in field
     )
+    return displace(clean.torch_planes, moved_x, moved_y)
+
+
+def displace(planes: torch.Tensor, moved_x: np.ndarray, moved_y: np.ndarray) -> np.ndarray:
+    """Sample an image at shifted pixels, with bilinear interpolation and mirrored borders.
+
+    Args:
+        planes: Values of 0 to 255 in float32, ``(1, 3, H, W)``.
+        moved_x, moved_y: Shifts in pixels, ``(H, W)``.
+
+    Returns:
+        uint8 ``(H, W, 3)``.
+    """
+    height, width = planes.shape[2:]
     # PyTorch coordinates: -1 and 1 are the outer edges of the first and last pixel.
     grid = np.empty((height, width, 2), np.float32)
     columns = (2 * np.arange(width, dtype=np.float32) + 1) / width - 1
@@ -53,7 +67,7 @@ def elastic_transform(clean: CleanImage, severity: int, field: np.ndarray) -> np
     grid[..., 0] = moved_x * np.float32(2 / width) + columns
     grid[..., 1] = moved_y * np.float32(2 / height) + rows[:, None]
     moved = functional.grid_sample(
-        clean.torch_planes,
+        planes,
         torch.from_numpy(grid)[None],
         mode='bilinear',
         padding_mode='reflection',

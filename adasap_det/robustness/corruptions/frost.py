@@ -32,14 +32,18 @@ def draw_frost(rng: np.random.Generator, clean: CleanImage, severity: int) -> tu
 def frost(clean: CleanImage, severity: int, field: tuple[int, int, int]) -> np.ndarray:
     """Weighted sum of the image and a crop of a photograph of ice."""
     index, top, left = field
+    return blend_ice(clean, severity, _scaled_ice(index, clean.height, clean.width)[top:, left:])
+
+
+def blend_ice(clean: CleanImage, severity: int, ice: np.ndarray) -> np.ndarray:
+    """Weighted sum of the image and the upper left part of ``ice``, uint8 RGB."""
     clear, icy = FROST[severity - 1]
-    ice = _scaled_ice(index, clean.height, clean.width)
-    part = ice[top : top + clean.height, left : left + clean.width]
+    part = ice[: clean.height, : clean.width]
     return cv2.addWeighted(clean.image, clear, part, icy, -0.499)
 
 
 def _scaled_ice(index: int, height: int, width: int) -> np.ndarray:
-    ice_height, ice_width = _ice(index).shape[:2]
+    ice_height, ice_width = load_ice(index).shape[:2]
     # As in the reference: enlarged to cover the image if too small, and always by another tenth so
     # that there are several crops to choose from.
     factors = [need / have for need, have in ((height, ice_height), (width, ice_width))]
@@ -49,11 +53,12 @@ def _scaled_ice(index: int, height: int, width: int) -> np.ndarray:
 
 @lru_cache(maxsize=12)
 def _resized_ice(index: int, width: int, height: int) -> np.ndarray:
-    return cv2.resize(_ice(index), dsize=(width, height), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(load_ice(index), dsize=(width, height), interpolation=cv2.INTER_CUBIC)
 
 
 @lru_cache(maxsize=len(FILES))
-def _ice(index: int) -> np.ndarray:
+def load_ice(index: int) -> np.ndarray:
+    """Return a photograph of ice, uint8 RGB."""
     spec = find_spec('imagecorruptions')  # locates it without the import, which takes a second
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:

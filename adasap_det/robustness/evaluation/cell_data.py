@@ -44,6 +44,10 @@ class CellSource(Protocol):
     def fingerprint(self) -> str:
         """Digest of everything that the images depend on, except the clean data set."""
 
+    @property
+    def imagenet_c(self) -> bool:
+        """Whether it is ImageNet-C as published, or built as it was."""
+
     def missing(self, keys: list[CellKey]) -> list[CellKey]:
         """Return the cells that the source does not contain."""
 
@@ -71,6 +75,10 @@ class OnTheFly:
     @property
     def fingerprint(self) -> str:
         return f'corruptions {CORRUPTIONS_VERSION} seed {self.seed}'
+
+    @property
+    def imagenet_c(self) -> bool:
+        return False
 
     def missing(self, keys: list[CellKey]) -> list[CellKey]:
         return []
@@ -116,6 +124,10 @@ class Built:
     @property
     def fingerprint(self) -> str:
         return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()
+
+    @property
+    def imagenet_c(self) -> bool:
+        return bool(self.manifest.options.get('imagenet_c'))
 
     def missing(self, keys: list[CellKey]) -> list[CellKey]:
         there = {(c, s) for c in self.manifest.corruptions for s in self.manifest.severities}
@@ -262,6 +274,10 @@ class Downloaded:
     @property
     def fingerprint(self) -> str:
         return f'downloaded {self.folder.absolute()}'
+
+    @property
+    def imagenet_c(self) -> bool:
+        return True  # with ImageNet's classes, which mCE requires
 
     def missing(self, keys: list[CellKey]) -> list[CellKey]:
         return [key for key in keys if key[0] is not None and not self._root(key).is_dir()]

@@ -33,7 +33,8 @@ def check_clean_data(built: Built, dataset: Mapping[str, Any]) -> None:
     (leaf,) = iter_datasets(dict(dataset))
     first = (built.manifest.corruptions[0], built.manifest.severities[0])
     clean, cell = _entries(built.clean(dataset)), _entries(built.cell(dataset, first))
-    for ours, theirs in zip_longest(clean, cell, fillvalue={}):
+    nothing: dict[str, Any] = {}
+    for ours, theirs in zip_longest(clean, cell, fillvalue=nothing):
         if any(ours.get(key) != theirs.get(key) for key in ('instances', 'gt_label')):
             listed = os.path.join(leaf.get('data_root') or '', leaf.get('ann_file') or '')
             raise _changed(ours.get('xml_path') or listed, built)

@@ -65,13 +65,15 @@ def describe_model(
     latency_ms: float | None = None,
     latency_rounds: int = 30,
     conditions: str = '',
+    imagenet_c: bool = False,
 ) -> ModelInfo:
     """Count and time a model.
 
     Args:
         cfg: Full config; its ``model`` is the dense one.
         model: The loaded model; may be wrapped.
-        name, config, checkpoint, checkpoint_sha256, dataset, conditions: Recorded as given.
+        name, config, checkpoint, checkpoint_sha256, dataset, conditions, imagenet_c: Recorded as
+            given.
         input_size: Height and width for MACs and latency; None omits both.
         latency_ms: Latency that was already measured on this machine.
         latency_rounds: Number of timed forward passes, on a CPU only; 0 omits the latency.
@@ -98,4 +100,5 @@ def describe_model(
         dataset=dataset,
         channels=layer_channels(bare, MODELS.build(cfg.model)),
         conditions=conditions,
+        imagenet_c=imagenet_c,
     )

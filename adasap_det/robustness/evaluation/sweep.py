@@ -177,6 +177,7 @@ class Sweep:
             input_size=size,
             latency_ms=latency_ms,
             conditions=self.conditions,
+            imagenet_c=self.source.imagenet_c,
         )
 
     def record(self, model: ModelInfo) -> None:

@@ -6,7 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from adasap_det.robustness.corruption_error import CorruptionError, imagenet_corruption_error
+from adasap_det.robustness.corruption_error import (
+    CorruptionError,
+    imagenet_corruption_error,
+    why_no_corruption_error,
+)
 from adasap_det.robustness.corruptions.names import BENCHMARK, FAMILIES, SEVERITIES, VALIDATION
 from adasap_det.robustness.metrics import ratio
 from adasap_det.robustness.report.comparability import check_comparable, check_values
@@ -127,9 +131,14 @@ class Comparison:
         if self.metric != 'top1' or not self.complete:
             return None
         results = self.results[model]
-        return imagenet_corruption_error(
-            results.cells, num_classes=len(results.model.dataset.classes)
-        )
+        return imagenet_corruption_error(results.cells, results.model)
+
+    @property
+    def why_no_corruption_error(self) -> str | None:
+        """Why a classifier of ImageNet has no mCE although the sweep is complete."""
+        if self.metric != 'top1' or not self.complete:
+            return None
+        return next(filter(None, (why_no_corruption_error(r.model) for r in self.results)), None)
 
     @cached_property
     def shifted(self) -> tuple[str, ...]:

@@ -13,9 +13,7 @@ NONE = '\u2013'  # en dash
 MINUS = '\u2212'
 
 # Control characters, lone surrogates and noncharacters, and those that reverse the text after them.
-_FORBIDDEN = re.compile(
-    '[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]'
-)
+_FORBIDDEN = re.compile('[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff\u202a-\u202e\u2066-\u2069]')
 _SPELLED = {'gaussian': 'Gaussian', 'jpeg': 'JPEG'}
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from adasap_det.robustness.corruption_error import corruption_error_of
 from adasap_det.robustness.report.comparison import compare
 from adasap_det.robustness.report.data_export import to_csv, to_json
+from adasap_det.robustness.report.page import render_page
 from adasap_det.robustness.report.tables import by_class, by_corruption, headline, mean_name
 from adasap_det.robustness.results import ShiftedSet
 
@@ -118,14 +119,15 @@ def test_classes_have_p_mpc_and_rpc_of_each_model(comparison):
     assert sum(cell.best for cell in rows['bus'][::3]) == 1
 
 
-def classifier(results, *, classes=1000):
+def classifier(results, *, classes=1000, imagenet_c=True):
     """Turn detection results into those of a classifier."""
     cells = {
         key: replace(cell, metrics={'top1': cell.metrics['AP50']}, per_class={})
         for key, cell in results.cells.items()
     }
     dataset = replace(results.model.dataset, classes=tuple(map(str, range(classes))))
-    return replace(results, cells=cells, model=replace(results.model, dataset=dataset))
+    model = replace(results.model, dataset=dataset, imagenet_c=imagenet_c)
+    return replace(results, cells=cells, model=model)
 
 
 def test_imagenet_classifiers_have_mce_and_the_lowest_is_best(results):
@@ -145,6 +147,9 @@ def test_imagenet_classifiers_have_mce_and_the_lowest_is_best(results):
 
 
 def test_mce_is_omitted_for_other_tasks_and_data_sets(results, comparison):
-    for c in (comparison, compare([classifier(r, classes=10) for r in results])):
+    other = compare([classifier(r, imagenet_c=False) for r in results])
+    assert other.why_no_corruption_error.startswith('no mCE: it is relative to errors of AlexNet')
+    assert 'No mCE: it is relative' in render_page(other, title='T')
+    for c in (comparison, other, compare([classifier(r, classes=10) for r in results])):
         assert not any('mCE' in head for head in headline(c).heads)
         assert json.loads(to_json(c, title='T'))['models'][0]['mCE'] is None
