@@ -28,6 +28,7 @@ from adasap_det.robustness.benchmark.disk import format_size
 from adasap_det.robustness.benchmark.options import FORMATS, IMAGENET_C, SUBSAMPLINGS
 from adasap_det.robustness.benchmark.progress import format_duration
 from adasap_det.robustness.benchmark.source_images import LAYOUTS, folder_name
+from adasap_det.utils.plural import counted
 
 _PROGRAM = 'adasap-make-voc-c'
 _SHOWN = 20
@@ -87,9 +88,15 @@ def _parser() -> argparse.ArgumentParser:
         'and builds ImageNet-C: center crops of 224 pixels, its elastic transform and frost, JPEG '
         'of quality 85',
     )
-    source.add_argument('--year', default='2007', help='VOC year (default: %(default)s)')
     source.add_argument(
-        '--split', default='test', help='VOC list in ImageSets/Main (default: %(default)s)'
+        '--year',
+        default='2007',
+        help='year of VOC to read, as in the folder VOC2007 (default: %(default)s)',
+    )
+    source.add_argument(
+        '--split',
+        default='test',
+        help='name of the list in ImageSets/Main of VOC (default: %(default)s)',
     )
     source.add_argument(
         '--annotations',
@@ -115,9 +122,19 @@ def _parser() -> argparse.ArgumentParser:
         'validation (the 4 held out), all (default: benchmark)',
     )
     what.add_argument(
-        '--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5], metavar='S', help='1 to 5'
+        '--severities',
+        nargs='+',
+        type=int,
+        default=[1, 2, 3, 4, 5],
+        metavar='S',
+        help='severities to build, from 1 to 5 (default: 1 2 3 4 5)',
     )
-    what.add_argument('--format', choices=FORMATS, default='jpg', help='default: %(default)s')
+    what.add_argument(
+        '--format',
+        choices=FORMATS,
+        default='jpg',
+        help='format of the images (default: %(default)s)',
+    )
     what.add_argument(
         '--quality', type=int, help='JPEG quality, 1 to 100 (default: 95; 85 for imagenet-c)'
     )
@@ -263,11 +280,12 @@ def _build(args: argparse.Namespace) -> int:
 def _summarise(report: BuildReport) -> None:
     size, time = format_size(report.size), format_duration(report.seconds)
     print(
-        f'{report.out}: {report.cells} cells of {report.images} images, {size}; '
-        f'{report.built} images built in {time}'
+        f'{report.out}: {counted(report.cells, "cell")} of {counted(report.images, "image")}, '
+        f'{size}; {counted(report.built, "image")} built in {time}'
     )
     if report.skipped:
-        print(f'{len(report.skipped)} images skipped, listed in manifest.json:', file=sys.stderr)
+        skipped = counted(len(report.skipped), 'image')
+        print(f'{skipped} skipped, listed in manifest.json:', file=sys.stderr)
         _print_some([f'{name}: {text}' for name, text in report.skipped.items()])
     print('evaluate it with')
     print(f'  python tools/test_robustness.py CONFIG CHECKPOINT --benchmark {report.out}')
@@ -282,8 +300,8 @@ def _verify(args: argparse.Namespace) -> int:
         print(f'{out}: all {report.files} files match their checksums')
         return 0
     print(
-        f'{out}: {len(report.missing)} files missing and {len(report.damaged)} damaged of '
-        f'{report.files}; run the build again with the same options, without '
+        f'{out}: {counted(len(report.missing), "file")} missing and {len(report.damaged)} damaged '
+        f'of {report.files}; run the build again with the same options, without '
         '--verify, to repair them',
         file=sys.stderr,
     )

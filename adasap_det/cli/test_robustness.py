@@ -77,9 +77,16 @@ def _parser() -> argparse.ArgumentParser:
         'validation (4 more, never part of mPC) or all',
     )
     parser.add_argument(
-        '--severities', nargs='+', type=int, default=[1, 2, 3, 4, 5], metavar='S', help='1 to 5'
+        '--severities',
+        nargs='+',
+        type=int,
+        default=[1, 2, 3, 4, 5],
+        metavar='S',
+        help='severities to evaluate, from 1 to 5 (default: 1 2 3 4 5)',
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of on-the-fly corruptions (0)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of on-the-fly corruptions (default: 0)'
+    )
     parser.add_argument(
         '--metric',
         help='metric to print: AP50 (default) or AP; for classifiers top1 (default) or top5',

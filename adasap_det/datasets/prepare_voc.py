@@ -201,7 +201,11 @@ def _parser() -> argparse.ArgumentParser:
         '--root', default='data', help='folder for VOCdevkit (default: %(default)s)'
     )
     parser.add_argument(
-        '--years', nargs='+', default=['2007', '2012'], metavar='YEAR', help='default: 2007 2012'
+        '--years',
+        nargs='+',
+        default=['2007', '2012'],
+        metavar='YEAR',
+        help='years to prepare (default: 2007 2012)',
     )
     parser.add_argument(
         '--archives', metavar='DIR', help='use the tar files in DIR instead of downloading'

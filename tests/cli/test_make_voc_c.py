@@ -37,7 +37,7 @@ def test_default_is_voc2007_test_in_the_folder_that_the_configs_use(voc, tmp_pat
     assert main(SMALL) == 0
     text = capsys.readouterr()
     assert '5 images x 2 corruptions x 2 severities = 20 files' in text.out
-    assert 'disk: about' in text.out
+    assert text.out.index('estimating disk space') < text.out.index('disk: about')
     assert f'{tmp_path}/data/VOC2007-C: 4 cells of 5 images' in text.out
     assert f'test_robustness.py CONFIG CHECKPOINT --benchmark {tmp_path}/data/VOC2007-C' in text.out
     assert '5 of 5 images' in text.err and 'left' in text.err
@@ -96,9 +96,27 @@ def test_skipped_images_are_listed_and_the_exit_status_is_one(voc, capsys):
     assert f'000002.jpg: the JPEG is truncated; {remedy}' in text
     assert main([*SMALL, '--on-error', 'skip']) == 1
     text = capsys.readouterr()
-    assert '1 images skipped' in text.err
+    assert '1 image skipped' in text.err
     assert '000002: the JPEG is truncated' in text.err
     assert '4 cells of 4 images' in text.out
+
+
+def test_numbers_agree_with_their_nouns(voc, capsys):
+    one = ['--corruptions', 'contrast', '--severities', '1', '--workers', '0', '--subset', '1']
+    assert main(one) == 0
+    text = capsys.readouterr()
+    assert '1 image x 1 corruption x 1 severity = 1 file in' in text.out
+    assert ': 1 cell of 1 image, ' in text.out and '1 image built in' in text.out
+    (voc / 'VOC2007/JPEGImages/000003.jpg').unlink()
+    assert '1 image of data/VOCdevkit/VOC2007 cannot be used' in error_of(capsys, SMALL)
+
+
+def test_help_texts_are_sentences(capsys):
+    with pytest.raises(SystemExit):
+        main(['--help'])
+    text = ' '.join(capsys.readouterr().out.split())
+    assert 'severities to build, from 1 to 5 (default: 1 2 3 4 5)' in text
+    assert 'format of the images (default: jpg)' in text
 
 
 def test_a_subset_larger_than_the_source_is_mentioned(voc, capsys):

@@ -168,7 +168,7 @@ def test_cells_of_another_version_are_evaluated_again(
     assert run(config, checkpoint, tmp_path, *options) == 0
     monkeypatch.setattr('mmengine.__version__', '0.0.1')
     assert run(config, checkpoint, tmp_path, *options) == 0
-    assert '2 cells are evaluated again' in capsys.readouterr().out
+    assert 'evaluated again: 2 cells' in capsys.readouterr().out
 
 
 def test_report_excludes_cells_of_an_earlier_checkpoint(config, checkpoint, tmp_path, capsys):
@@ -206,7 +206,9 @@ def test_cells_are_evaluated_again_when_annotations_have_changed(
     annotation = sorted((data / 'VOC2007/Annotations').glob('test_*.xml'))[0]
     annotation.write_text(annotation.read_text().replace('<xmin>', '<xmin>1'))
     assert run(config, checkpoint, tmp_path / 'out', *options) == 0
-    assert '2 cells are evaluated again: checkpoint, config, test data' in capsys.readouterr().out
+    assert (
+        'evaluated again: 2 cells, since checkpoint, config, test data' in capsys.readouterr().out
+    )
 
 
 def test_shifted_set_is_evaluated_again_when_its_eval_mode_changes(

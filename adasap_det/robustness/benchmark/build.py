@@ -17,6 +17,7 @@ from adasap_det.robustness.benchmark.lock import locked
 from adasap_det.robustness.benchmark.options import Options, make_options
 from adasap_det.robustness.benchmark.run import BuildReport, BuildRun
 from adasap_det.robustness.benchmark.source_images import Source, choose_subset
+from adasap_det.utils.plural import counted
 
 ON_ERROR = ('stop', 'skip')
 
@@ -83,7 +84,7 @@ def build_benchmark(
     if subset is not None:
         total = len(source.all_ids)
         if isinstance(subset, int) and subset > total:
-            say(f'the source has only {total} images, fewer than the subset of {subset}')
+            say(f'the source has only {counted(total, "image")}, fewer than the subset of {subset}')
         source = choose_subset(source, subset, seed=options.seed)
     threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
     number = available_cpus() if workers is None else workers

@@ -48,7 +48,7 @@ class ProgressReport:
         self._label, self._total, self._every = label, total, every
         self._unit = unit
         self._stream = sys.stderr if stream is None else stream
-        self._done = 0
+        self._done = self._last = 0  # now, and in the last line
         self._bar: Progress | None = None
         self._quiet = quiet
         if not quiet and self._stream.isatty():
@@ -73,7 +73,7 @@ class ProgressReport:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
-        elif not self._quiet and self._done:
+        elif not self._quiet and self._done > self._last:
             self._print()
 
     def advance(self, number: int = 1) -> None:
@@ -86,6 +86,7 @@ class ProgressReport:
             self._print()
 
     def _print(self) -> None:
+        self._last = self._done
         elapsed = max(time.monotonic() - self._start, 1e-9)
         left = elapsed / self._done * (self._total - self._done)
         print(

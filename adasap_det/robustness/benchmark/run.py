@@ -50,6 +50,7 @@ from adasap_det.robustness.benchmark.state import (
 )
 from adasap_det.robustness.benchmark.verify import check_clean_images, find_bad_files
 from adasap_det.robustness.benchmark.worker import ImageResult, ImageTask, build_image, cell_path
+from adasap_det.utils.plural import counted
 
 
 @dataclass(frozen=True)
@@ -227,13 +228,17 @@ class BuildRun:
     def _print_plan(self, state: State, tasks: list[ImageTask], bad: Mapping[str, object]) -> None:
         cells = len(self.options.cells)
         total = len(self.source.images)
-        self.say(
-            f'{total} images x {len(self.options.corruptions)} corruptions x '
-            f'{len(self.options.severities)} severities = {total * cells} files in {self.out}'
+        factors = (
+            counted(total, 'image'),
+            counted(len(self.options.corruptions), 'corruption'),
+            counted(len(self.options.severities), 'severity'),
         )
+        self.say(f'{" x ".join(factors)} = {counted(total * cells, "file")} in {self.out}')
         if state.identity is not None:
-            lost = f', {len(bad)} with missing or damaged files' if bad else ''
-            self.say(f'{len(state.built)} images exist{lost}; {len(tasks)} to build')
+            lost = f' ({len(bad)} with missing or damaged files)' if bad else ''
+            self.say(f'images that exist: {len(state.built)}{lost}; to build: {len(tasks)}')
+        if tasks:
+            self.say('estimating disk space')
 
     def _build_images(
         self, tasks: list[ImageTask], state: State

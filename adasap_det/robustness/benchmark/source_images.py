@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adasap_det.robustness.benchmark.errors import BenchmarkError
+from adasap_det.utils.plural import counted
 
 LAYOUTS = ('voc', 'coco', 'folder')
 _SHOWN = 5
@@ -120,7 +121,7 @@ def check_problems(source: Source) -> None:
         shown = '\n  '.join(f'{name}: {text}' for name, text in [*problems.items()][:_SHOWN])
         more = len(problems) - _SHOWN
         raise BenchmarkError(
-            f'{len(problems)} images of {source.root} cannot be used:\n  {shown}'
+            f'{counted(len(problems), "image")} of {source.root} cannot be used:\n  {shown}'
             + (f'\n  and {more} more' if more > 0 else '')
             + '\nRepair them, or leave them out with --on-error skip'
         )
@@ -179,7 +180,7 @@ def _read_ids(path: Path, known: Iterable[str]) -> list[str]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise BenchmarkError(
-            f'{path} lists {len(unknown)} images that are not in the source, the first is '
+            f'{path} lists images that are not in the source: {len(unknown)}, the first is '
             f'{unknown[0]!r}'
         )
     return names

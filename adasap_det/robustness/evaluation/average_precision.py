@@ -216,7 +216,7 @@ def coco_ap(results: Sequence[dict[str, np.ndarray]], classes: int) -> list[floa
                         image_id=image,
                         category_id=int(label),
                         bbox=[x, y, width, height],
-                        area=width * height,
+                        area=abs(width * height),  # a negative area would leave it out
                         iscrowd=crowd,
                     )
                 )

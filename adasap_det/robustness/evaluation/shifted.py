@@ -17,6 +17,7 @@ from adasap_det.robustness.evaluation.task import task_of
 from adasap_det.robustness.metrics import percent
 from adasap_det.robustness.results import ShiftedSet, load_shifted, save_shifted
 from adasap_det.utils.dist import broadcast_from_rank0
+from adasap_det.utils.plural import counted
 
 
 def evaluate_shifted(
@@ -58,7 +59,7 @@ def evaluate_shifted(
         images = len(loader.dataset)
         found[name] = ShiftedSet(name, path, images, metrics, sweep.sha256, fingerprint)
         values = '  '.join(f'{m} {percent(v)}' for m, v in metrics.items())
-        sweep.say(f'{name}: {values}, {images} images')
+        sweep.say(f'{name}: {values}, {counted(images, "image")}')
         if is_main_process():
             save_shifted(sweep.out, list(found.values()))
     return tuple(found.values())

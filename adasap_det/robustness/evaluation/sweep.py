@@ -40,6 +40,7 @@ from adasap_det.robustness.results import (
 from adasap_det.utils.config_tree import iter_datasets
 from adasap_det.utils.dist import broadcast_from_rank0
 from adasap_det.utils.input_size import pipeline_input_size
+from adasap_det.utils.plural import counted
 
 
 class Sweep:
@@ -116,8 +117,8 @@ class Sweep:
             self.say(f'{len(done)} of {len(keys)} cells are already evaluated')
         if stale:
             self.say(
-                f'{len(stale)} cells are evaluated again: checkpoint, config, test data, '
-                f'benchmark or version have changed since'
+                f'evaluated again: {counted(len(stale), "cell")}, since checkpoint, config, '
+                f'test data, benchmark or version have changed'
             )
         began = time.perf_counter()
         images = next((cell.images for cell in done.values()), None)
@@ -291,9 +292,9 @@ class Sweep:
         hidden = [key for key in hidden if key not in (CLEAN, *self.grid)]
         if hidden:
             raise ValueError(
-                f'{self.out} holds {len(hidden)} other cells, such as {_title(hidden[0])}, of the '
-                f'same checkpoint on another benchmark or with another config, test data, seed or '
-                f'version, and this run would outdate them; give the same options as before, '
+                f'{self.out} holds {counted(len(hidden), "other cell")}, such as '
+                f'{_title(hidden[0])}, of the same checkpoint on another benchmark or with another '
+                f'config, test data, seed or version, and this run would outdate them; give the same options as before, '
                 f'another folder with --out, or delete {self.out}'
             )
 

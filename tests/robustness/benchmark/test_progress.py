@@ -23,8 +23,12 @@ def test_a_log_gets_lines_with_rate_and_time_left(monkeypatch):
     assert lines[0] == (
         'building: 10 of 1000 images, 2.00 per second, 0:00:05 elapsed, 0:08:15 left'
     )
-    assert len(lines) == 3  # at 5 and 10 seconds and at the end
+    assert len(lines) == 2  # at 5 and 10 seconds; the end is in the latter
     assert lines[-1].startswith('building: 20 of 1000')
+    with ProgressReport('building', 1000, stream=stream, every=5) as progress:
+        now[0] += 1
+        progress.advance(3)
+    assert stream.getvalue().splitlines()[2].startswith('building: 3 of 1000')
 
 
 def test_a_terminal_gets_a_bar():

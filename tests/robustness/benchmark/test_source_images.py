@@ -38,7 +38,7 @@ def test_a_file_lists_the_subset(source, tmp_path):
     [
         ('', 'is empty'),
         ('000001\n000001\n', "lists '000001' twice"),
-        ('000001\n5\n6\n', "2 images that are not in the source, the first is '5'"),
+        ('000001\n5\n6\n', "images that are not in the source: 2, the first is '5'"),
     ],
 )
 def test_an_invalid_subset_file_raises(source, tmp_path, text, message):

@@ -143,6 +143,13 @@ def test_recalls_of_11points_are_those_of_matlab(found, points):
     assert outcomes.metric(np.ones((1, 1)))[0] == pytest.approx(points / 11, rel=1e-12)
 
 
+def test_an_object_with_swapped_corners_is_never_found():
+    swapped = [BOX[2], *BOX[1:]]
+    swapped[2] = BOX[0]
+    assert coco_ap([result([swapped], [BOX], [0.9])], 1) == [0.0]
+    assert voc_ap([result([swapped], [BOX], [0.9])], 0, eval_mode='area') == 0
+
+
 def test_no_detections_give_zero_and_no_objects_give_none():
     assert voc_ap([result([BOX], [], [])], 0, eval_mode='area') == 0
     assert coco_ap([result([BOX], [], [])], 2) == [0.0, None]
