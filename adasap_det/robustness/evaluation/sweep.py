@@ -294,8 +294,8 @@ class Sweep:
             raise ValueError(
                 f'{self.out} holds {counted(len(hidden), "other cell")}, such as '
                 f'{_title(hidden[0])}, of the same checkpoint on another benchmark or with another '
-                f'config, test data, seed or version, and this run would outdate them; give the same options as before, '
-                f'another folder with --out, or delete {self.out}'
+                f'config, test data, seed or version, and this run would outdate them; give the '
+                f'same options as before, another folder with --out, or delete {self.out}'
             )
 
     def _reusable(self) -> tuple[dict[CellKey, Cell], list[CellKey]]:
