@@ -56,16 +56,6 @@ _OUTLINES: dict[str, Callable[[], list[Points]]] = {
 SHAPE_CLASSES: tuple[str, ...] = tuple(_OUTLINES)
 """Class names of the data set, in the order of their labels."""
 
-SHAPE_HUES: dict[str, float] = {
-    'circle': 0,
-    'square': 215,
-    'triangle': 50,
-    'star': 275,
-    'cross': 120,
-    'ring': 325,
-}
-"""Usual hue of each class in degrees; a fifth of the shapes has a random one."""
-
 
 def outline(name: str) -> list[Points]:
     """Return the contours of a shape around the origin, about one unit in radius.

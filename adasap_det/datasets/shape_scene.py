@@ -8,15 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from adasap_det.datasets.shape_outlines import (
-    SHAPE_CLASSES,
-    SHAPE_HUES,
-    Points,
-    area,
-    outline,
-    place,
-)
-from adasap_det.datasets.textures import Pixels, fill, muted_colour, smooth_noise, vivid_colour
+from adasap_det.datasets.shape_outlines import SHAPE_CLASSES, Points, area, outline, place
+from adasap_det.datasets.textures import Pixels, fill, random_colour, smooth_noise
 
 Mask = npt.NDArray[np.bool_]
 
@@ -25,6 +18,8 @@ _SUPERSAMPLE = 4
 # Placements that leave a smaller fraction of a shape visible are drawn again.
 _MIN_VISIBLE = 0.6
 _TRIES = 12
+# Least distance of a colour from what it is painted on, in grey levels.
+_MIN_CONTRAST = 110.0
 
 
 @dataclass(frozen=True)
@@ -66,12 +61,22 @@ def coverage(contours: list[Points], size: int) -> Pixels:
     Returns:
         Shape ``(size, size)``, values 0 to 1.
     """
-    fine = np.zeros((size * _SUPERSAMPLE,) * 2, dtype=np.uint8)
+    corners = np.concatenate(contours)
+    # Only the window that is covered, for speed: most shapes are far smaller than the image.
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, size)
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 1, 0, size)
+    covered = np.zeros((size, size), dtype=np.float32)
+    if x0 >= x1 or y0 >= y1:
+        return covered
+    fine = np.zeros(((y1 - y0) * _SUPERSAMPLE, (x1 - x0) * _SUPERSAMPLE), dtype=np.uint8)
     # fillPoly counts from pixel centres, in fixed point of `shift` bits.
-    points = [np.round((p * _SUPERSAMPLE - 0.5) * 16).astype(np.int32) for p in contours]
+    points = [
+        np.round(((p - (x0, y0)) * _SUPERSAMPLE - 0.5) * 16).astype(np.int32) for p in contours
+    ]
     cv2.fillPoly(fine, points, 255, shift=4)
-    coarse = cv2.resize(fine, (size, size), interpolation=cv2.INTER_AREA)
-    return coarse.astype(np.float32) / np.float32(255)
+    coarse = cv2.resize(fine, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_AREA)
+    covered[y0:y1, x0:x1] = coarse.astype(np.float32) / np.float32(255)
+    return covered
 
 
 def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
@@ -97,7 +102,7 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
             contours = _random_shape(rng, name, size)
             alpha = coverage(contours, size)
             if _enough_visible([*alphas, alpha], [*areas, area(contours)]):
-                _paint(rng, image, alpha, hue=SHAPE_HUES[name])
+                _paint(rng, image, alpha)
                 names.append(name)
                 alphas.append(alpha)
                 areas.append(area(contours))
@@ -109,7 +114,8 @@ def draw_scene(rng: np.random.Generator, *, size: int) -> Scene:
             alphas.append(alpha)
             areas.append(0.0)
 
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(1, 9)
+    image = _lit(rng, image)
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(1, 6)
     visible = _visible(alphas)[: len(names)]
     objects = tuple(
         SceneObject(name, mask, truncated=float(alpha.sum()) < 0.97 * full)
@@ -140,14 +146,18 @@ def _enough_visible(alphas: list[Pixels], areas: list[float]) -> bool:
 
 def _background(rng: np.random.Generator, size: int) -> Pixels:
     kinds = ('gradient', 'clouds', 'clouds', 'stripes', 'checks')
-    image = fill(rng, size, size, kinds=kinds, colour=muted_colour(rng), contrast=40)
+    image = fill(rng, size, size, kinds=kinds, colour=random_colour(rng), contrast=30)
     light = 0.8 + 0.4 * smooth_noise(rng, size, size, cells=2)
     return image * light[..., None]
 
 
-def _paint(
-    rng: np.random.Generator, image: Pixels, alpha: Pixels, *, hue: float | None = None
-) -> None:
+def _lit(rng: np.random.Generator, image: Pixels) -> Pixels:
+    """Change lightness and contrast, as light and camera do: 50 to 100 % of the contrast."""
+    contrast = np.exp(rng.uniform(np.log(0.5), 0.0))
+    return contrast * image + (1 - contrast) * rng.uniform(30, 225)
+
+
+def _paint(rng: np.random.Generator, image: Pixels, alpha: Pixels) -> None:
     """Blend a random texture into the image, in a colour that differs from the background."""
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if not len(rows):
@@ -155,9 +165,10 @@ def _paint(
     # Only the patch that changes, for speed: most shapes are far smaller than the image.
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     patch, weight = image[window], alpha[window][..., None]
-    colour = vivid_colour(rng, far_from=(patch * weight).sum(axis=(0, 1)) / weight.sum(), hue=hue)
+    behind = (patch * weight).sum(axis=(0, 1)) / weight.sum()
+    colour = random_colour(rng, far_from=behind, distance=_MIN_CONTRAST)
     kinds = ('plain', 'gradient', 'clouds', 'stripes', 'checks')
-    texture = fill(rng, *patch.shape[:2], kinds=kinds, colour=colour, contrast=45)
+    texture = fill(rng, *patch.shape[:2], kinds=kinds, colour=colour, contrast=30)
     patch += weight * (texture - patch)
 
 

@@ -12,38 +12,27 @@ Pixels = npt.NDArray[np.float32]
 """An RGB image, shape ``(H, W, 3)``, values 0 to 255."""
 
 
-def muted_colour(rng: np.random.Generator) -> Pixels:
-    """Draw a greyish colour of medium brightness: RGB, shape ``(3,)``."""
-    return (rng.uniform(60, 195) + rng.uniform(-25, 25, 3)).astype(np.float32)
-
-
-def vivid_colour(
+def random_colour(
     rng: np.random.Generator,
     *,
-    far_from: npt.ArrayLike,
-    distance: float = 90.0,
-    hue: float | None = None,
+    far_from: npt.ArrayLike | None = None,
+    distance: float = 0.0,
 ) -> Pixels:
-    """Draw a saturated colour at least ``distance`` from another.
+    """Draw a colour of any hue and saturation, from dark to light.
 
     Args:
         rng: Source of every random choice.
-        far_from: The other colour, RGB, 0 to 255.
-        distance: Euclidean distance in grey levels.
-        hue: Hue in degrees that four of five colours are near to; None for any hue.
+        far_from: A colour to differ from, RGB, 0 to 255.
+        distance: Least Euclidean distance from it, in grey levels, at most 150: no colour is nearer
+            than that to all others.
 
     Returns:
         RGB, shape ``(3,)``, 0 to 255.
     """
-    avoid = np.asarray(far_from, dtype=np.float64)
-    # No colour is near all saturated colours, so the loop ends soon.
     while True:
-        degrees = rng.uniform(0, 360)
-        if hue is not None and rng.random() < 0.8:
-            degrees = rng.normal(hue, 18)
-        rgb = hsv_to_rgb(degrees / 360 % 1, rng.uniform(0.7, 1), rng.uniform(0.65, 1))
+        rgb = hsv_to_rgb(rng.uniform(0, 1), rng.uniform(0, 1), rng.uniform(0.1, 1))
         colour = 255 * np.asarray(rgb)
-        if np.linalg.norm(colour - avoid) >= distance:
+        if far_from is None or np.linalg.norm(colour - np.asarray(far_from)) >= distance:
             return colour.astype(np.float32)
 
 

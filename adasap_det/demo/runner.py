@@ -1,103 +1,71 @@
-"""Train and evaluate in the demo: brief console output, full log file, resumable."""
+"""Train in the demo: resumable, with the log in a file."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-import logging
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import MMLogger
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from adasap_det.cli.common import add_structure_hook
+from adasap_det.demo.progress import ProgressFile
+from adasap_det.utils.io import atomic_write
 
-_SHOWN = (
-    'Iter(', 'AdaSAP stage', 'Start:', 'Prune step ', 'Evaluation ', 'Model shrunk',
-    'train data',
-)  # fmt: skip
-_OBSOLETE = 'will be deprecated in future'
 _numbers = itertools.count()
 
 
-class DemoRunner(Runner):
-    """Runner that writes config, environment and the like to the log file only."""
-
-    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(_worth_showing)
-        return logger
-
-
-def _worth_showing(record: logging.LogRecord) -> bool:
-    message = record.getMessage()
-    if record.levelno > logging.INFO:
-        return _OBSOLETE not in message
-    return message.startswith(_SHOWN)
-
-
-def train(cfg: Config, *, say: Callable[[str], None]) -> Path:
+def train(cfg: Config, progress: ProgressFile, *, units: float) -> Path:
     """Train a config; resume an interrupted run, and skip a complete one.
 
     Args:
         cfg: Full config of an iteration-based run.
-        say: Called with a message if an earlier run is reused.
+        progress: Told of every iteration.
+        units: Units of work of an iteration.
 
     Returns:
         Last checkpoint.
     """
     folder = Path(cfg.work_dir)
-    final = folder / f'iter_{cfg.train_cfg.max_iters}.pth'
+    iterations = cfg.train_cfg.max_iters
+    final = folder / f'iter_{iterations}.pth'
     started, complete = folder / 'started.json', folder / 'complete.json'
     wanted = _fingerprint(cfg)
     if _read(complete) == wanted and final.is_file():
-        say(f'{final} exists already: not trained again')
+        progress.advance(units * iterations)
         return final
     if _read(started) != wanted:
         # An earlier run with another seed, size or starting point cannot be resumed.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        started.write_text(json.dumps(wanted))
+        _write(started, wanted)
     elif (folder / 'last_checkpoint').is_file():
-        say(f'resuming from {(folder / "last_checkpoint").read_text().strip()}')
         cfg.resume, cfg.load_from = True, None
-    build_runner(cfg).train()
-    complete.write_text(json.dumps(wanted))
-    return final
-
-
-def evaluate(cfg: Config, checkpoint: Path, *, name: str) -> float:
-    """Return the AP50 of a checkpoint on the test split, loaded into a newly built model.
-
-    Args:
-        cfg: Config of the dense model; loading a pruned checkpoint shrinks the model.
-        checkpoint: Dense or pruned checkpoint.
-        name: Folder for the log, below ``evaluation``.
-
-    Returns:
-        Mean over the classes of the area under the precision-recall curve, 0 to 1.
-    """
-    cfg = cfg.copy()
-    cfg.work_dir = str(Path(cfg.work_dir).parent / 'evaluation' / name)
-    cfg.load_from, cfg.resume = str(checkpoint), False
-    add_structure_hook(cfg)
-    metrics = build_runner(cfg).test()
-    return float(metrics['pascal_voc/mAP'])
-
-
-def build_runner(cfg: Config) -> DemoRunner:
-    """Build a runner with brief console output."""
     # MMEngine caches visualizers by name: a second run with the same name would write its curves to
     # the folder of the first.
     cfg.visualizer.name = f'demo_visualizer_{next(_numbers)}'
-    return DemoRunner.from_cfg(cfg)
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(_ProgressHook(progress, units), priority='VERY_LOW')
+    runner.train()
+    _write(complete, wanted)
+    return final
+
+
+class _ProgressHook(Hook):
+    """Tells of every iteration, and of those before a resumed run began."""
+
+    def __init__(self, progress: ProgressFile, units: float) -> None:
+        self._progress, self._units = progress, units
+
+    def before_train(self, runner: Runner) -> None:
+        self._progress.advance(self._units * runner.iter)
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self._progress.advance(self._units)
 
 
 def _fingerprint(cfg: Config) -> dict[str, str]:
@@ -111,4 +79,9 @@ def _fingerprint(cfg: Config) -> dict[str, str]:
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text('utf-8')) if path.is_file() else None
+
+
+def _write(path: Path, content: Any) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content), 'utf-8')

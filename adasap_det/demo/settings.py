@@ -1,16 +1,27 @@
-"""Sizes of the demo: training length and amount of data."""
+"""Sizes of the demo: length of training and amount of data."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-from mmengine.config import Config
+from typing import TYPE_CHECKING
 
 from adasap_det.utils.shipped_configs import config_path
 
-IMAGE_SIZE = 128
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+IMAGE_SIZE = 96
 """Side of the images in pixels, the input size of ``configs/demo``."""
+
+SHIPPED_DENSE = Path(__file__).with_name('dense.pth')
+"""The trained dense detector, in float16; ``docs/scripts/demo_checkpoint.py`` makes it."""
+
+DENSE = 'dense'
+"""Name of the dense training and of its config."""
+
+TWINS = ('plain', 'elastic')
+"""The two trainings that are compared, each a config of ``configs/demo``."""
 
 
 @dataclass(frozen=True)
@@ -18,84 +29,75 @@ class Settings:
     """One size of the demo.
 
     Attributes:
-        num_train, num_val, num_test: Images per split.
-        overrides: Config overrides, by config.
-        timing_rounds: Timed forward passes of each model.
-        images: Number of test images to draw detections on.
-        corrupted: Number of test images in the corrupted benchmark.
-        corruptions: Corruptions of the benchmark, by name or set.
-        severities: Severities of the benchmark.
-        workers: Processes that build it; None for one per processor, 0 for none.
+        num_train, num_test: Number of images.
+        iterations: Length of each training.
+        dense_iterations: Length of the dense training, for ``--from-scratch``.
+        keep_ratios: Ratios of the parameters that both networks are pruned to.
+        batches: Training batches for batch norm's statistics and for importance after training.
+        rounds: Timed forward passes of each network.
+        pictures: Number of test images to draw detections on.
     """
 
     num_train: int
-    num_val: int
     num_test: int
-    overrides: dict[str, dict[str, object]]
-    timing_rounds: int
-    images: int
-    corrupted: int
-    corruptions: tuple[str, ...] = ('benchmark',)
-    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
-    workers: int | None = None
+    iterations: int
+    dense_iterations: int
+    keep_ratios: tuple[float, ...] = (0.8, 0.6, 0.4, 0.3, 0.2)
+    batches: int = 40
+    rounds: int = 30
+    pictures: int = 4
 
 
-FULL = Settings(
-    num_train=4000,
-    num_val=100,
-    num_test=400,
-    overrides={},
-    timing_rounds=100,
-    images=8,
-    corrupted=100,
-)
-_BRIEF: dict[str, object] = {'train_dataloader.batch_size': 4, 'default_hooks.logger.interval': 1}
-_SCHEDULE: dict[str, object] = {
-    **_BRIEF,
-    'train_cfg.max_iters': 6,
-    'train_cfg.val_interval': 6,
-    'param_scheduler.1.end': 60,
-    'default_hooks.pruning.prune_begin': 2,
-    'default_hooks.pruning.prune_steps': 2,
-    'default_hooks.pruning.prune_interval': 1,
-}
+FULL = Settings(num_train=2000, num_test=200, iterations=400, dense_iterations=4000)
+
 FAST = Settings(
-    num_train=16,
-    num_val=4,
-    num_test=8,
-    overrides={
-        'dense': {
-            **_BRIEF,
-            'train_cfg.max_iters': 4,
-            'train_cfg.val_interval': 4,
-            'param_scheduler.1.end': 60,
-        },
-        'pruned': _SCHEDULE,
-        'adasap': _SCHEDULE,
-    },
-    timing_rounds=5,
-    images=2,
-    corrupted=3,
-    corruptions=('fog', 'contrast'),
-    severities=(1, 3),
-    workers=0,
+    num_train=32,
+    num_test=6,
+    iterations=4,
+    dense_iterations=2,
+    keep_ratios=(0.6, 0.3),
+    batches=2,
+    rounds=3,
+    pictures=2,
 )
-"""A few iterations, to check that everything runs; the models learn nothing."""
+"""A few iterations, to check that everything runs; the networks learn nothing."""
 
 
-def load_config(name: str, settings: Settings, *, work_dir: Path, seed: int) -> Config:
+def load_config(
+    name: str,
+    settings: Settings,
+    *,
+    work_dir: Path,
+    seed: int,
+    load_from: Path | None = None,
+    folder: str | None = None,
+) -> Config:
     """Load a config of the demo, with its files below ``work_dir``.
 
     Args:
-        name: ``dense``, ``pruned`` or ``adasap``.
+        name: ``dense``, ``plain`` or ``elastic``.
         settings: Size of the demo.
-        work_dir: Folder of the demo; the run writes to ``work_dir/name``.
+        work_dir: Folder of the demo.
         seed: Seed of the training.
+        load_from: Checkpoint to start from.
+        folder: Folder of the run below ``work_dir``, by default its name.
     """
+    from mmengine.config import Config
+
     cfg = Config.fromfile(config_path(f'demo/shapes_{name}.py'))
-    cfg.merge_from_dict(settings.overrides.get(name, {}))
-    cfg.work_dir = str(work_dir / name)
+    length = settings.dense_iterations if name == 'dense' else settings.iterations
+    warm_up = min(cfg.param_scheduler[0].end, length // 2)
+    cfg.merge_from_dict(
+        {
+            'train_cfg.max_iters': length,
+            'param_scheduler.0.end': warm_up,
+            'param_scheduler.1.begin': warm_up,
+            'param_scheduler.1.end': length,
+            'randomness.seed': seed,
+        }
+    )
+    cfg.work_dir = str(work_dir / (folder or name))
+    cfg.load_from = None if load_from is None else str(load_from)
     for stage in ('train', 'val', 'test'):
         cfg[f'{stage}_dataloader'].dataset.data_root = f'{work_dir / "data"}/'
-    cfg.randomness = dict(seed=seed)
     return cfg

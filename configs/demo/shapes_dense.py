@@ -6,7 +6,7 @@ custom_imports = dict(imports=['adasap_det'], allow_failed_imports=False)
 
 # The embedded data set; `python -m adasap_det.demo` draws it.
 data_root = 'demo_out/data/'
-input_size = (128, 128)
+input_size = (96, 96)
 classes = ('circle', 'square', 'triangle', 'star', 'cross', 'ring')
 metainfo = dict(
     classes=classes,
@@ -55,14 +55,14 @@ model = dict(
         act_cfg=dict(type='ReLU6'),
         # Ten times mmdet's, so that gradients reach the backbone from the first iterations on.
         init_cfg=dict(type='Normal', layer='Conv2d', std=0.01),
-        # Shapes are 20 to 80 pixels wide and hardly ever twice as wide as high.
+        # Shapes are 15 to 60 pixels wide and hardly ever twice as wide as high.
         anchor_generator=dict(
             type='SSDAnchorGenerator',
             scale_major=False,
-            strides=[16, 32, 43],
+            strides=[16, 32, 48],
             ratios=[[2], [2], [2]],
-            min_sizes=[22, 36, 58],
-            max_sizes=[36, 58, 90],
+            min_sizes=[16, 27, 44],
+            max_sizes=[27, 44, 68],
         ),
         bbox_coder=dict(
             type='DeltaXYWHBBoxCoder',
@@ -158,21 +158,22 @@ test_dataloader = dict(
 val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='area')
 test_evaluator = val_evaluator
 
-max_iters = 1200
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=400)
+max_iters = 4000
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=5e-4, nesterov=True),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.02),
     clip_grad=dict(max_norm=35.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=2e-4),
+    dict(type='LinearLR', start_factor=0.02, by_epoch=False, begin=0, end=100),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=max_iters, eta_min=2e-5),
 ]
 default_hooks = dict(
     data_check=dict(type='DataCheckHook'),
+    channels_last=dict(type='ChannelsLastHook'),
     logger=dict(type='LoggerHook', interval=10),
     checkpoint=dict(
         type='CheckpointHook', by_epoch=False, interval=200, max_keep_ckpts=2,

@@ -172,8 +172,7 @@ def test_importing_metrics_warns_of_a_package_that_is_not_used():
         # Ends in a KeyError: the metric is registered already.
         exec(compile(path.read_text('utf-8'), str(path), 'exec'), {'__name__': 'again'})
     with still_there(
-        "the filters of 'faster_coco_eval' in adasap_det/demo/__main__.py, "
-        'adasap_det/cli/test_robustness.py and pyproject.toml'
+        "the filters of 'faster_coco_eval' in adasap_det/cli/test_robustness.py and pyproject.toml"
     ):
         assert any('faster_coco_eval' in str(warning.message) for warning in caught)
 
@@ -298,7 +297,7 @@ def test_a_second_visualizer_or_logger_of_a_name_is_the_first(tmp_path):
         for folder in ('first', 'second')
     )
     with still_there(
-        'adasap_det/demo/runner.py, the name in build_runner, and tests/conftest.py, '
+        'adasap_det/demo/runner.py, the name of the visualizer, and tests/conftest.py, '
         'no_names_of_earlier_runs'
     ):
         assert first is second and log is same_log

@@ -108,7 +108,7 @@ def test_elastic_config_adds_the_stage(name):
 
 
 @pytest.mark.parametrize(
-    'name', [*(family.adasap for family in FAMILIES.values()), 'demo/shapes_adasap.py']
+    'name', [*(family.adasap for family in FAMILIES.values()), 'demo/shapes_elastic.py']
 )
 def test_checkpoints_are_written_atomically(name):
     assert load(name).default_hooks.checkpoint.backend_args == dict(backend='atomic')

@@ -1,14 +1,16 @@
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from mmengine.runner import CheckpointLoader
+from mmengine.config import Config
 
+from adasap_det import load_pruned
+from adasap_det.demo import __main__ as demo_main
 from adasap_det.demo.__main__ import main
 from adasap_det.demo.settings import FAST, FULL, load_config
-from adasap_det.robustness.results import load_cells
+from adasap_det.demo.summary import Results
+from adasap_det.pruning import count_params
 
 
 @pytest.fixture(scope='module')
@@ -20,89 +22,100 @@ def demo(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_results_match_the_checkpoints(demo):
-    results = json.loads((demo / 'results.json').read_text())
-    for name in ('dense', 'plainly pruned', 'AdaSAP'):
-        state = CheckpointLoader.load_checkpoint(results[name]['checkpoint'])['state_dict']
-        weights = {k: v for k, v in state.items() if 'running_' not in k}
-        params = sum(v.numel() for k, v in weights.items() if 'num_batches' not in k)
-        assert results[name]['params'] == params
-        assert 0 <= results[name]['ap50'] <= 1
-        assert results[name]['latency_ms'] > 0
-    for pruned in (results['plainly pruned'], results['AdaSAP']):
-        # At most half, and little less: channels are pruned in multiples of eight.
-        assert 0.45 < pruned['params'] / results['dense']['params'] <= 0.5
-        assert 0.1 < pruned['macs'] / results['dense']['macs'] < 0.9
+def test_results_are_those_of_the_files_of_all_sizes(demo):
+    results = Results.read(demo / 'results.json')
+    assert [size.keep_ratio for size in results.sizes] == [1.0, *FAST.keep_ratios]
+    cfg = load_config('plain', FAST, work_dir=demo, seed=0)
+    whole = results.sizes[0].parameters['plain']
+    for size in results.sizes:
+        for name in ('plain', 'elastic'):
+            model = load_pruned(cfg, demo / name / 'sizes.pth', keep_ratio=size.keep_ratio)
+            assert size.parameters[name] == count_params(model)
+            assert size.parameters[name] <= size.keep_ratio * whole
+            assert size.latency_ms[name] > 0
+            assert 0 <= size.ap50[name] <= 100
 
 
 @pytest.mark.slow
-def test_images_show_the_models_side_by_side(demo):
-    results = json.loads((demo / 'results.json').read_text())
-    assert len(results['images']) == FAST.images == 2
-    for path in results['images']:
-        image = cv2.imread(path)
+def test_images_show_both_networks_side_by_side(demo):
+    pictures = sorted((demo / 'images').iterdir())
+    assert len(pictures) == FAST.pictures == 2
+    for path in pictures:
+        image = cv2.imread(str(path))
         height, width, _ = image.shape
-        assert width == 3 * (height - 28)
+        assert width == 2 * (height - 28)
         # Below the titles each panel shows the scene and is not blank.
-        for part in np.split(image[28:], 3, axis=1):
+        for part in np.split(image[28:], 2, axis=1):
             assert part.std() > 5
+        assert f'images/{path.name}' in (demo / 'report.html').read_text('utf-8')
 
 
 @pytest.mark.slow
-def test_log_has_all_three_steps_of_the_method(demo):
-    (log,) = (demo / 'adasap').glob('*/*.log')
-    text = log.read_text()
-    for line in (
-        "AdaSAP stage 'adaptive' from iteration 0",
-        'Prune step 1/2',
-        'Prune step 2/2',
-        "AdaSAP stage 'uniform' from iteration 3",
-        'Evaluation before pruning',
-        'Evaluation after pruning',
-    ):
-        assert line in text
+def test_twins_begin_at_the_same_weights_and_see_as_many_batches(demo):
+    plain, elastic = ((demo / f'{name}.log').read_text('utf-8') for name in ('plain', 'elastic'))
+    for text in (plain, elastic):
+        assert 'dense.pth' in text
+        assert f'Iter(train) [{FAST.iterations}/{FAST.iterations}]' in text
+    assert "AdaSAP stage 'adaptive' from iteration 0" in elastic
+    assert 'AdaSAP stage' not in plain
 
 
 @pytest.mark.slow
-def test_second_run_reuses_the_training_and_gives_the_same_results(demo, capsys):
-    before = json.loads((demo / 'results.json').read_text())
-    times = {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')}
+def test_second_run_says_that_it_was_done(demo, capsys):
+    before = {path: path.stat().st_mtime_ns for path in demo.rglob('*')}
     assert main(['--fast', '--work-dir', str(demo)]) == 0
     out = capsys.readouterr().out
-    assert out.count('not trained again') == 3
-    assert 'Iter(train)' not in out
-    assert {p: p.stat().st_mtime_ns for p in demo.rglob('*.pth')} == times
-    after = json.loads((demo / 'results.json').read_text())
-    assert out.count('5 of 5 cells are already evaluated') == 3
-    for name in ('dense', 'plainly pruned', 'AdaSAP'):
-        for key in ('ap50', 'p', 'mpc', 'rpc', 'params', 'macs', 'checkpoint'):
-            assert after[name][key] == before[name][key]
+    assert 'Done before' in out
+    assert str(demo / 'report.html') in out
+    assert {path: path.stat().st_mtime_ns for path in demo.rglob('*')} == before
 
 
 @pytest.mark.slow
-def test_report_covers_all_three_models(demo):
-    results = json.loads((demo / 'results.json').read_text())
-    page = Path(results['report']).read_text()
-    for name in ('dense', 'plainly pruned', 'AdaSAP'):
-        assert name in page
-        cells = load_cells(demo / 'robustness' / name)
-        assert len(cells) == 5 and {cell.images for cell in cells.values()} == {3}
-        corrupted = [c.metrics['AP50'] for key, c in cells.items() if key[0]]
-        assert results[name]['mpc'] == pytest.approx(sum(corrupted) / 4)
-        assert results[name]['p'] == cells[None, 0].metrics['AP50']
+def test_interrupted_demo_goes_on_where_it_was(demo):
+    for name in ('results.json', 'complete.json', 'outcomes/elastic, 30%.pth'):
+        (demo / name).unlink()
+    kept = [demo / 'elastic' / f'iter_{FAST.iterations}.pth', demo / 'outcomes' / 'plain, 30%.pth']
+    before = [path.stat().st_mtime_ns for path in kept]
+    assert main(['--fast', '--work-dir', str(demo)]) == 0
+    assert [path.stat().st_mtime_ns for path in kept] == before
+    assert (demo / 'results.json').is_file()
 
 
 @pytest.mark.slow
 def test_other_seed_in_the_same_folder_is_an_error(demo, capsys):
     assert main(['--fast', '--work-dir', str(demo), '--seed', '1']) == 1
-    assert 'was made with seed=0 instead of 1; give another root' in capsys.readouterr().err
+    assert 'seed=0 instead of 1' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_failed_training_is_an_error_with_the_last_line_of_its_log(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo_main, 'SHIPPED_DENSE', tmp_path / 'missing.pth')
+    assert main(['--fast', '--work-dir', str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert 'training failed' in err
+    assert 'missing.pth' in err
+    assert '.log' in err
 
 
 def test_configs_write_below_the_work_dir(tmp_path):
-    cfg = load_config('adasap', FULL, work_dir=tmp_path, seed=3)
-    assert cfg.work_dir == str(tmp_path / 'adasap')
+    cfg = load_config('elastic', FULL, work_dir=tmp_path, seed=3, load_from=tmp_path / 'a.pth')
+    assert isinstance(cfg, Config)
+    assert cfg.work_dir == str(tmp_path / 'elastic')
     assert cfg.train_dataloader.dataset.data_root == f'{tmp_path}/data/'
-    assert cfg.randomness == dict(seed=3)
-    # The full size trains as in the config files, the fast one a few iterations.
-    assert cfg.train_cfg.max_iters > 100
-    assert load_config('adasap', FAST, work_dir=tmp_path, seed=3).train_cfg.max_iters == 6
+    assert cfg.randomness.seed == 3
+    assert cfg.load_from == str(tmp_path / 'a.pth')
+    assert cfg.train_cfg.max_iters == FULL.iterations
+    assert cfg.param_scheduler[1].end == FULL.iterations
+    short = load_config('elastic', FAST, work_dir=tmp_path, seed=3)
+    assert short.train_cfg.max_iters == FAST.iterations
+    assert short.param_scheduler[0].end < short.param_scheduler[1].end == FAST.iterations
+
+
+def test_twins_differ_in_the_step_alone():
+    plain, elastic = (
+        load_config(name, FULL, work_dir=Path('out'), seed=0) for name in ('plain', 'elastic')
+    )
+    elastic.optim_wrapper.type = plain.optim_wrapper.type
+    del elastic.default_hooks.pruning
+    elastic.work_dir = plain.work_dir
+    assert elastic.to_dict() == plain.to_dict()

@@ -1,40 +1,75 @@
-import json
-
-from rich.console import Console
-
-from adasap_det.demo.summary import ModelResult, as_data, summary_table
-
-DENSE = ModelResult(
-    ap50=0.8, p=0.78, mpc=0.39, rpc=0.5, params=1000000, macs=40000000, latency_ms=8.0,
-    checkpoint='d.pth',
-)  # fmt: skip
-PRUNED = ModelResult(
-    ap50=0.76, p=0.0, mpc=0.0, rpc=None, params=500000, macs=10000000, latency_ms=6.0,
-    checkpoint='p.pth',
-)  # fmt: skip
+from adasap_det.demo.summary import (
+    HEADS,
+    Difference,
+    Results,
+    SizeResult,
+    meaning,
+    plot,
+    rows,
+    write_page,
+)
 
 
-def test_table_shows_each_model_and_its_remaining_percentage():
-    console = Console(record=True, width=100)
-    console.print(summary_table({'dense': DENSE, 'AdaSAP': PRUNED}, threads=2))
-    lines = [
-        [cell.strip() for cell in line.strip('│').split('│')]
-        for line in console.export_text().splitlines()
-        if line.startswith('│')
-    ]
-    assert lines == [
-        ['AP50 on the test split', '80.0', '76.0'],
-        ['AP50 on clean images of it (P)', '78.0', '0.0'],
-        ['AP50 on corrupted ones (mPC)', '39.0', '0.0'],
-        ['corrupted / clean (rPC)', '50.0', '-'],
-        ['parameters', '1,000,000', '500,000 (50%)'],
-        ['MACs of one image', '40.0 M', '10.0 M (25%)'],
-        ['forward pass, 2 threads', '8.00 ms', '6.00 ms (75%)'],
-    ]
+def _size(keep_ratio, plain, elastic, *, half_width=2.0):
+    difference = elastic - plain
+    interval = Difference(difference, difference - half_width, difference + half_width)
+    return SizeResult(
+        keep_ratio=keep_ratio,
+        ap50={'plain': plain, 'elastic': elastic},
+        mpc={'plain': plain / 2, 'elastic': elastic / 2},
+        parameters={'plain': 1000, 'elastic': 990},
+        latency_ms={'plain': 4.0, 'elastic': 3.9},
+        difference={'AP50': interval, 'mPC': interval},
+    )
 
 
-def test_data_can_be_written_as_json():
-    data = json.loads(json.dumps(as_data({'dense': DENSE, 'adasap': PRUNED}, seconds=1.5)))
-    assert data['adasap']['params'] == 500000
-    assert data['dense']['rpc'] == 0.5
-    assert data['seconds'] == 1.5
+RESULTS = Results(
+    seed=0,
+    iterations=400,
+    sizes=[_size(1.0, 80.0, 81.0), _size(0.2, 40.0, 70.0)],
+    fine_tuned={'AP50': 68.0, 'mPC': 30.0},
+    against_fine_tuned={'AP50': Difference(2.0, -1.0, 5.0), 'mPC': Difference(5.0, 1.0, 9.0)},
+    seconds=300.0,
+)
+
+
+def test_rows_have_both_networks_and_their_difference_with_its_interval():
+    whole, smallest, tuned = rows(RESULTS)
+    assert [len(row) for row in (whole, smallest, tuned)] == [len(HEADS)] * 3
+    assert whole[:4] == ['100%', '80.0', '81.0', '+1.0 [-1.0, +3.0]']
+    assert smallest[:4] == ['20%', '40.0', '70.0', '+30.0 [+28.0, +32.0]']
+    assert smallest[4:6] == ['20.0', '35.0']
+    assert smallest[7:] == ['4.0', '3.9']
+    assert tuned[:4] == ['20%, fine-tuned', '68.0', '70.0', '+2.0 [-1.0, +5.0]']
+    assert tuned[4:7] == ['30.0', '35.0', '+5.0 [+1.0, +9.0]']
+
+
+def test_verdict_needs_an_interval_on_one_side_of_zero():
+    assert Difference(2.0, 0.1, 4.0).verdict == 'ahead'
+    assert Difference(2.0, -0.1, 4.0).verdict == 'inconclusive'
+    assert Difference(-2.0, -4.0, -0.1).verdict == 'behind'
+
+
+def test_meaning_names_gain_cost_and_the_fine_tuned_network():
+    gain, cost, tuned = meaning(RESULTS)
+    assert 'AP50 70.0 where the plain one has 40.0 (ahead)' in gain
+    assert '800 in all where plain training takes 400' in cost
+    assert 'reaches 68.0 at 20%' in tuned
+    assert 'inconclusive' in tuned
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    RESULTS.write(tmp_path / 'results.json')
+    assert Results.read(tmp_path / 'results.json') == RESULTS
+
+
+def test_page_has_figure_table_and_pictures(tmp_path):
+    plot(RESULTS, tmp_path / 'sizes.svg')
+    picture = tmp_path / 'images' / 'one.png'
+    write_page(RESULTS, tmp_path / 'report.html', figure=tmp_path / 'sizes.svg', pictures=[picture])
+    page = (tmp_path / 'report.html').read_text('utf-8')
+    assert page.count('<tr>') == 1 + 3
+    assert '<td>+30.0 [+28.0, +32.0]</td>' in page
+    assert '<svg' in page
+    assert 'src="images/one.png"' in page
+    assert '{' not in page.split('</style>')[1].split('<svg')[0]
