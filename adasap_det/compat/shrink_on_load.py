@@ -12,8 +12,6 @@ from typing import Any
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from adasap_det.checkpoint.structure import META_KEY, shapes_of, shrink, shrink_to_state
-
 
 def install_shrink_on_load() -> None:
     """Let every MMEngine model shrink to a state dict with the mark of a pruned model.
@@ -35,6 +33,9 @@ def install_shrink_on_load() -> None:
         *args: Any,
         **kwargs: Any,
     ) -> None:
+        # Not at the top: this patch is applied while MMEngine is imported, perhaps by that module.
+        from adasap_det.checkpoint.structure import META_KEY, shapes_of, shrink, shrink_to_state
+
         if not prefix:
             shrink_to_state(self, state_dict)
         elif META_KEY in local_metadata:  # inside another module, such as an averaged model
