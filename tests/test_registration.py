@@ -51,9 +51,19 @@ assert mmengine.hub.get_config._adasap_det
         'import mmengine.registry',
         'from adasap_det.hooks import PruningHook',
         'from adasap_det import load_pruned',
+        'import adasap_det.compat.shrink_on_load',
         f'import pickle; pickle.loads({pickle.dumps(CorruptImage("fog", 3))!r})',
     ],
-    ids=['package', 'child registry', 'mmengine', 'registry', 'hook', 'function', 'pickle'],
+    ids=[
+        'package',
+        'child registry',
+        'mmengine',
+        'registry',
+        'hook',
+        'function',
+        'patch',
+        'pickle',
+    ],
 )
 def test_everything_is_registered_whatever_was_imported_first(first):
     run_fresh(first + REGISTERED + PATCHED)

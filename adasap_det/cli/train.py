@@ -6,15 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from adasap_det.cli.openmp import let_threads_sleep
 from adasap_det.cli.usage import add_common_options, report_usage_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     args = _parser().parse_args(argv)
+    note = let_threads_sleep()
     from adasap_det.cli.train_command import run  # takes seconds
 
-    return report_usage_errors('adasap-train', lambda: run(args))
+    return report_usage_errors('adasap-train', lambda: run(args, note=note))
 
 
 def _parser() -> argparse.ArgumentParser:

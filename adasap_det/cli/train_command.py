@@ -18,9 +18,11 @@ from adasap_det.utils.config_tree import type_name
 _AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'AdaSAPOptimWrapper': 'AmpAdaSAPOptimWrapper'}
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run the command with its parsed arguments."""
+def run(args: argparse.Namespace, *, note: str | None = None) -> None:
+    """Run the command with its parsed arguments; ``note`` is logged."""
     cfg = load_config(args)
+    if note is not None:
+        print_log(note, logger='current')
     if args.amp:
         use_amp(cfg)
     if args.auto_scale_lr:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.model import BaseModel
 from torch import Tensor
 
 
@@ -21,6 +20,8 @@ def install_shrink_on_load() -> None:
     :func:`~adasap_det.pruning.shrink`, also with ``strict=False``; only tensors that differ in
     dimensions that were not pruned, as an output layer with other classes, are left to the caller.
     """
+    from mmengine.model import BaseModel
+
     if getattr(BaseModel, '_adasap_det_shrinks', False):
         return
     load = BaseModel._load_from_state_dict
