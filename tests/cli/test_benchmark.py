@@ -73,7 +73,7 @@ def test_title_names_every_used_device(config, checkpoint, tmp_path, monkeypatch
     )
     monkeypatch.setattr(benchmark_command, 'runnable', lambda *args, **options: lambda: None)
     monkeypatch.setattr(
-        benchmark, 'time_calls', lambda calls, device, **options: dict.fromkeys(calls, 1.0)
+        benchmark_command, 'time_calls', lambda calls, device, **options: dict.fromkeys(calls, 1.0)
     )
     out = tmp_path / 'rows.json'
     assert benchmark.main([str(config), checkpoint, '--input-size', '64', '64', '--device', 'cuda',
