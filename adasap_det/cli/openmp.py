@@ -15,7 +15,7 @@ def let_threads_sleep() -> str | None:
 
     On a CPU every layer of a network ends with such a wait. Threads that spin hold their core: as
     soon as another process needs it, the thread that is waited for doesn't get it, and small
-    networks train at a tenth of their speed. See ``benchmarks/README.md``, "Training on a busy
+    networks train five to eight times slower. See ``benchmarks/README.md``, "Training on a busy
     CPU".
 
     Nothing is changed where there is a GPU, where PyTorch has been imported, or where the user has
