@@ -1,5 +1,6 @@
 # make demo    train, prune and evaluate on the embedded data set, on a CPU
-# make test    lint, type check and all tests
+# make test    lint, type check and all tests: about 27 minutes on 2 cores
+# make quick   lint, type check and the quick tests of the core: at most 3 minutes on 2 cores
 # make lint    lint and type check only
 # make docs    build the guide, build/docs/index.html; warnings are errors
 # make linkcheck  check the guide's links to other sites; needs the network
@@ -13,22 +14,33 @@ TEST_JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The core: radii, perturbation, channel groups, importance, budgets, surgery and checkpoints.
+CORE := tests/test_layers.py tests/optim tests/pruning tests/checkpoint
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint docs linkcheck format clean
+.PHONY: demo test hint quick lint docs linkcheck format clean
 
 demo: $(STAMP)
 	@echo '== demo'
 	$(BIN)/python -m adasap_det.demo
 
-test: lint
-	@echo '== tests, including slow ones'
+test: hint lint
+	@echo '== tests, including slow ones; failures are named as they occur'
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q \
 	    -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder \
 	    --ignore=tests/configs/test_training.py
 	@echo '== training runs of all detectors, in a separate process for their memory'
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-2} $(BIN)/python -m pytest -q tests/configs/test_training.py
+
+hint:
+	@echo '== lint, types and all tests: about 27 minutes on 2 cores, and once the download of PyTorch'
+	@echo '   (make quick: the core, at most 3 minutes)'
+
+quick: lint
+	@echo '== quick tests of the core'
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -m 'not slow' \
+	    -n $(TEST_JOBS) --dist worksteal $(CORE)
 
 lint: $(STAMP)
 	@echo '== ruff'

@@ -1,10 +1,24 @@
 """AdaSAP, Adaptive Sharpness-Aware Pruning, for MMDetection and MMEngine.
 
-Importing the package registers its optimizer wrappers, hooks, data sets and transforms.
+Importing the package registers its optimizer wrappers, hooks, data sets and transforms, and applies
+the patches of :mod:`adasap_det.compat`: both as soon as they are needed, so that the import takes
+milliseconds and works where OpenMMLab is not installed.
 """
 
+from typing import TYPE_CHECKING
+
 from . import compat
+from .compat.post_import import after_import
+from .registration import register_on_first_lookup
+from .utils.lazy_exports import lazy_exports
 from .utils.shipped_configs import config_path
+
+if TYPE_CHECKING:
+    from .checkpoint.loading import load_pruned
+    from .checkpoint.safetensors_file import structure_metadata
+    from .hooks.elastic_training import ElasticTraining
+    from .pruning import Pruner
+    from .utils.recalibration import recalibrate
 
 __version__ = '0.1.0'
 __all__ = [
@@ -17,26 +31,19 @@ __all__ = [
     'structure_metadata',
 ]
 
-# Before anything imports mmdet, which needs MMCV's operators at import time.
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        'ElasticTraining': '.hooks.elastic_training',
+        'Pruner': '.pruning',
+        'load_pruned': '.checkpoint.loading',
+        'recalibrate': '.utils.recalibration',
+        'structure_metadata': '.checkpoint.safetensors_file',
+        **dict.fromkeys(
+            ('checkpoint', 'datasets', 'hooks', 'models', 'optim', 'pruning', 'robustness'), '.'
+        ),
+    },
+)
+
 compat.apply()
-
-from . import datasets, hooks, optim, pruning  # noqa: E402, F401
-from .checkpoint import atomic_backend as _atomic_backend  # noqa: E402, F401
-from .checkpoint.loading import load_pruned  # noqa: E402
-from .checkpoint.safetensors_file import structure_metadata  # noqa: E402
-from .compat.shrink_on_load import install_shrink_on_load as _install  # noqa: E402
-from .hooks.elastic_training import ElasticTraining  # noqa: E402
-from .pruning import Pruner  # noqa: E402
-from .robustness import transforms as _transforms  # noqa: E402, F401
-from .robustness.evaluation import accuracy as _accuracy  # noqa: E402, F401
-from .robustness.evaluation import average_precision as _average_precision  # noqa: E402, F401
-from .utils.recalibration import recalibrate  # noqa: E402
-
-_install()
-
-try:
-    from . import models  # noqa: F401
-except ImportError as _error:
-    if (_error.name or '').partition('.')[0] != 'mmcv':
-        raise
-    # Parts of detectors have no use where MMCV is missing; the rest has.
+after_import('mmengine.registry', register_on_first_lookup)

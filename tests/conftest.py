@@ -26,6 +26,25 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
+class NamesOfFailures:
+    """Prints the name of each test that fails when it does, not only at the end."""
+
+    def __init__(self, reporter: Any) -> None:
+        self.reporter = reporter
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.reporter.ensure_newline()
+            self.reporter.write_line(f'{report.when} failed: {report.nodeid}', red=True)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Show the names of failures; the processes of pytest-xdist have no terminal."""
+    reporter = session.config.pluginmanager.get_plugin('terminalreporter')
+    if reporter is not None:
+        session.config.pluginmanager.register(NamesOfFailures(reporter))
+
+
 @pytest.fixture(autouse=True)
 def no_names_of_earlier_runs(monkeypatch) -> None:
     """Keep a run from reusing the log and the default scope of an earlier one.

@@ -13,6 +13,7 @@ LAYERS = (
     {'compat'},
     {'datasets', 'models', 'optim', 'pruning'},
     {'export', 'hooks', 'robustness', 'sharpness'},
+    {'registration'},
     {'cli'},
     {'demo'},
 )
@@ -34,8 +35,12 @@ def imported_modules(path):
 
 def test_every_room_has_a_layer():
     rooms = {p.name for p in PACKAGE.iterdir() if (p / '__init__.py').is_file()}
-    assert rooms | {'registry'} == set().union(*LAYERS)
-    assert {p.name for p in PACKAGE.glob('*.py')} == {'__init__.py', 'registry.py'}
+    assert rooms | {'registry', 'registration'} == set().union(*LAYERS)
+    assert {p.name for p in PACKAGE.glob('*.py')} == {
+        '__init__.py',
+        'registration.py',
+        'registry.py',
+    }
 
 
 def test_imports_point_to_lower_layers():

@@ -1,22 +1,19 @@
-"""Shared by the entry points: read the config, report usage errors, build the runner."""
+"""Shared by the commands: read the config, check the checkpoint, build the runner."""
 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from adasap_det.checkpoint.resume import checkpoint_problem
-from adasap_det.datasets.missing_data import MissingDataError
+from adasap_det.cli.usage import UsageError
 from adasap_det.utils.config_tree import iter_hooks, type_name
 from adasap_det.utils.shipped_configs import config_path
 
@@ -26,67 +23,12 @@ _MMENGINE_HOOKS = (
 )  # fmt: skip
 
 
-class UsageError(ValueError):
-    """Error in the command or the config; the message says how to correct it."""
-
-
-def report_usage_errors(program: str, command: Callable[[], None]) -> int:
-    """Run a command; report a usage error as one line on stderr.
-
-    A process group that the command joined is destroyed after it succeeds.
-
-    Returns:
-        Exit status: 0, or 2 after a usage error. Other exceptions are raised.
-    """
-    try:
-        command()
-    except (UsageError, MissingDataError) as error:
-        print(f'{program}: error: {error}', file=sys.stderr)
-        return 2
-    leave_process_group()
-    return 0
-
-
-def leave_process_group() -> None:
-    """Destroy the process group, if there is one, before the interpreter shuts down.
-
-    The threads of gloo hold Python objects: during shutdown one of them may abort the process or
-    wait for ever. Do not call it after a failure, when the other ranks may never reach it.
-    """
-    if not (dist.is_available() and dist.is_initialized()):
-        return
-    # The runner and its DDP module, which hold the group, are in reference cycles.
-    gc.collect()
-    dist.barrier()
-    dist.destroy_process_group()
-
-
-def add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options shared by training and testing, with MMDetection's names."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config. Lists are written key="[a,b]" or key=a,b, nested '
-        'lists key="[(a,b),(c,d)]", with the quotation marks and without spaces',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='launcher of a distributed job (default: none)',
-    )
-    # torch.distributed.launch passes one spelling or the other, depending on its version.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config of ``args.config`` and apply the overrides of the command line.
 
     Args:
         args: Parsed arguments: ``config`` (a path or ``adasap_det::name.py``), ``work_dir`` and
-            the options of :func:`add_common_options`.
+            the options of :func:`~adasap_det.cli.usage.add_common_options`.
 
     Raises:
         UsageError: If the config does not exist or cannot be read.

@@ -6,9 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from adasap_det.cli.common import UsageError, report_usage_errors
-from adasap_det.robustness.report.write import TITLE, write_report
-from adasap_det.robustness.results import load_results
+from adasap_det.cli.usage import report_usage_errors
 
 _PROGRAM = 'adasap-robustness-report'
 
@@ -16,7 +14,9 @@ _PROGRAM = 'adasap-robustness-report'
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     args = _parser().parse_args(argv)
-    return report_usage_errors(_PROGRAM, lambda: _report(args))
+    from adasap_det.cli.robustness_report_command import run  # takes seconds
+
+    return report_usage_errors(_PROGRAM, lambda: run(args))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help='output folder for report.html, report.csv and report.json',
     )
-    parser.add_argument('--title', default=TITLE, help='page title (default: %(default)s)')
+    parser.add_argument(
+        '--title', default='Robustness report', help='page title (default: %(default)s)'
+    )
     parser.add_argument(
         '--metric', help='metric to report (default: the first one in the results, AP50 or top1)'
     )
@@ -46,20 +48,6 @@ def _parser() -> argparse.ArgumentParser:
         help='model that the others are compared with (default: the first)',
     )
     return parser
-
-
-def _report(args: argparse.Namespace) -> None:
-    try:
-        page = write_report(
-            [load_results(folder) for folder in args.results],
-            args.out,
-            title=args.title,
-            metric=args.metric,
-            baseline=args.baseline,
-        )
-    except (ValueError, OSError) as error:
-        raise UsageError(error) from error
-    print(page)
 
 
 if __name__ == '__main__':

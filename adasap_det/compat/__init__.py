@@ -5,20 +5,46 @@ Each module names the versions it is for and changes nothing where the problem i
 
 from __future__ import annotations
 
-from .config_scope import register_config_scope
-from .log_histories import let_log_histories_load
-from .mmcv_ops import install_mmcv_ops
-from .mmdet_fixes import apply_mmdet_fixes
+from . import mmdet_fixes
+from .config_scope import register_config_scope, register_hub_scope
+from .post_import import after_import
 
 __all__ = ['apply']
 
 
 def apply() -> None:
-    """Apply the patches; call it before anything of mmdet is imported.
+    """Apply each patch as soon as what it patches is imported, or now if it was.
 
-    May be called more than once, and where MMCV or MMDetection is not installed.
+    Imports nothing of OpenMMLab and no PyTorch. Call it before anything of mmdet is imported: that
+    needs MMCV's operators at import time. May be called more than once, and where MMCV or
+    MMDetection is not installed.
     """
+    after_import('mmcv', _install_mmcv_ops)
+    after_import(mmdet_fixes.SSD_HEAD, mmdet_fixes.let_ssd_head_predict)
+    after_import('mmengine.runner', _let_log_histories_load)
+    after_import('mmengine.config', register_config_scope)
+    after_import('mmengine.hub', register_hub_scope)
+    after_import('mmengine.model', _install_shrink_on_load)
+    after_import('mmengine.fileio', _register_atomic_backend)
+
+
+def _install_mmcv_ops() -> None:
+    from .mmcv_ops import install_mmcv_ops
+
     install_mmcv_ops()
-    apply_mmdet_fixes()
+
+
+def _let_log_histories_load() -> None:
+    from .log_histories import let_log_histories_load
+
     let_log_histories_load()
-    register_config_scope()
+
+
+def _install_shrink_on_load() -> None:
+    from .shrink_on_load import install_shrink_on_load
+
+    install_shrink_on_load()
+
+
+def _register_atomic_backend() -> None:
+    import adasap_det.checkpoint.atomic_backend  # noqa: F401

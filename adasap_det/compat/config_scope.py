@@ -9,7 +9,6 @@ of our scope to the files that ship with this package.
 from __future__ import annotations
 
 import functools
-from importlib.util import find_spec
 from typing import Any
 
 from adasap_det.utils.shipped_configs import config_path
@@ -18,15 +17,12 @@ _PREFIX = 'adasap_det::'
 
 
 def register_config_scope() -> None:
-    """Let MMEngine's ``Config`` and ``hub.get_config`` resolve the scope ``adasap_det::``."""
-    if find_spec('mmengine') is None:
-        return
-    from mmengine import hub
+    """Let MMEngine's ``Config`` resolve the scope ``adasap_det::`` in ``_base_``."""
     from mmengine.config import Config
 
-    if getattr(Config._get_cfg_path, '_adasap_det', False):
-        return
     original = Config._get_cfg_path
+    if getattr(original, '_adasap_det', False):
+        return
 
     @functools.wraps(original)
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
@@ -36,12 +32,23 @@ def register_config_scope() -> None:
             return config_path(cfg_path.removeprefix(_PREFIX)), None
         return original(cfg_path, filename)
 
-    hub_get_config = hub.get_config
+    get_cfg_path._adasap_det = True  # type: ignore[attr-defined]
+    Config._get_cfg_path = staticmethod(get_cfg_path)
 
-    @functools.wraps(hub_get_config)
+
+def register_hub_scope() -> None:
+    """Let ``mmengine.hub.get_config`` resolve the scope ``adasap_det::``."""
+    from mmengine import hub
+    from mmengine.config import Config
+
+    original = hub.get_config
+    if getattr(original, '_adasap_det', False):
+        return
+
+    @functools.wraps(original)
     def get_config(cfg_path: str, pretrained: bool = False) -> Any:
         if not cfg_path.startswith(_PREFIX):
-            return hub_get_config(cfg_path, pretrained)
+            return original(cfg_path, pretrained)
         if pretrained:
             raise ValueError(
                 f'no weights are published for {cfg_path!r}; call get_config without pretrained '
@@ -49,6 +56,5 @@ def register_config_scope() -> None:
             )
         return Config.fromfile(config_path(cfg_path.removeprefix(_PREFIX)))
 
-    get_cfg_path._adasap_det = True  # type: ignore[attr-defined]
-    Config._get_cfg_path = staticmethod(get_cfg_path)
+    get_config._adasap_det = True  # type: ignore[attr-defined]
     hub.get_config = hub.hub.get_config = get_config

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.model import BaseModel
 from torch import Tensor
-
-from adasap_det.checkpoint.structure import META_KEY, shapes_of, shrink, shrink_to_state
 
 
 def install_shrink_on_load() -> None:
@@ -23,6 +20,8 @@ def install_shrink_on_load() -> None:
     :func:`~adasap_det.pruning.shrink`, also with ``strict=False``; only tensors that differ in
     dimensions that were not pruned, as an output layer with other classes, are left to the caller.
     """
+    from mmengine.model import BaseModel
+
     if getattr(BaseModel, '_adasap_det_shrinks', False):
         return
     load = BaseModel._load_from_state_dict
@@ -35,6 +34,9 @@ def install_shrink_on_load() -> None:
         *args: Any,
         **kwargs: Any,
     ) -> None:
+        # Not at the top: this patch is applied while MMEngine is imported, perhaps by that module.
+        from adasap_det.checkpoint.structure import META_KEY, shapes_of, shrink, shrink_to_state
+
         if not prefix:
             shrink_to_state(self, state_dict)
         elif META_KEY in local_metadata:  # inside another module, such as an averaged model

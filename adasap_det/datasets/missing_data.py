@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adasap_det.utils.config_tree import iter_datasets, type_name
+from adasap_det.utils.missing_data_error import MissingDataError
 
 # How to get the data, by type of data set.
 _REMEDIES = {
@@ -17,10 +18,6 @@ _REMEDIES = {
     "'python -m adasap_det.datasets.prepare_voc'), or set data_root in the config",
 }
 _REMEDY = 'put the data there, or set data_root in the config'
-
-
-class MissingDataError(FileNotFoundError):
-    """A data file or folder of the config does not exist."""
 
 
 def check_data(cfg: Mapping[str, Any], *, stages: Sequence[str] = ('train', 'val', 'test')) -> None:

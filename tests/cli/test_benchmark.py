@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from adasap_det.cli import benchmark
+from adasap_det.cli import benchmark, benchmark_command
 from adasap_det.export.runtimes import VARIANTS
 from adasap_det.utils.device import device_identity
 
@@ -42,7 +42,7 @@ def test_failing_runtime_reports_the_reason(config, checkpoint, tmp_path, monkey
     def fail(*args, **kwargs):
         raise RuntimeError('no compiler\nat all')
 
-    monkeypatch.setattr(benchmark, 'runnable', fail)
+    monkeypatch.setattr(benchmark_command, 'runnable', fail)
     out = tmp_path / 'rows.json'
     assert benchmark.main([str(config), checkpoint, '--input-size', '64', '64', '--variants',
                            'compile', '--out', str(out)]) == 0  # fmt: skip
@@ -52,9 +52,9 @@ def test_failing_runtime_reports_the_reason(config, checkpoint, tmp_path, monkey
 
 
 def test_each_row_names_its_device(monkeypatch):
-    monkeypatch.setattr(benchmark, 'runnable', lambda *args, **options: lambda: None)
+    monkeypatch.setattr(benchmark_command, 'runnable', lambda *args, **options: lambda: None)
     found = {
-        variant: benchmark.measure(
+        variant: benchmark_command.measure(
             {'net': torch.nn.Identity()}, variant, 1, (8, 8), device=torch.device('meta'), seconds=0
         )[0]
         for variant in VARIANTS
@@ -67,13 +67,13 @@ def test_each_row_names_its_device(monkeypatch):
 def test_title_names_every_used_device(config, checkpoint, tmp_path, monkeypatch, capsys):
     gpu = {'device': 'A Graphics Card', 'threads': '-', 'torch': 'with cuda'}
     cpu = device_identity(torch.device('cpu'))
-    monkeypatch.setattr(benchmark, 'usable_device', torch.device)
+    monkeypatch.setattr(benchmark_command, 'usable_device', torch.device)
     monkeypatch.setattr(
-        benchmark, 'device_identity', lambda device: gpu if device.type == 'cuda' else cpu
+        benchmark_command, 'device_identity', lambda device: gpu if device.type == 'cuda' else cpu
     )
-    monkeypatch.setattr(benchmark, 'runnable', lambda *args, **options: lambda: None)
+    monkeypatch.setattr(benchmark_command, 'runnable', lambda *args, **options: lambda: None)
     monkeypatch.setattr(
-        benchmark, 'time_calls', lambda calls, device, **options: dict.fromkeys(calls, 1.0)
+        benchmark_command, 'time_calls', lambda calls, device, **options: dict.fromkeys(calls, 1.0)
     )
     out = tmp_path / 'rows.json'
     assert benchmark.main([str(config), checkpoint, '--input-size', '64', '64', '--device', 'cuda',

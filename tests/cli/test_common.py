@@ -1,13 +1,10 @@
 """Reading configs and reporting usage errors."""
 
 import argparse
-import weakref
 
 import pytest
 import torch
-import torch.distributed as dist
 from mmengine.config import Config
-from torch.nn.parallel import DistributedDataParallel
 
 from adasap_det.cli import common
 from adasap_det.cli.common import UsageError
@@ -99,51 +96,3 @@ def test_checkpoint_files_are_checked_and_urls_are_not(tmp_path):
     common.require_checkpoint(str(tmp_path / 'good.pth'))
     with pytest.raises(UsageError, match='does not exist; give the path'):
         common.require_checkpoint(str(tmp_path / 'none.pth'))
-
-
-def test_usage_errors_become_one_line(capsys):
-    def wrong():
-        raise UsageError('bad option')
-
-    assert common.report_usage_errors('prog', wrong) == 2
-    assert capsys.readouterr().err == 'prog: error: bad option\n'
-    assert common.report_usage_errors('prog', lambda: None) == 0
-
-
-def test_other_errors_keep_their_traceback():
-    def fault():
-        raise ValueError('internal error')
-
-    with pytest.raises(ValueError, match='internal error'):
-        common.report_usage_errors('prog', fault)
-
-
-@pytest.fixture
-def group(tmp_path):
-    store = f'file://{tmp_path}/store'
-    dist.init_process_group('gloo', init_method=store, rank=0, world_size=1)
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def test_process_group_and_its_references_end_with_the_command(group):
-    held = []
-
-    def command():
-        model = DistributedDataParallel(torch.nn.Linear(2, 1))
-        model.runner = model  # a reference cycle, as of a runner and its hooks
-        held.append(weakref.ref(model))
-
-    assert common.report_usage_errors('prog', command) == 0
-    assert held[0]() is None
-    assert not dist.is_initialized()
-
-
-def test_process_group_is_kept_after_a_failure(group):
-    def fault():
-        raise RuntimeError('one rank alone')
-
-    with pytest.raises(RuntimeError, match='one rank alone'):
-        common.report_usage_errors('prog', fault)
-    assert dist.is_initialized()

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
-from adasap_det.cli import export
+from adasap_det.cli import export, export_command
 from adasap_det.export.onnx import onnx_outputs, onnx_session
 
 from ..helpers.frozen_batch import FrozenBatch
@@ -67,7 +67,7 @@ def test_usage_errors_are_one_line(config, checkpoint, tmp_path, capsys, options
 
 
 def test_differing_file_is_an_error(config, checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export, 'check', lambda *_: (0.5, ''))
+    monkeypatch.setattr(export_command, 'check', lambda *_: (0.5, ''))
     options = ['--input-size', '96', '96']
     assert export.main([str(config), checkpoint, str(tmp_path / 'net.onnx'), *options]) == 2
     assert 'differs from PyTorch by 0.5' in capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_detections_with_equal_scores_or_none(
 # With -1 the values of all images land in the channels; with 3 they do not fit.
 @pytest.mark.parametrize('channels', [-1, 3])
 def test_fixed_batch_size_is_detected(config, checkpoint, tmp_path, capsys, monkeypatch, channels):
-    monkeypatch.setattr(export, 'make_graph', lambda *_, **__: FrozenBatch(channels))
+    monkeypatch.setattr(export_command, 'make_graph', lambda *_, **__: FrozenBatch(channels))
     command = [str(config), checkpoint, str(tmp_path / 'net.onnx'), '--input-size', '8', '8']
     assert export.main(command) == 0
     assert export.main([*command, '--dynamic-batch']) == 2
@@ -109,6 +109,6 @@ def test_fixed_batch_size_is_detected(config, checkpoint, tmp_path, capsys, monk
 
 
 def test_missing_packages_error_names_the_remedy(config, monkeypatch, capsys):
-    monkeypatch.setattr(export, 'find_spec', lambda name: None)
+    monkeypatch.setattr(export_command, 'find_spec', lambda name: None)
     assert export.main([str(config), 'none.pth', 'net.onnx']) == 2
     assert "onnx is not installed: pip install 'adasap-det[export]'" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from adasap_det.cli.train import warn_of_a_single_checkpoint
+from adasap_det.cli.train_command import warn_of_a_single_checkpoint
 
 from ..helpers.cli_runs import differences, load, prepare, train
 
@@ -61,7 +61,9 @@ def test_full_disk_is_reported_and_the_earlier_checkpoint_is_kept(folder, forks)
 def test_warning_if_only_one_checkpoint_is_kept(monkeypatch, kept, warns):
     """MMEngine deletes it before it writes the next: the test above would leave none."""
     logged = []
-    monkeypatch.setattr('adasap_det.cli.train.print_log', lambda text, **_: logged.append(text))
+    monkeypatch.setattr(
+        'adasap_det.cli.train_command.print_log', lambda text, **_: logged.append(text)
+    )
     hooks = {} if kept is None else dict(checkpoint=dict(max_keep_ckpts=kept))
     warn_of_a_single_checkpoint(Config(dict(default_hooks=hooks)))
     assert bool(logged) == warns

@@ -8,7 +8,8 @@ import torch
 from mmengine.config import Config
 
 from adasap_det.checkpoint.loading import load_model
-from adasap_det.cli import plot_landscape, prune
+from adasap_det.cli import plot_landscape, plot_landscape_command, prune
+from adasap_det.cli.usage import UsageError
 from adasap_det.utils.losses import mean_loss, some_batches
 
 
@@ -37,14 +38,14 @@ def test_usage_errors_are_one_line(config, capsys, options, words):
 
 def names(*checkpoints, options=()):
     args = plot_landscape._parser().parse_args(['config.py', *checkpoints, *options])
-    return plot_landscape._names(args)
+    return plot_landscape_command._names(args)
 
 
 def test_names_are_file_stems_unless_equal():
     assert names('a/one.pth', 'b/two.pth') == ['one', 'two']
     assert names('runs/a/last.pth', 'runs/b/last.pth') == ['a/last', 'b/last']
     assert names('a/one.pth', 'b/two.pth', options=['--names', 'A', 'B']) == ['A', 'B']
-    with pytest.raises(plot_landscape.UsageError, match=r"two checkpoints are called 'a/last'"):
+    with pytest.raises(UsageError, match=r"two checkpoints are called 'a/last'"):
         names('x/a/last.pth', 'y/a/last.pth')
 
 

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from rich.console import Console
 
 from adasap_det.checkpoint.loading import load_model
-from adasap_det.cli import prune, prune_options, train
+from adasap_det.cli import prune, prune_command, prune_options, train
 from adasap_det.cli.common import load_config
 from adasap_det.cli.test import main as run_test
 from adasap_det.pruning import (
@@ -106,7 +106,7 @@ def test_the_written_config_trains_in_a_folder_of_its_own(tmp_path):
     """Not in the dense run's, over its checkpoints; nor with the launcher of this command."""
     dense = Config(dict(work_dir='work_dirs/dense', launcher='pytorch', model=dict(type='SSD')))
     path = tmp_path / 'epoch_2_pruned.py'
-    prune.pruned_config(dense, path.with_suffix('.pth')).dump(path)
+    prune_command.pruned_config(dense, path.with_suffix('.pth')).dump(path)
     assert not {'work_dir', 'launcher'} & set(Config.fromfile(path))
     cfg = load_config(train._parser().parse_args([str(path)]))
     assert cfg.work_dir == './work_dirs/epoch_2_pruned'
@@ -122,7 +122,7 @@ def test_the_written_config_has_no_pruning_hook_and_keeps_the_others(tmp_path):
         dict(default_hooks=others, custom_hooks=[pruning, dict(type='EMAHook')]),
     ):
         dense = Config(dict(model=dict(type='SSD'), **hooks))
-        prune.pruned_config(dense, path.with_suffix('.pth')).dump(path)
+        prune_command.pruned_config(dense, path.with_suffix('.pth')).dump(path)
         written = Config.fromfile(path)
         assert written.custom_hooks == [dict(type='EMAHook')]
         assert written.default_hooks == dict(others, structure=dict(type='StructureHook'))
@@ -163,7 +163,7 @@ def test_model_is_on_device_and_checkpoint_on_cpu(trained, tmp_path, monkeypatch
     monkeypatch.setattr(BaseModel, 'to', to)
     monkeypatch.setattr(Pruner, 'prune', noted_prune)
     monkeypatch.setattr(prune_options, 'usable_device', torch.device)
-    monkeypatch.setattr(prune, 'save_pruned', save_pruned)
+    monkeypatch.setattr(prune_command, 'save_pruned', save_pruned)
     options = ['--keep-ratio', '0.6', *SIZE, '--device', 'cuda', '--out', str(tmp_path / 'pruned')]
     assert prune.main([str(config), str(checkpoint), *options]) == 0
     assert steps[:4] == ['cuda', 'pruned', 'cpu', 'saved']
@@ -257,7 +257,7 @@ def test_random_draws_are_equal_in_each_measurement(tmp_path):
     def drawn(_):
         return float(torch.rand(()))
 
-    prune._write_sensitivity(args, pruner, drawn, tmp_path, Console(quiet=True))
+    prune_command._write_sensitivity(args, pruner, drawn, tmp_path, Console(quiet=True))
     found = json.loads((tmp_path / 'sensitivity.json').read_text())
     assert {row['value'] for row in found['groups']} == {found['loss']}
 

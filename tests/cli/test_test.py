@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from adasap_det.cli import test, train
+from adasap_det.cli import test, test_command, train
 from adasap_det.cli.common import UsageError
 
 
@@ -44,18 +44,18 @@ def test_predictions_are_written_to_pickle_files_only(config, capsys):
 
 def test_drawing_needs_the_visualization_hook():
     cfg = Config(dict(default_hooks=dict(visualization=dict(type='DetVisualizationHook'))))
-    test.draw_predictions(cfg, show=True, show_dir='painted', wait_time=3)
+    test_command.draw_predictions(cfg, show=True, show_dir='painted', wait_time=3)
     assert cfg.default_hooks.visualization == dict(
         type='DetVisualizationHook', draw=True, show=True, wait_time=3, test_out_dir='painted'
     )
     # mmpretrain's hook silently accepts unknown options.
     cfg = Config(dict(default_hooks=dict(visualization=dict(type='VisualizationHook'))))
-    test.draw_predictions(cfg, show=True, show_dir='painted', wait_time=3)
+    test_command.draw_predictions(cfg, show=True, show_dir='painted', wait_time=3)
     assert cfg.default_hooks.visualization == dict(
         type='VisualizationHook', enable=True, interval=1, show=True, wait_time=3, out_dir='painted'
     )
     with pytest.raises(UsageError, match='need the visualization hook'):
-        test.draw_predictions(Config({}), show=True, show_dir=None, wait_time=2)
+        test_command.draw_predictions(Config({}), show=True, show_dir=None, wait_time=2)
 
 
 def test_tta_adds_its_hook_and_flips():
@@ -67,7 +67,7 @@ def test_tta_adds_its_hook_and_flips():
             test_dataloader=dict(dataset=dict(type='RepeatDataset', times=1, dataset=inner)),
         )
     )
-    test.use_tta(cfg)
+    test_command.use_tta(cfg)
     assert cfg.model == dict(type='SSD')
     assert [h.type for h in cfg.custom_hooks] == ['PrepareTTAHook']
     pipeline = cfg.test_dataloader.dataset.dataset.pipeline

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from adasap_det.cli import train
+from adasap_det.cli import train, train_command
 from adasap_det.cli.common import UsageError
 
 
@@ -24,30 +24,30 @@ def test_amp_switches_to_the_mixed_precision_wrapper(before, after):
     cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1))))
     if before is not None:
         cfg.optim_wrapper.type = before
-    train.use_amp(cfg)
+    train_command.use_amp(cfg)
     assert cfg.optim_wrapper.type == after
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
 
 
 def test_amp_keeps_a_chosen_loss_scale():
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', loss_scale=512.0)))
-    train.use_amp(cfg)
+    train_command.use_amp(cfg)
     assert cfg.optim_wrapper.loss_scale == 512.0
 
 
 def test_amp_rejects_unknown_wrappers():
     with pytest.raises(UsageError, match=r"'ApexOptimWrapper'.*set optim_wrapper\.type"):
-        train.use_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
+        train_command.use_amp(Config(dict(optim_wrapper=dict(type='ApexOptimWrapper'))))
     with pytest.raises(UsageError, match='needs an optim_wrapper'):
-        train.use_amp(Config({}))
+        train_command.use_amp(Config({}))
 
 
 def test_lr_scaling_needs_a_base_batch_size():
     cfg = Config(dict(auto_scale_lr=dict(base_batch_size=16, enable=False)))
-    train.scale_lr(cfg)
+    train_command.scale_lr(cfg)
     assert cfg.auto_scale_lr.enable is True
     with pytest.raises(UsageError, match='base_batch_size'):
-        train.scale_lr(Config({}))
+        train_command.scale_lr(Config({}))
 
 
 @pytest.fixture
@@ -59,26 +59,26 @@ def checkpoint(tmp_path) -> str:
 
 def test_resume_from_a_given_checkpoint(checkpoint, tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path / 'run')))
-    train.set_resume(cfg, checkpoint)
+    train_command.set_resume(cfg, checkpoint)
     assert (cfg.resume, cfg.load_from) == (True, checkpoint)
 
 
 @pytest.mark.parametrize('by_config', [True, False])
 def test_resume_auto_takes_the_newest_readable_checkpoint(checkpoint, tmp_path, by_config):
     cfg = Config(dict(work_dir=str(tmp_path), resume=by_config))
-    train.set_resume(cfg, None if by_config else 'auto')
+    train_command.set_resume(cfg, None if by_config else 'auto')
     assert (cfg.resume, cfg.load_from) == (True, checkpoint)
 
 
 def test_resume_auto_without_a_checkpoint_keeps_load_from(checkpoint, tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path / 'new'), load_from=checkpoint))
-    train.set_resume(cfg, 'auto')
+    train_command.set_resume(cfg, 'auto')
     assert (cfg.resume, cfg.load_from) == (False, checkpoint)
 
 
 def test_without_resume_the_config_is_unchanged(tmp_path):
     cfg = Config(dict(work_dir=str(tmp_path)))
-    train.set_resume(cfg, None)
+    train_command.set_resume(cfg, None)
     assert 'resume' not in cfg and 'load_from' not in cfg
 
 
@@ -112,10 +112,10 @@ def test_endless_epochs_are_rejected(sampler):
     loop = dict(type='EpochBasedTrainLoop', max_epochs=2)
     cfg = Config(dict(train_cfg=loop, train_dataloader=dict(sampler=dict(type=sampler))))
     with pytest.raises(UsageError, match=r'never end.*DefaultSampler.*IterBasedTrainLoop'):
-        train.check_finite_epochs(cfg)
+        train_command.check_finite_epochs(cfg)
     cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
     with pytest.raises(UsageError, match='never end'):
-        train.check_finite_epochs(cfg)
+        train_command.check_finite_epochs(cfg)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_endless_epochs_are_rejected(sampler):
     [('EpochBasedTrainLoop', 'DefaultSampler'), ('IterBasedTrainLoop', 'InfiniteSampler')],
 )
 def test_finite_loops_are_accepted(loop, sampler):
-    train.check_finite_epochs(
+    train_command.check_finite_epochs(
         Config(dict(train_cfg=dict(type=loop), train_dataloader=dict(sampler=dict(type=sampler))))
     )
 

@@ -81,7 +81,7 @@ def test_ssd_head_cannot_predict():
     meta = dict(img_shape=(32, 32), scale_factor=(1.0, 1.0))
     with (
         torch.no_grad(),
-        still_there('adasap_det/compat/mmdet_fixes.py, _let_ssd_head_predict'),
+        still_there('adasap_det/compat/mmdet_fixes.py, let_ssd_head_predict'),
         pytest.raises(AttributeError, match='loss_cls'),
     ):
         outputs = head((torch.zeros(1, 4, 2, 2),))
@@ -117,7 +117,7 @@ def test_swin_keeps_the_number_of_images(package):
         warnings.simplefilter('ignore')
         traced = torch.jit.trace(reverse, windows(1), check_trace=False)
     assert torch.equal(traced(windows(1)), reverse(windows(1)))
-    with still_there('adasap_det/cli/export.py, the sentence on Swin in docs/supported.md'):
+    with still_there('adasap_det/cli/export_command.py, the sentence on Swin in docs/supported.md'):
         assert traced(windows(2)).shape != reverse(windows(2)).shape
 
 
@@ -172,7 +172,8 @@ def test_importing_metrics_warns_of_a_package_that_is_not_used():
         # Ends in a KeyError: the metric is registered already.
         exec(compile(path.read_text('utf-8'), str(path), 'exec'), {'__name__': 'again'})
     with still_there(
-        "the filters of 'faster_coco_eval' in adasap_det/cli/test_robustness.py and pyproject.toml"
+        "the filters of 'faster_coco_eval' in adasap_det/cli/test_robustness_command.py and "
+        'pyproject.toml'
     ):
         assert any('faster_coco_eval' in str(warning.message) for warning in caught)
 
@@ -262,7 +263,7 @@ def test_room_is_made_for_a_checkpoint_before_it_is_written(tmp_path, monkeypatc
     hook = dict(type='CheckpointHook', interval=1, max_keep_ckpts=1)
     train(tiny_config(tmp_path, custom_hooks=[], default_hooks=dict(checkpoint=hook)))
     assert len(there) > 1 and sorted(tmp_path.glob('*.pth'))
-    with still_there('adasap_det/cli/train.py, warn_of_a_single_checkpoint'):
+    with still_there('adasap_det/cli/train_command.py, warn_of_a_single_checkpoint'):
         assert not any(there)
 
 

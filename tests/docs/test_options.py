@@ -8,7 +8,7 @@ import re
 import pytest
 
 from adasap_det import Pruner, datasets, hooks, models, optim
-from adasap_det.cli.common import add_common_options
+from adasap_det.cli.usage import add_common_options
 from adasap_det.optim.radii import DEFAULT_RADII, RADIUS_RATIO, RISE, UNIFORM_RISE
 from adasap_det.registry import BUDGETS, IMPORTANCES
 from adasap_det.robustness.transforms import CorruptImage

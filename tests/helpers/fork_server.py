@@ -21,7 +21,7 @@ _ANSWERS = os.fdopen(os.dup(1), 'w')
 os.dup2(2, 1)
 
 import tests.helpers.plain_configs  # noqa: E402, F401, I001  before MMEngine
-import adasap_det.cli.train  # noqa: E402, F401  first: mmdet needs MMCV's operators
+import adasap_det.cli.train_command  # noqa: E402, F401  first: mmdet needs MMCV's operators
 import mmdet.apis  # noqa: E402
 import mmdet.datasets  # noqa: E402
 import mmdet.evaluation  # noqa: E402

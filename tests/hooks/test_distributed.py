@@ -14,7 +14,7 @@ import os
 import sys
 import torch
 import adasap_det
-from adasap_det.cli.common import leave_process_group
+from adasap_det.cli.usage import leave_process_group
 from mmengine.runner import Runner
 from tests.helpers.training_runs import tiny_config
 

@@ -77,7 +77,7 @@ def test_ranks_prune_alike(tmp_path):
     root = Path(__file__).parents[2]
     program = (
         'import pathlib, sys, adasap_det\n'
-        'from adasap_det.cli.common import leave_process_group\n'
+        'from adasap_det.cli.usage import leave_process_group\n'
         'from tests.hooks.test_flexible_runner import ranks\n'
         'ranks(pathlib.Path(sys.argv[1]))\n'
         'leave_process_group()\n'

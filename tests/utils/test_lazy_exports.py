@@ -1,0 +1,32 @@
+"""Names of a package that are imported when they are used."""
+
+import sys
+
+import pytest
+
+from tests.helpers.fresh import run_fresh
+
+
+def test_names_are_imported_on_use_only(tmp_path):
+    package = tmp_path / 'lazy_package'
+    package.mkdir()
+    (package / '__init__.py').write_text(
+        'from adasap_det.utils.lazy_exports import lazy_exports\n'
+        "__getattr__, __dir__ = lazy_exports(__name__, {'answer': '.part', 'part': '.'})\n",
+        'utf-8',
+    )
+    (package / 'part.py').write_text('answer = 42\n', 'utf-8')
+    run_fresh(
+        f'import sys; sys.path.insert(0, {str(tmp_path)!r})\n'
+        'import lazy_package\n'
+        "assert 'lazy_package.part' not in sys.modules\n"
+        "assert {'answer', 'part', '__name__'} <= set(dir(lazy_package))\n"
+        'assert lazy_package.answer == lazy_package.part.answer == 42\n'
+        'from lazy_package import answer\n'
+    )
+
+
+def test_unknown_name_is_an_attribute_error():
+    package = sys.modules['adasap_det']
+    with pytest.raises(AttributeError, match="module 'adasap_det' has no attribute 'Prunner'"):
+        package.Prunner  # noqa: B018
