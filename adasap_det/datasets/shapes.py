@@ -21,7 +21,7 @@ __all__ = ['SHAPE_CLASSES', 'make_shapes_voc']
 _logger = logging.getLogger(__name__)
 
 # To be increased whenever the same options give other images.
-_VERSION = 1
+_VERSION = 2
 _MANIFEST = 'shapes.json'
 _SPLITS = ('train', 'val', 'test')
 # Images between two log lines, a few seconds.

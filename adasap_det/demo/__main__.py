@@ -17,7 +17,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from adasap_det.demo.progress import progress_file, read_progress
 from adasap_det.demo.settings import (
     DENSE,
     FAST,
@@ -28,6 +27,7 @@ from adasap_det.demo.settings import (
     Settings,
 )
 from adasap_det.demo.summary import Results, meaning, plot, summary_table, write_page
+from adasap_det.demo.twin_progress import progress_file, read_progress
 
 _POLL = 0.25  # seconds
 _RESULTS, _COMPLETE = 'results.json', 'complete.json'
@@ -229,7 +229,7 @@ def _compare(work_dir: Path, settings: Settings, data: Path, *, seed: int, began
         stack.enter_context(redirect_stderr(log))
         import torch
 
-        from adasap_det.demo.comparison import compare, draw_detections
+        from adasap_det.demo.twin_comparison import compare, draw_detections
 
         torch.set_num_threads(1)
         results = compare(work_dir, settings, seed=seed, began=began)

@@ -80,7 +80,7 @@ class Scenes:
 
     def outcomes(self, model: Any) -> Iterator[tuple[CellKey, DetectionOutcomes]]:
         """What a detector finds in each image, cell by cell: clean, then each corruption."""
-        model.eval()
+        model.eval().to(memory_format=torch.channels_last)  # faster on CPUs
         for key, samples in self._cells.items():
             metric = DetectionAP()
             for batch in _batches(samples):

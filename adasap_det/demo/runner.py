@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from adasap_det.demo.progress import ProgressFile
+from adasap_det.demo.twin_progress import ProgressFile
 from adasap_det.utils.io import atomic_write
 
 _numbers = itertools.count()

@@ -43,12 +43,12 @@ class Settings:
     iterations: int
     dense_iterations: int
     keep_ratios: tuple[float, ...] = (0.8, 0.6, 0.4, 0.3, 0.2)
-    batches: int = 40
+    batches: int = 20
     rounds: int = 30
     pictures: int = 4
 
 
-FULL = Settings(num_train=2000, num_test=200, iterations=400, dense_iterations=4000)
+FULL = Settings(num_train=1600, num_test=100, iterations=250, dense_iterations=4000)
 
 FAST = Settings(
     num_train=32,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 WHOLE = 1.0
@@ -98,15 +99,14 @@ def _differences(content: Mapping[str, Mapping[str, float]]) -> dict[str, Differ
 
 
 HEADS = (
-    'parameters',
+    'kept',
     'AP50 plain',
-    'elastic',
+    'AP50 elastic',
     'difference',
     'mPC plain',
-    'elastic',
+    'mPC elastic',
     'difference',
-    'ms plain',
-    'elastic',
+    'ms',
 )
 
 
@@ -118,25 +118,31 @@ def rows(results: Results) -> list[list[str]]:
         for values, name in ((size.ap50, 'AP50'), (size.mpc, 'mPC')):
             row += [f'{values["plain"]:.1f}', f'{values["elastic"]:.1f}']
             row.append(_interval(size.difference[name]))
-        row += [f'{size.latency_ms[name]:.1f}' for name in ('plain', 'elastic')]
+        row.append(f'{size.latency_ms["elastic"]:.1f}')
         found.append(row)
     smallest = results.sizes[-1]
-    row = [f'{smallest.keep_ratio:.0%}, fine-tuned']
+    row = [f'{smallest.keep_ratio:.0%} *']
     for name, values in (('AP50', smallest.ap50), ('mPC', smallest.mpc)):
         row += [f'{results.fine_tuned[name]:.1f}', f'{values["elastic"]:.1f}']
         row.append(_interval(results.against_fine_tuned[name]))
-    return [*found, [*row, '', '']]
+    return [*found, [*row, '']]
 
 
 def _interval(difference: Difference) -> str:
-    return f'{difference.estimate:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]'
+    return f'{difference.estimate:+.1f} [{difference.low:.1f}, {difference.high:.1f}]'
 
 
 def summary_table(results: Results) -> Table:
     """The table for the terminal."""
-    table = Table(title='One dense detector, trained on in two ways, pruned at once to any size')
+    table = Table(
+        title='Trained on in two ways, then pruned at once to any size',
+        caption='* the plain network fine-tuned at this size',
+        box=SIMPLE,
+        padding=0,
+        collapse_padding=True,
+    )
     for head in HEADS:
-        table.add_column(head, justify='right')
+        table.add_column(head.replace(' ', '\n'), justify='right')
     for row in rows(results):
         table.add_row(*row)
     return table
@@ -154,8 +160,8 @@ def meaning(results: Results) -> list[str]:
         f'The elastic stage takes two passes a step, {2 * results.iterations} in all where plain '
         f'training takes {results.iterations}; all sizes come from the one run.',
         f'Fine-tuned for {results.iterations} more steps, the plain network reaches '
-        f'{results.fine_tuned["AP50"]:.1f} at {ratio}, this one size; the elastic one is '
-        f'{tuned.verdict} by {tuned.estimate:+.1f} [{tuned.low:+.1f}, {tuned.high:+.1f}].',
+        f'{results.fine_tuned["AP50"]:.1f} at {ratio}, this one size. Elastic, not fine-tuned, '
+        f'minus that: {_interval(tuned)} ({tuned.verdict}).',
     ]
 
 
@@ -227,8 +233,8 @@ td {{ white-space: nowrap }} img {{ max-width: 100% }}
 <table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>
 <p>AP50 and mPC in percent on drawn scenes. mPC is the mean over 15 corruptions, each image at
 one of the five severities. Differences are elastic minus plain, with 95 % intervals over the test
-images (paired bootstrap); they say nothing about other seeds. Milliseconds of a forward pass of
-one image on one thread, without NMS.</p>
+images (paired bootstrap); they say nothing about other seeds. * is the plain network fine-tuned at
+that size. Milliseconds of a forward pass of one image on one thread, without NMS, elastic.</p>
 <h2>Detections at {smallest}: plain, elastic</h2>
 {pictures}
 </body></html>

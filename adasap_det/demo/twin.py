@@ -1,4 +1,4 @@
-"""One training of the demo, in a process of its own; a twin is pruned to all sizes and evaluated."""
+"""One training of the demo, in a process of its own; of a twin also all sizes, evaluated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch import nn
 from adasap_det.checkpoint.loading import load_model, load_pruned, save_pruned
 from adasap_det.cli.common import add_structure_hook
 from adasap_det.demo.evaluation import Scenes
-from adasap_det.demo.progress import ProgressFile, progress_file
 from adasap_det.demo.runner import train
 from adasap_det.demo.settings import (
     DENSE,
@@ -26,6 +25,7 @@ from adasap_det.demo.settings import (
     Settings,
     load_config,
 )
+from adasap_det.demo.twin_progress import ProgressFile, progress_file
 from adasap_det.pruning import ParamsBudget, Pruner, TaylorImportance, save_elastic
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.order import ORDER_KEY, RemovalOrder

@@ -103,7 +103,7 @@ def test_model_description(config, checkpoint, tmp_path):
     assert model.dataset.images == 4
     assert model.dataset.classes[0] == 'circle'
     assert all(layer.channels == layer.dense_channels for layer in model.channels)
-    assert model.input_size == (128, 128)
+    assert model.input_size == (96, 96)
     assert model.macs > 10_000_000
     assert model.latency_ms > 0
     # A different CPU model with the same number of threads is a different device.
@@ -232,7 +232,7 @@ def test_shifted_set_is_evaluated_again_when_its_eval_mode_changes(
 def test_pruned_checkpoint_and_report(config, checkpoint, tmp_path, capsys):
     init_default_scope('mmdet')
     model = MODELS.build(Config.fromfile(str(config)).model)
-    groups = find_channel_groups(model, example_image((128, 128))).groups
+    groups = find_channel_groups(model, example_image((96, 96))).groups
     group = next(group for group in groups if group.size > 8)
     prune_channels(model, groups, {group.name: torch.arange(group.size - 8)})
     torch.save({'state_dict': model.state_dict(), 'meta': {}}, tmp_path / 'pruned.pth')

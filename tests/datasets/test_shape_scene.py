@@ -1,3 +1,5 @@
+from colorsys import rgb_to_hsv
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,33 @@ def test_shapes_contrast_with_the_background():
     shape_scene._paint(rng, image, alpha)
     assert np.array_equal(image[alpha == 0], before[alpha == 0])
     assert np.linalg.norm((image - before)[alpha == 1].mean(axis=0)) > 40
+
+
+def test_colour_says_nothing_about_the_class():
+    # Mean hue direction of each class; with a usual hue for each they would be far from zero.
+    directions = {name: [] for name in SHAPE_CLASSES}
+    for seed in range(400):
+        scene = draw_scene(np.random.default_rng([1, seed]), size=48)
+        for shape in scene.objects:
+            red, green, blue = scene.image[shape.mask].mean(axis=0) / 255
+            angle = 2 * np.pi * rgb_to_hsv(red, green, blue)[0]
+            directions[shape.name].append(np.exp(1j * angle))
+    for name, found in directions.items():
+        assert len(found) > 80
+        assert abs(np.mean(found)) < 0.3, name
+
+
+def test_scenes_vary_in_lightness_and_contrast():
+    images = [draw_scene(np.random.default_rng([2, k]), size=48).image for k in range(200)]
+    lightness = np.array([image.mean() for image in images])
+    contrast = np.array([image.std() for image in images])
+    assert np.quantile(lightness, 0.1) < 75 < 145 < np.quantile(lightness, 0.9)
+    assert np.quantile(contrast, 0.9) > 2 * np.quantile(contrast, 0.1)
+
+
+def test_light_keeps_the_order_and_halves_the_contrast_at_most():
+    image = np.linspace(0, 255, 64, dtype=np.float32).reshape(8, 8)
+    for seed in range(20):
+        lit = shape_scene._lit(np.random.default_rng(seed), image)
+        assert 127 < np.ptp(lit) <= 255.01
+        assert np.all(np.diff(lit.ravel()) > 0)

@@ -1,3 +1,7 @@
+import io
+
+from rich.console import Console
+
 from adasap_det.demo.summary import (
     HEADS,
     Difference,
@@ -6,6 +10,7 @@ from adasap_det.demo.summary import (
     meaning,
     plot,
     rows,
+    summary_table,
     write_page,
 )
 
@@ -36,12 +41,20 @@ RESULTS = Results(
 def test_rows_have_both_networks_and_their_difference_with_its_interval():
     whole, smallest, tuned = rows(RESULTS)
     assert [len(row) for row in (whole, smallest, tuned)] == [len(HEADS)] * 3
-    assert whole[:4] == ['100%', '80.0', '81.0', '+1.0 [-1.0, +3.0]']
-    assert smallest[:4] == ['20%', '40.0', '70.0', '+30.0 [+28.0, +32.0]']
+    assert whole[:4] == ['100%', '80.0', '81.0', '+1.0 [-1.0, 3.0]']
+    assert smallest[:4] == ['20%', '40.0', '70.0', '+30.0 [28.0, 32.0]']
     assert smallest[4:6] == ['20.0', '35.0']
-    assert smallest[7:] == ['4.0', '3.9']
-    assert tuned[:4] == ['20%, fine-tuned', '68.0', '70.0', '+2.0 [-1.0, +5.0]']
-    assert tuned[4:7] == ['30.0', '35.0', '+5.0 [+1.0, +9.0]']
+    assert smallest[7:] == ['3.9']
+    assert tuned[:4] == ['20% *', '68.0', '70.0', '+2.0 [-1.0, 5.0]']
+    assert tuned[4:7] == ['30.0', '35.0', '+5.0 [1.0, 9.0]']
+
+
+def test_table_fits_a_terminal_of_80_columns():
+    console = Console(width=80, file=io.StringIO())
+    console.print(summary_table(RESULTS))
+    text = console.file.getvalue()
+    assert '+30.0 [28.0, 32.0]' in text
+    assert '…' not in text
 
 
 def test_verdict_needs_an_interval_on_one_side_of_zero():
@@ -55,7 +68,7 @@ def test_meaning_names_gain_cost_and_the_fine_tuned_network():
     assert 'AP50 70.0 where the plain one has 40.0 (ahead)' in gain
     assert '800 in all where plain training takes 400' in cost
     assert 'reaches 68.0 at 20%' in tuned
-    assert 'inconclusive' in tuned
+    assert '+2.0 [-1.0, 5.0] (inconclusive)' in tuned
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
@@ -69,7 +82,7 @@ def test_page_has_figure_table_and_pictures(tmp_path):
     write_page(RESULTS, tmp_path / 'report.html', figure=tmp_path / 'sizes.svg', pictures=[picture])
     page = (tmp_path / 'report.html').read_text('utf-8')
     assert page.count('<tr>') == 1 + 3
-    assert '<td>+30.0 [+28.0, +32.0]</td>' in page
+    assert '<td>+30.0 [28.0, 32.0]</td>' in page
     assert '<svg' in page
     assert 'src="images/one.png"' in page
     assert '{' not in page.split('</style>')[1].split('<svg')[0]

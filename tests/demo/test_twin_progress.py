@@ -1,4 +1,4 @@
-from adasap_det.demo.progress import Progress, ProgressFile, progress_file, read_progress
+from adasap_det.demo.twin_progress import Progress, ProgressFile, progress_file, read_progress
 
 
 def test_begin_writes_stage_and_work_done_so_far(tmp_path):
