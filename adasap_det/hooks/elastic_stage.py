@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ from adasap_det.optim.optim_wrapper import SharpnessAwareMixin
 from adasap_det.optim.removal import ChannelRemoval
 from adasap_det.pruning.budgets.budget import fewest_channels
 from adasap_det.pruning.elastic import ElasticSizes
+from adasap_det.pruning.importance import Importance, TaylorImportance
 from adasap_det.pruning.order import RemovalOrder
 from adasap_det.pruning.pruner import Pruner
 from adasap_det.utils.recalibration import running_norms
@@ -120,6 +122,22 @@ def check_elastic(wrapper: OptimWrapper, options: ElasticOptions, *, perturbs: b
         )
 
 
+def average_an_epoch(
+    importance: Importance, runner: Runner, options: ElasticOptions, *, perturbs: bool
+) -> None:
+    """Average Taylor importance over an epoch, unless its window is set.
+
+    Args:
+        importance: Any importance; others than Taylor's are left alone.
+        runner: Of the run.
+        options: Of the stage.
+        perturbs: Whether every step has a pass at the real weights, which importance comes from.
+    """
+    if isinstance(importance, TaylorImportance) and importance.window is None:
+        observed = 1.0 if perturbs else options.sizes.whole_share
+        importance.window = math.ceil(observed * len(runner.train_dataloader))
+
+
 def check_best_by_size(runner: Runner, *, begin: int, prune_steps: int) -> None:
     """Check that the metric of a smaller size exists whenever the best checkpoint is chosen by it.
 
@@ -162,6 +180,50 @@ def begin_elastic_pass(runner: Runner, stage: ElasticStage, schedule: PruningSch
     runner.message_hub.update_scalar('train/keep_ratio', keep_ratio)
     if stage.order_change is not None:
         runner.message_hub.update_scalar('train/order_tau', stage.order_change)
+
+
+def make_elastic_stage(
+    runner: Runner,
+    pruner: Pruner,
+    schedule: PruningSchedule,
+    options: ElasticOptions,
+    *,
+    recalibrates: bool,
+) -> ElasticStage:
+    """The stage of a training run.
+
+    Args:
+        runner: Of the run.
+        pruner: Of its model.
+        schedule: Of the run, in iterations.
+        options: Of the stage.
+        recalibrates: Whether batch norm's statistics are re-estimated for each size.
+
+    Raises:
+        ValueError: If the least ratio or the pruner's budget cannot be reached, or the best
+            checkpoint is chosen by a size that is not known all the time.
+    """
+    counts = accumulative_counts(runner)
+    stage = ElasticStage(
+        pruner,
+        runner.optim_wrapper,
+        options.with_seed(runner.seed or 0),
+        begin=schedule.adaptive_begin // counts,
+        end=schedule.choice // counts,
+    )
+    if schedule.prune_steps:
+        stage.check_target()
+    if options.evaluate_keep_ratios:
+        begin, steps = schedule.adaptive_begin, schedule.prune_steps
+        check_best_by_size(runner, begin=begin, prune_steps=steps)
+        if not recalibrates and running_norms(pruner.model):
+            print_log(
+                'PruningHook.recalibrate_batches=0: smaller sizes are validated with the batch '
+                'norm statistics of the whole network, which do not fit them; set it to 40',
+                logger='current',
+                level=logging.WARNING,
+            )
+    return stage
 
 
 class ElasticStage:

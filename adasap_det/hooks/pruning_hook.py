@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,35 +9,34 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 
-from adasap_det.optim.optim_wrapper import STAGES
 from adasap_det.pruning.graph.tracing import example_image
-from adasap_det.pruning.importance import TaylorImportance
 from adasap_det.pruning.optimizer_state import check_optimizer
 from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
 from adasap_det.pruning.pruner import Pruner
 from adasap_det.registry import BUDGETS, IMPORTANCES, build_registered
 from adasap_det.utils.input_size import pipeline_input_size
-from adasap_det.utils.recalibration import running_norms
 
 from .elastic_stage import (
     ElasticOptions,
     ElasticStage,
+    average_an_epoch,
     begin_elastic_pass,
-    check_best_by_size,
     check_elastic,
+    make_elastic_stage,
 )
 from .perturbation_stages import PerturbationStages
 from .pruning_evaluation import add_size_metrics, log_evaluation
-from .recalibration_hook import RecalibrationHook, recalibrate_pruned, recalibrate_trained
+from .recalibration_hook import recalibrate_pruned, recalibrate_trained, register_recalibration
 from .run_checks import (
-    check_combination,
+    can_rank,
     check_gradients_come_first,
     check_no_missed_steps,
+    check_options,
     check_single_wrapper,
 )
 from .schedule import PruningSchedule, make_schedule
 from .size_report import report_pruner
-from .soft_pruning import SoftPruning
+from .soft_pruning import SoftPruning, make_soft_pruning
 from .structure_hook import (
     StructureHook,
     accumulative_counts,
@@ -52,9 +49,6 @@ from .structure_hook import (
 
 STATE_KEY = 'adasap_det'
 """Key of a checkpoint under which a resumed run finds the pruner's state."""
-
-AFTER_PRUNING = ('uniform', 'plain')
-"""Perturbations that need no importance, which is not observed after the last prune step."""
 
 
 @HOOKS.register_module()
@@ -172,29 +166,21 @@ class PruningHook(StructureHook):
         self.importance = build_registered(
             IMPORTANCES, importance or {'type': 'MagnitudeImportance'}, 'PruningHook.importance'
         )
-        if score_interval < 1:
-            raise ValueError(f'PruningHook.score_interval must be at least 1, got {score_interval}')
-        if recalibrate_batches < 0:
-            raise ValueError(
-                f'PruningHook.recalibrate_batches must be at least 0, got {recalibrate_batches}'
-            )
-        for name, stage, known in (
-            ('perturbation_before_pruning', perturbation_before_pruning, STAGES),
-            ('perturbation_after_pruning', perturbation_after_pruning, AFTER_PRUNING),
-        ):
-            if stage not in known:
-                raise ValueError(f'PruningHook.{name} must be one of {known}, got {stage!r}')
-        self._perturbation = {
-            'plain': 'plain',
-            'adaptive': perturbation_before_pruning,
-            'uniform': perturbation_after_pruning,
-        }
-        check_combination(
+        check_options(
+            score_interval=score_interval,
+            recalibrate_batches=recalibrate_batches,
+            perturbation_before_pruning=perturbation_before_pruning,
+            perturbation_after_pruning=perturbation_after_pruning,
             elastic=elastic,
             shrink_begin=shrink_begin,
             prune_blocks=prune_blocks,
             keep_ratios=keep_ratios,
         )
+        self._perturbation = {
+            'plain': 'plain',
+            'adaptive': perturbation_before_pruning,
+            'uniform': perturbation_after_pruning,
+        }
         self.elastic = None if elastic is None else ElasticOptions.parse(elastic)
         self.by_epoch = by_epoch
         self.adaptive_begin = adaptive_begin
@@ -231,9 +217,7 @@ class PruningHook(StructureHook):
         if self.elastic is not None:
             perturbs = self._perturbation['adaptive'] != 'plain'
             check_elastic(runner.optim_wrapper, self.elastic, perturbs=perturbs)
-            if isinstance(self.importance, TaylorImportance) and self.importance.window is None:
-                observed = 1.0 if perturbs else self.elastic.sizes.whole_share
-                self.importance.window = math.ceil(observed * len(runner.train_dataloader))
+            average_an_epoch(self.importance, runner, self.elastic, perturbs=perturbs)
         self.schedule = make_schedule(
             by_epoch=self.by_epoch,
             adaptive_begin=self.adaptive_begin,
@@ -269,14 +253,7 @@ class PruningHook(StructureHook):
             raise ValueError(f'PruningHook.{error}') from None
         for optimizer in optimizers_of(runner):
             check_optimizer(optimizer, self.pruner.model, self.pruner.groups)
-        if self.recalibrate_batches and running_norms(self.pruner.model):
-            runner.register_hook(RecalibrationHook(batches=self.recalibrate_batches))
-        elif self.recalibrate_batches:
-            print_log(
-                f'PruningHook.recalibrate_batches={self.recalibrate_batches}: the model has no '
-                f'batch norm with running statistics, so there is nothing to re-estimate',
-                logger='current',
-            )
+        register_recalibration(runner, self.pruner.model, batches=self.recalibrate_batches)
 
     def before_train(self, runner: Runner) -> None:
         pruner = self._pruner
@@ -298,45 +275,19 @@ class PruningHook(StructureHook):
         )
         self._stages.load_state_dict(resumed.get('scores', []))
         if self.elastic is not None:
-            self._elastic = self._make_elastic(runner, self.elastic)
+            self._elastic = make_elastic_stage(
+                runner,
+                pruner,
+                self._schedule,
+                self.elastic,
+                recalibrates=self.recalibrate_batches > 0,
+            )
             self._elastic.load_state_dict(resumed.get('elastic', {}))
-        if self._schedule.shrink_begin is not None and not self._steps_done:
-            self._soft = self._make_soft(runner, self._schedule.shrink_begin)
+        begin, end = self._schedule.shrink_begin, self._schedule.prune_begin
+        if begin is not None and not self._steps_done:
+            self._soft = make_soft_pruning(runner, pruner, begin=begin, end=end)
             self._soft.load_state_dict(resumed.get('soft', {}))
         self._log_size(runner, 'Start')
-
-    def _make_elastic(self, runner: Runner, options: ElasticOptions) -> ElasticStage:
-        counts = accumulative_counts(runner)
-        stage = ElasticStage(
-            self._pruner,
-            runner.optim_wrapper,
-            options.with_seed(runner.seed or 0),
-            begin=self._schedule.adaptive_begin // counts,
-            end=self._schedule.choice // counts,
-        )
-        if self.prune_steps:
-            stage.check_target()
-        if options.evaluate_keep_ratios:
-            begin = self._schedule.adaptive_begin
-            check_best_by_size(runner, begin=begin, prune_steps=self.prune_steps)
-            if not self.recalibrate_batches and running_norms(self._pruner.model):
-                print_log(
-                    'PruningHook.recalibrate_batches=0: smaller sizes are validated with the batch '
-                    'norm statistics of the whole network, which do not fit them; set it to 40',
-                    logger='current',
-                    level=logging.WARNING,
-                )
-        return stage
-
-    def _make_soft(self, runner: Runner, shrink_begin: int) -> SoftPruning:
-        counts = accumulative_counts(runner)
-        return SoftPruning(
-            self._pruner,
-            self._pruner.copies,
-            limit=self.budget.limit(self._pruner.dense_costs['budget']),
-            begin=shrink_begin // counts,
-            end=self._schedule.prune_begin // counts,
-        )
 
     # ------------------------------------------------------------------ training
 
@@ -345,7 +296,7 @@ class PruningHook(StructureHook):
     ) -> None:
         step = self._schedule.prune_step_before(runner.iter)
         if step is not None:
-            if self._can_rank(step):
+            if can_rank(self._pruner, self._schedule, step, chosen=self._chosen):
                 self._prune(runner, step)
             self._steps_done = step + 1
         if self._stages is not None:
@@ -365,28 +316,6 @@ class PruningHook(StructureHook):
         step, index = divmod(runner.iter + 1, accumulative_counts(runner))
         if self._soft is not None and index == 0:
             self._soft.end_step(step - 1)
-
-    def _can_rank(self, step: int) -> bool:
-        """Whether the importance knows anything; if not, the step is left to the next one."""
-        chosen = self._order is not None or (self._soft is not None and self._soft.kept is not None)
-        if self._pruner.observed or not self.importance.needs_gradients or chosen:
-            return True
-        message = (
-            f'Prune step {step + 1}/{self.prune_steps}: {type(self.importance).__name__} has seen '
-            f'no gradient yet, or none since the last prune step; a gradient scaler skips steps '
-            f'that overflow'
-        )
-        if step == self.prune_steps - 1:
-            raise ValueError(
-                f'{message}. Raise PruningHook.prune_begin={self.prune_begin} or '
-                f'prune_interval={self.prune_interval}'
-            )
-        print_log(
-            f'{message}. The next prune step makes up for it',
-            logger='current',
-            level=logging.WARNING,
-        )
-        return False
 
     def _prune(self, runner: Runner, step: int) -> None:
         pruner, schedule = self._pruner, self._schedule
@@ -455,6 +384,11 @@ class PruningHook(StructureHook):
     @property
     def _order(self) -> RemovalOrder | None:
         return None if self._elastic is None else self._elastic.order
+
+    @property
+    def _chosen(self) -> bool:
+        """Whether it is known which channels go, without asking the importance."""
+        return self._order is not None or (self._soft is not None and self._soft.kept is not None)
 
     @property
     def _pruner(self) -> Pruner:

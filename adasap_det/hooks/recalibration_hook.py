@@ -136,3 +136,21 @@ def _evaluation_follows(runner: Runner, done: int) -> bool:
         return False
     interval = loop.dynamic_intervals[bisect(loop.dynamic_milestones, done + 1) - 1]
     return done % interval == 0
+
+
+def register_recalibration(runner: Runner, model: nn.Module, *, batches: int) -> None:
+    """Re-estimate batch norm's statistics before evaluations of a run, if there are any.
+
+    Args:
+        runner: Of the run.
+        model: Its model, without wrapper.
+        batches: Training batches for each rank; 0 for none.
+    """
+    if batches and running_norms(model):
+        runner.register_hook(RecalibrationHook(batches=batches))
+    elif batches:
+        print_log(
+            f'PruningHook.recalibrate_batches={batches}: the model has no batch norm with running '
+            f'statistics, so there is nothing to re-estimate',
+            logger='current',
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from adasap_det.optim.shrinkage import ChannelShrinkage
@@ -14,6 +15,7 @@ from adasap_det.pruning.order import RemovalOrder
 from adasap_det.pruning.pruner import Pruner
 
 from .channel_rows import removal_rows
+from .structure_hook import accumulative_counts
 
 
 class SoftPruning:
@@ -97,3 +99,21 @@ class SoftPruning:
 def _others(kept: Tensor, size: int) -> Tensor:
     """Whether each of ``size`` channels is none of those kept."""
     return torch.ones(size, dtype=torch.bool).index_fill(0, kept, False)
+
+
+def make_soft_pruning(runner: Runner, pruner: Pruner, *, begin: int, end: int) -> SoftPruning:
+    """Soft pruning of a training run, to the pruner's budget.
+
+    Args:
+        runner: Of the run.
+        pruner: Of its model.
+        begin, end: Iteration before which channels are chosen, and that of the prune step.
+    """
+    counts = accumulative_counts(runner)
+    return SoftPruning(
+        pruner,
+        pruner.copies,
+        limit=pruner.budget.limit(pruner.dense_costs['budget']),
+        begin=begin // counts,
+        end=end // counts,
+    )
