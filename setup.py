@@ -60,6 +60,7 @@ setup(
     install_requires=[
         'numpy>=1.24',
         'scipy>=1.10',
+        'filelock>=3.12',
         'Jinja2>=3.1',
         'matplotlib>=3.8',
         # Only for its images of frost.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
@@ -39,12 +40,15 @@ def main() -> int:
         runs = recorded(args.record)
         if any(found['seed'] == seed for found in runs):
             continue
+        began = time.perf_counter()
         results = asdict(run(args.out / str(seed), FULL, seed=seed))
-        results |= {'date': str(date.today()), 'machine': cpu_name()}
+        seconds = time.perf_counter() - began
+        results |= {'seconds': seconds, 'date': str(date.today()), 'machine': cpu_name()}
         text = json.dumps([*runs, results], indent=1)
         with atomic_write(args.record) as temporary:
             temporary.write_text(f'{text}\n', 'utf-8')
-    print(table(recorded(args.record)))
+    runs = recorded(args.record)
+    print(table(runs) if runs else f'{args.record} has no runs')
     return 0
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -28,9 +31,10 @@ from adasap_det.demo.settings import (
 )
 from adasap_det.demo.summary import Results, meaning, plot, summary_table, write_page
 from adasap_det.demo.twin_progress import progress_file, read_progress
+from adasap_det.utils.io import atomic_write
 
 _POLL = 0.25  # seconds
-_RESULTS, _COMPLETE = 'results.json', 'complete.json'
+_RESULTS, _OPTIONS = 'results.json', 'options.json'
 _ONE_THREAD = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1'}
 
 
@@ -38,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog='python -m adasap_det.demo',
-        description='Train a detector of drawn shapes on in two ways, with ordinary steps and in '
-        "AdaSAP's elastic stage, prune both at once to several sizes and compare them on clean and "
-        'corrupted images. Takes about six minutes on two processors; an interrupted run is '
-        'resumed.',
+        description='Continue the training of a detector of drawn shapes in two ways, with '
+        "ordinary steps and in AdaSAP's elastic stage, prune both at once to several sizes and "
+        'compare them on clean and corrupted images. Takes about six minutes on two processors; '
+        'an interrupted run is resumed.',
     )
     parser.add_argument('--work-dir', type=Path, help='output folder (default: demo_out)')
     parser.add_argument(
@@ -69,9 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from_scratch=args.from_scratch,
             verbose=args.verbose,
         )
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print('interrupted; the same command resumes it', file=sys.stderr)
+        return 130
     return 0
 
 
@@ -83,28 +90,41 @@ def run(
     from_scratch: bool = False,
     verbose: bool = False,
 ) -> Results:
-    """Run all steps; show the results of a run with the same options that is finished.
+    """Run all steps, or show the results of a finished run.
+
+    Args:
+        work_dir: Output folder.
+        settings: Size of the demo.
+        seed: Of images and training.
+        from_scratch: Whether to train the dense detector too.
+        verbose: Whether to print the logs of the trainings.
 
     Raises:
-        ValueError: If the folder holds a run with other options, or a training fails.
+        ValueError: If the folder holds a run with other options or is in use, or a training fails.
     """
     console = Console(highlight=False)
-    key = json.loads(json.dumps({**asdict(settings), 'seed': seed, 'from_scratch': from_scratch}))
-    if _is_finished(work_dir, key):
-        console.print(f'Done before, with these options; to repeat it, delete {work_dir}')
-    else:
-        began = time.perf_counter()
-        data = _draw(work_dir, settings, console, seed=seed)
-        dense = SHIPPED_DENSE
-        options: dict[str, Any] = {'seed': seed, 'verbose': verbose, 'fast': settings == FAST}
-        with _live(console) as live:
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with _locked(work_dir):
+        _check_options(work_dir, settings, seed=seed, from_scratch=from_scratch)
+        if (work_dir / _RESULTS).is_file():
+            console.print(f'Done before, with these options; to repeat it, delete {work_dir}')
+        else:
+            data = _draw(work_dir, settings, console, seed=seed)
+            trainings = partial(
+                _run_side_by_side,
+                work_dir=work_dir,
+                settings=settings,
+                seed=seed,
+                verbose=verbose,
+                console=console,
+            )
+            dense = SHIPPED_DENSE
             if from_scratch:
-                _run_side_by_side((DENSE,), work_dir, live, dense=None, **options)
+                trainings((DENSE,), dense=None)
                 dense = work_dir / DENSE / f'iter_{settings.dense_iterations}.pth'
-            _run_side_by_side(TWINS, work_dir, live, dense=dense, **options)
-        console.print('Comparing')
-        _compare(work_dir, settings, data, seed=seed, began=began)
-        (work_dir / _COMPLETE).write_text(json.dumps(key), 'utf-8')
+            trainings(TWINS, dense=dense)
+            console.print('Comparing')
+            _compare(work_dir, settings, data, seed=seed)
     results = Results.read(work_dir / _RESULTS)
     console.print(summary_table(results))
     for line in meaning(results):
@@ -114,19 +134,39 @@ def run(
     return results
 
 
-def _is_finished(work_dir: Path, key: dict[str, Any]) -> bool:
-    complete = work_dir / _COMPLETE
-    if not complete.is_file():
-        return False
-    found = json.loads(complete.read_text('utf-8'))
-    if found != key:
-        other = ', '.join(
-            f'{k}={found.get(k)} instead of {v}' for k, v in key.items() if found.get(k) != v
-        )
-        raise ValueError(
-            f'{work_dir} holds a run with {other}; give another --work-dir or delete it'
-        )
-    return True
+@contextmanager
+def _locked(work_dir: Path) -> Iterator[None]:
+    lock = FileLock(work_dir / '.lock', timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f'another demo runs in {work_dir}; give another --work-dir') from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _check_options(work_dir: Path, settings: Settings, *, seed: int, from_scratch: bool) -> None:
+    """Check that an earlier run in the folder had these options, and note them."""
+    wanted = {**asdict(settings), 'seed': seed, 'from_scratch': from_scratch}
+    wanted['dense'] = hashlib.sha256(SHIPPED_DENSE.read_bytes()).hexdigest()
+    wanted = json.loads(json.dumps(wanted))
+    path = work_dir / _OPTIONS
+    if path.is_file():
+        found = json.loads(path.read_text('utf-8'))
+        other = [
+            f'{name}={found.get(name)} instead of {wanted.get(name)}'
+            for name in sorted(found.keys() | wanted.keys())
+            if found.get(name) != wanted.get(name)
+        ]
+        if other:
+            raise ValueError(
+                f'{work_dir} holds a run with {", ".join(other)}; give another --work-dir, or '
+                f'delete it'
+            )
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(wanted, indent=1), 'utf-8')
 
 
 def _draw(work_dir: Path, settings: Settings, console: Console, *, seed: int) -> Path:
@@ -153,7 +193,7 @@ def _test_images(data: Path) -> list[Path]:
     return [data / 'JPEGImages' / f'{stem}.jpg' for stem in stems]
 
 
-def _live(console: Console) -> Progress:
+def _live(console: Console, *, shown: bool) -> Progress:
     return Progress(
         TextColumn('{task.fields[name]:8}'),
         TextColumn('{task.description:24}'),
@@ -163,50 +203,61 @@ def _live(console: Console) -> Progress:
         TextColumn('left'),
         TimeRemainingColumn(),
         console=console,
+        disable=not shown,
     )
 
 
 def _run_side_by_side(
     names: Sequence[str],
-    work_dir: Path,
-    live: Progress,
     *,
     dense: Path | None,
+    work_dir: Path,
+    settings: Settings,
     seed: int,
     verbose: bool,
-    fast: bool,
+    console: Console,
 ) -> None:
-    """Run trainings in processes of one thread each, and show how far they are."""
+    """Run trainings in processes of one thread each, and show how far they are.
+
+    A process that is left alone, because this one was killed, ends by itself.
+    """
     command = [sys.executable, '-m', 'adasap_det.demo.twin', f'--work-dir={work_dir}']
-    command += [f'--seed={seed}', *(['--fast'] if fast else [])]
+    command += [f'--settings={json.dumps(asdict(settings))}', f'--seed={seed}']
     command += [] if dense is None else [f'--dense={dense}']
+    shown = console.is_terminal and not verbose
     with ExitStack() as stack:
+        live = stack.enter_context(_live(console, shown=shown))
         processes, tasks = {}, {}
         for name in names:
             progress_file(work_dir, name).unlink(missing_ok=True)
-            log = stack.enter_context((work_dir / f'{name}.log').open('w', encoding='utf-8'))
+            output: Any = None
+            if not verbose:
+                output = stack.enter_context(_log(work_dir, name).open('w', encoding='utf-8'))
             processes[name] = subprocess.Popen(
                 [*command, name],
                 env={**os.environ, **_ONE_THREAD},
-                stdout=None if verbose else log,
-                stderr=None if verbose else subprocess.STDOUT,
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output and subprocess.STDOUT,
             )
             stack.callback(_stop, processes[name])
             tasks[name] = live.add_task('starting', name=name, total=None)
-        running = True
+        running, stages = True, dict.fromkeys(names, '')
         while running:
             time.sleep(_POLL)
             running = any(process.poll() is None for process in processes.values())
             for name, process in processes.items():
                 if process.poll():
-                    raise ValueError(_failure(name, work_dir / f'{name}.log', verbose=verbose))
-                if found := read_progress(progress_file(work_dir, name)):
-                    live.update(
-                        tasks[name],
-                        description=found.stage,
-                        completed=found.done,
-                        total=found.total,
-                    )
+                    raise ValueError(_failure(name, process.returncode, work_dir, verbose=verbose))
+                found = read_progress(progress_file(work_dir, name))
+                if found is None:
+                    continue
+                live.update(
+                    tasks[name], description=found.stage, completed=found.done, total=found.total
+                )
+                if not shown and found.stage != stages[name]:
+                    console.print(f'{name}: {found.stage}', soft_wrap=True)
+                stages[name] = found.stage
 
 
 def _stop(process: subprocess.Popen) -> None:
@@ -215,14 +266,20 @@ def _stop(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def _failure(name: str, log: Path, *, verbose: bool) -> str:
+def _log(work_dir: Path, name: str) -> Path:
+    return work_dir / f'{name}.log'
+
+
+def _failure(name: str, status: int, work_dir: Path, *, verbose: bool) -> str:
+    ended = f'the {name} training ended with status {status}'
     if verbose:
-        return f'the {name} training failed; its error is above'
+        return f'{ended}; its output is above'
+    log = _log(work_dir, name)
     lines = log.read_text('utf-8', errors='replace').splitlines()
-    return f'the {name} training failed: {lines[-1] if lines else "no output"}; see {log}'
+    return f'{ended}; the last line of {log}: {lines[-1] if lines else "none"}'
 
 
-def _compare(work_dir: Path, settings: Settings, data: Path, *, seed: int, began: float) -> None:
+def _compare(work_dir: Path, settings: Settings, data: Path, *, seed: int) -> None:
     """Compare what the trainings left: figures, intervals, latency, detections."""
     with (work_dir / 'comparison.log').open('w', encoding='utf-8') as log, ExitStack() as stack:
         stack.enter_context(redirect_stdout(log))
@@ -232,7 +289,7 @@ def _compare(work_dir: Path, settings: Settings, data: Path, *, seed: int, began
         from adasap_det.demo.twin_comparison import compare, draw_detections
 
         torch.set_num_threads(1)
-        results = compare(work_dir, settings, seed=seed, began=began)
+        results = compare(work_dir, settings, seed=seed)
         images = _test_images(data)[: settings.pictures]
         pictures = draw_detections(work_dir, settings, images, seed=seed)
     figure = work_dir / 'sizes.svg'

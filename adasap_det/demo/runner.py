@@ -24,11 +24,14 @@ def train(cfg: Config, progress: ProgressFile, *, units: float) -> Path:
 
     Args:
         cfg: Full config of an iteration-based run.
-        progress: Told of every iteration.
+        progress: Is notified of every iteration.
         units: Units of work of an iteration.
 
     Returns:
         Last checkpoint.
+
+    Raises:
+        ValueError: If the folder of the run exists and holds something else.
     """
     folder = Path(cfg.work_dir)
     iterations = cfg.train_cfg.max_iters
@@ -38,10 +41,12 @@ def train(cfg: Config, progress: ProgressFile, *, units: float) -> Path:
     if _read(complete) == wanted and final.is_file():
         progress.advance(units * iterations)
         return final
+    if not started.is_file() and folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f'{folder} is not of the demo; give another --work-dir')
     if _read(started) != wanted:
         # An earlier run with another seed, size or starting point cannot be resumed.
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _write(started, wanted)
     elif (folder / 'last_checkpoint').is_file():
         cfg.resume, cfg.load_from = True, None
@@ -56,7 +61,7 @@ def train(cfg: Config, progress: ProgressFile, *, units: float) -> Path:
 
 
 class _ProgressHook(Hook):
-    """Tells of every iteration, and of those before a resumed run began."""
+    """Reports every iteration, and those before a resumed run began."""
 
     def __init__(self, progress: ProgressFile, units: float) -> None:
         self._progress, self._units = progress, units

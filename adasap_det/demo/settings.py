@@ -84,6 +84,7 @@ def load_config(
     """
     from mmengine.config import Config
 
+    work_dir = work_dir.resolve()  # a run that is resumed has the same config
     cfg = Config.fromfile(config_path(f'demo/shapes_{name}.py'))
     length = settings.dense_iterations if name == 'dense' else settings.iterations
     warm_up = min(cfg.param_scheduler[0].end, length // 2)

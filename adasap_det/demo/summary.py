@@ -65,7 +65,6 @@ class Results:
         sizes: The sizes, the whole network first.
         fine_tuned: The smallest plain size after as many iterations again: AP50 and mPC in percent.
         against_fine_tuned: The smallest elastic size minus that, by metric.
-        seconds: Duration of the whole run.
     """
 
     seed: int
@@ -73,7 +72,6 @@ class Results:
     sizes: Sequence[SizeResult]
     fine_tuned: Mapping[str, float]
     against_fine_tuned: Mapping[str, Difference]
-    seconds: float
 
     def write(self, path: Path) -> None:
         """Write as JSON."""
@@ -135,7 +133,7 @@ def _interval(difference: Difference) -> str:
 def summary_table(results: Results) -> Table:
     """The table for the terminal."""
     table = Table(
-        title='Trained on in two ways, then pruned at once to any size',
+        title='Two trainings of one detector, each pruned at once to any size',
         caption='* the plain network fine-tuned at this size',
         box=SIMPLE,
         padding=0,
@@ -149,7 +147,7 @@ def summary_table(results: Results) -> Table:
 
 
 def meaning(results: Results) -> list[str]:
-    """What the table says, in three sentences."""
+    """What the table says: gain, cost, and plain pruning with fine-tuning."""
     smallest = results.sizes[-1]
     difference, tuned = smallest.difference['AP50'], results.against_fine_tuned['AP50']
     ratio = f'{smallest.keep_ratio:.0%}'
@@ -159,9 +157,9 @@ def meaning(results: Results) -> list[str]:
         f'{smallest.ap50["plain"]:.1f} ({difference.verdict}).',
         f'The elastic stage takes two passes a step, {2 * results.iterations} in all where plain '
         f'training takes {results.iterations}; all sizes come from the one run.',
-        f'Fine-tuned for {results.iterations} more steps, the plain network reaches '
-        f'{results.fine_tuned["AP50"]:.1f} at {ratio}, this one size. Elastic, not fine-tuned, '
-        f'minus that: {_interval(tuned)} ({tuned.verdict}).',
+        f'Fine-tuned for {results.iterations} more steps at {ratio}, the plain network reaches '
+        f'{results.fine_tuned["AP50"]:.1f}, at this one size. The elastic network, without '
+        f'fine-tuning, differs from that by {_interval(tuned)} ({tuned.verdict}).',
     ]
 
 

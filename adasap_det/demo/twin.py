@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
+import threading
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,8 +21,6 @@ from adasap_det.demo.evaluation import Scenes
 from adasap_det.demo.runner import train
 from adasap_det.demo.settings import (
     DENSE,
-    FAST,
-    FULL,
     IMAGE_SIZE,
     TWINS,
     Settings,
@@ -39,9 +40,6 @@ WHOLE = 1.0
 PASSES = {'plain': 1, 'elastic': 2}
 """Forward and backward passes of an iteration."""
 
-FINE_TUNED = 'plain, fine-tuned'
-"""Name of the smallest plainly trained size after as much training again."""
-
 _SIZES_UNITS = 60.0
 _CELL_UNITS = 4.0
 
@@ -53,15 +51,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--work-dir', type=Path, required=True)
     parser.add_argument('--dense', type=Path)
     parser.add_argument('--seed', type=int, required=True)
-    parser.add_argument('--fast', action='store_true')
+    parser.add_argument('--settings', type=json.loads, required=True)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    settings = FAST if args.fast else FULL
+    _end_with_parent()
+    ratios = tuple(args.settings.pop('keep_ratios'))
+    settings = Settings(**args.settings, keep_ratios=ratios)
     if args.name == DENSE:
         train_dense(settings, work_dir=args.work_dir, seed=args.seed)
     else:
         run(args.name, settings, work_dir=args.work_dir, dense=args.dense, seed=args.seed)
     return 0
+
+
+def _end_with_parent() -> None:
+    """End when the parent has ended, which closes the standard input, however it ended."""
+
+    def wait() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def train_dense(settings: Settings, *, work_dir: Path, seed: int) -> None:
@@ -105,8 +115,9 @@ def run(name: str, settings: Settings, *, work_dir: Path, dense: Path, seed: int
     smallest = settings.keep_ratios[-1]
     if fine_tune:
         progress.begin(f'fine-tuning at {smallest:.0%}')
-        pruned = folder / 'smallest.pth'
-        save_pruned(pruned, load_size(cfg, work_dir, name, smallest), meta={})
+        pruned = folder / f'pruned_{smallest:g}.pth'
+        if not pruned.is_file():  # the run that begins at it is resumed while its bytes stay
+            save_pruned(pruned, load_size(cfg, work_dir, name, smallest), meta={})
         tuning = configured('plain', load_from=pruned, folder=f'{name}/fine_tuned')
         add_structure_hook(tuning)
         tuned = train(tuning, progress, units=1)
@@ -114,11 +125,12 @@ def run(name: str, settings: Settings, *, work_dir: Path, dense: Path, seed: int
     for size in sizes:
         progress.begin(f'evaluating at {size:.0%}')
         model = load_size(cfg, work_dir, name, size)
-        _evaluate(model, scenes, outcomes_file(work_dir, size_name(name, size)), progress)
+        _evaluate(model, scenes, outcomes_file(work_dir, name, size), progress)
     if fine_tune:
         progress.begin(f'evaluating at {smallest:.0%}, fine-tuned')
         model, _ = load_model(cfg, tuned)
-        _evaluate(model, scenes, outcomes_file(work_dir, FINE_TUNED), progress)
+        out = outcomes_file(work_dir, name, smallest, fine_tuned=True)
+        _evaluate(model, scenes, out, progress)
 
 
 def write_sizes(cfg: Config, checkpoint: Path, out: Path, settings: Settings) -> None:
@@ -172,14 +184,17 @@ def sizes_file(work_dir: Path, name: str) -> Path:
     return work_dir / name / 'sizes.pth'
 
 
-def outcomes_file(work_dir: Path, name: str) -> Path:
-    """File with what a network found in each image."""
-    return work_dir / 'outcomes' / f'{name}.pth'
+def outcomes_file(
+    work_dir: Path, name: str, keep_ratio: float, *, fine_tuned: bool = False
+) -> Path:
+    """File with what a network found in each image; it goes when the twin is trained anew."""
+    suffix = '_fine_tuned' if fine_tuned else ''
+    return work_dir / name / f'outcomes_{keep_ratio:g}{suffix}.pth'
 
 
-def load_outcomes(work_dir: Path, name: str) -> dict[CellKey, DetectionOutcomes]:
+def load_outcomes(path: Path) -> dict[CellKey, DetectionOutcomes]:
     """What a network found in each image, by cell."""
-    found: dict = torch.load(outcomes_file(work_dir, name), weights_only=False)
+    found: dict = torch.load(path, weights_only=False)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from adasap_det.demo.evaluation import summary
 from adasap_det.demo.settings import IMAGE_SIZE, TWINS, Settings, load_config
 from adasap_det.demo.side_by_side import save_side_by_side
 from adasap_det.demo.summary import Difference, Results, SizeResult
-from adasap_det.demo.twin import FINE_TUNED, WHOLE, load_outcomes, load_size, size_name
+from adasap_det.demo.twin import WHOLE, load_outcomes, load_size, outcomes_file, size_name
 from adasap_det.pruning import count_params
 from adasap_det.robustness.bootstrap import Run, paired_interval
 from adasap_det.robustness.per_image import DetectionOutcomes
@@ -23,14 +22,13 @@ from adasap_det.utils.timing import measure_latency
 _METRICS = {'AP50': 'P', 'mPC': 'mPC'}
 
 
-def compare(work_dir: Path, settings: Settings, *, seed: int, began: float) -> Results:
+def compare(work_dir: Path, settings: Settings, *, seed: int) -> Results:
     """Collect what both trainings left.
 
     Args:
         work_dir: Folder of the demo.
         settings: Size of the demo.
         seed: Of data and training.
-        began: When the demo began, of ``time.perf_counter()``.
     """
     sizes = (WHOLE, *settings.keep_ratios)
     models = _models(work_dir, settings, sizes, seed=seed)
@@ -38,7 +36,7 @@ def compare(work_dir: Path, settings: Settings, *, seed: int, began: float) -> R
     found = []
     for size in sizes:
         names = {name: size_name(name, size) for name in TWINS}
-        runs = {name: load_outcomes(work_dir, names[name]) for name in TWINS}
+        runs = {name: load_outcomes(outcomes_file(work_dir, name, size)) for name in TWINS}
         scores = {name: _percent(run) for name, run in runs.items()}
         found.append(
             SizeResult(
@@ -50,14 +48,13 @@ def compare(work_dir: Path, settings: Settings, *, seed: int, began: float) -> R
                 difference=_differences(runs['elastic'], runs['plain']),
             )
         )
-    tuned = load_outcomes(work_dir, FINE_TUNED)
+    tuned = load_outcomes(outcomes_file(work_dir, 'plain', sizes[-1], fine_tuned=True))
     return Results(
         seed=seed,
         iterations=settings.iterations,
         sizes=found,
         fine_tuned=_percent(tuned),
         against_fine_tuned=_differences(runs['elastic'], tuned),
-        seconds=time.perf_counter() - began,
     )
 
 

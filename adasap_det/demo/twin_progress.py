@@ -1,9 +1,10 @@
-"""How far a process of the demo is, told through a file."""
+"""How far a process of the demo is, reported in a file."""
 
 from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,17 +54,18 @@ class ProgressFile:
             self._write()
 
     def _write(self) -> None:
-        with atomic_write(self._path) as temporary:
+        # On Windows a file that is being read cannot be replaced; the next report will be.
+        with suppress(PermissionError), atomic_write(self._path) as temporary:
             content = asdict(Progress(self._stage, self._done, self._total))
             temporary.write_text(json.dumps(content), 'utf-8')
         self._written = time.monotonic()
 
 
 def read_progress(path: Path) -> Progress | None:
-    """The progress in a file; None if there is no file yet."""
+    """The progress in a file; None if it cannot be read yet."""
     try:
         return Progress(**json.loads(path.read_text('utf-8')))
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return None
 
 

@@ -1,15 +1,20 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from filelock import FileLock
 from mmengine.config import Config
 
 from adasap_det import load_pruned
 from adasap_det.demo import __main__ as demo_main
 from adasap_det.demo.__main__ import main
+from adasap_det.demo.runner import train
 from adasap_det.demo.settings import FAST, FULL, load_config
 from adasap_det.demo.summary import Results
+from adasap_det.demo.twin_progress import ProgressFile
 from adasap_det.pruning import count_params
 
 
@@ -72,9 +77,14 @@ def test_second_run_says_that_it_was_done(demo, capsys):
 
 @pytest.mark.slow
 def test_interrupted_demo_goes_on_where_it_was(demo):
-    for name in ('results.json', 'complete.json', 'outcomes/elastic, 30%.pth'):
+    for name in ('results.json', 'elastic/outcomes_0.3.pth', 'plain/outcomes_0.3_fine_tuned.pth'):
         (demo / name).unlink()
-    kept = [demo / 'elastic' / f'iter_{FAST.iterations}.pth', demo / 'outcomes' / 'plain, 30%.pth']
+    last = f'iter_{FAST.iterations}.pth'
+    kept = [
+        demo / 'elastic' / last,
+        demo / 'plain' / 'fine_tuned' / last,
+        demo / 'plain' / 'outcomes_0.3.pth',
+    ]
     before = [path.stat().st_mtime_ns for path in kept]
     assert main(['--fast', '--work-dir', str(demo)]) == 0
     assert [path.stat().st_mtime_ns for path in kept] == before
@@ -83,18 +93,52 @@ def test_interrupted_demo_goes_on_where_it_was(demo):
 
 @pytest.mark.slow
 def test_other_seed_in_the_same_folder_is_an_error(demo, capsys):
+    (demo / 'results.json').rename(demo / 'kept.json')  # as if it had been interrupted
     assert main(['--fast', '--work-dir', str(demo), '--seed', '1']) == 1
+    (demo / 'kept.json').rename(demo / 'results.json')
     assert 'seed=0 instead of 1' in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_failed_training_is_an_error_with_the_last_line_of_its_log(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo_main, 'SHIPPED_DENSE', tmp_path / 'missing.pth')
+    dense = tmp_path / 'broken.pth'
+    dense.write_bytes(b'no checkpoint')
+    monkeypatch.setattr(demo_main, 'SHIPPED_DENSE', dense)
     assert main(['--fast', '--work-dir', str(tmp_path)]) == 1
     err = capsys.readouterr().err
-    assert 'training failed' in err
-    assert 'missing.pth' in err
-    assert '.log' in err
+    assert 'training ended with status 1' in err
+    assert '.log: ' in err
+
+
+def test_second_demo_in_the_same_folder_is_an_error(tmp_path, capsys):
+    with FileLock(tmp_path / '.lock'):
+        assert main(['--fast', '--work-dir', str(tmp_path)]) == 1
+    assert 'another demo runs in' in capsys.readouterr().err
+
+
+def test_folder_of_something_else_is_kept(tmp_path):
+    cfg = load_config('plain', FAST, work_dir=tmp_path, seed=0)
+    mine = tmp_path / 'plain' / 'mine.txt'
+    mine.parent.mkdir()
+    mine.write_text('mine')
+    with pytest.raises(ValueError, match='plain is not of the demo; give another --work-dir'):
+        train(cfg, ProgressFile(tmp_path / 'progress', 1), units=1)
+    assert mine.read_text() == 'mine'
+
+
+def test_training_ends_when_the_demo_was_killed():
+    code = 'import sys, time; from adasap_det.demo import twin; twin._end_with_parent(); '
+    child = subprocess.Popen(
+        [sys.executable, '-c', f'{code}print("ready", flush=True); time.sleep(600)'],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while 'ready' not in child.stdout.readline():
+        assert child.poll() is None
+    child.stdin.close()  # as when the parent is gone
+    assert child.wait(timeout=120) == 1
+    child.stdout.close()
 
 
 def test_configs_write_below_the_work_dir(tmp_path):
