@@ -5,8 +5,8 @@
 imports a package once, so the line in the config does nothing where it was imported before.
 Importing our modules as soon as MMEngine is would not do either: it may be one of them that
 imports MMEngine, and is half executed. The first look-up in any registry is late enough, as no
-module of OpenMMLab looks anything up while it is imported. Until then ``module_dict`` and ``len`` of
-a registry lack our classes.
+module of OpenMMLab looks anything up while it is imported. Until then ``module_dict`` and
+``len`` of a registry lack our classes.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def failing(monkeypatch):
     ],
 )
 def test_unreadable_images_are_named(failing, error):
-    with pytest.raises(ValueError, match='^an image of fog 3 cannot be read: .*; restore it$'):
+    with pytest.raises(ValueError, match=r'^an image of fog 3 cannot be read: .*; restore it$'):
         failing(error)
 
 
@@ -63,5 +63,5 @@ def test_only_the_images_of_a_benchmark_can_be_built_again(failing):
     missing = FileNotFoundError(2, 'No such file or directory', 'a.jpg')
     with pytest.raises(ValueError, match='or repair the benchmark by running its build again'):
         failing(missing, built=True)
-    with pytest.raises(ValueError, match='restore it$'):
+    with pytest.raises(ValueError, match=r'restore it$'):
         failing(missing, built=True, key=CLEAN)
