@@ -14,6 +14,14 @@ from .utils.lazy_exports import lazy_exports
 from .utils.shipped_configs import config_path
 
 if TYPE_CHECKING:
+    from . import checkpoint as checkpoint
+    from . import datasets as datasets
+    from . import hooks as hooks
+    from . import models as models
+    from . import optim as optim
+    from . import pruning as pruning
+    from . import registry as registry
+    from . import robustness as robustness
     from .checkpoint.loading import load_pruned
     from .checkpoint.safetensors_file import structure_metadata
     from .hooks.elastic_training import ElasticTraining
@@ -40,7 +48,11 @@ __getattr__, __dir__ = lazy_exports(
         'recalibrate': '.utils.recalibration',
         'structure_metadata': '.checkpoint.safetensors_file',
         **dict.fromkeys(
-            ('checkpoint', 'datasets', 'hooks', 'models', 'optim', 'pruning', 'robustness'), '.'
+            (
+                *('checkpoint', 'datasets', 'hooks', 'models', 'optim', 'pruning', 'registry'),
+                'robustness',
+            ),
+            '.',
         ),
     },
 )

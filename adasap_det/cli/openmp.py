@@ -18,14 +18,16 @@ def let_threads_sleep() -> str | None:
     networks train five to eight times slower. See ``benchmarks/README.md``, "Training on a busy
     CPU".
 
-    Nothing is changed where there is a GPU, where PyTorch has been imported, or where the user has
-    set one of ``OMP_WAIT_POLICY``, ``GOMP_SPINCOUNT`` and ``OMP_NUM_THREADS``, as ``torchrun`` does
-    too.
+    Nothing is changed on other systems than Linux, where there is a GPU, where PyTorch has been
+    imported, or where the user has set one of ``OMP_WAIT_POLICY``, ``GOMP_SPINCOUNT`` and
+    ``OMP_NUM_THREADS``, as ``torchrun`` does too.
 
     Returns:
         A line for the log; None if nothing was changed.
     """
-    if 'torch' in sys.modules or has_gpu() or any(name in os.environ for name in _CHOSEN_BY_USER):
+    if sys.platform != 'linux' or 'torch' in sys.modules or has_gpu():
+        return None
+    if any(name in os.environ for name in _CHOSEN_BY_USER):
         return None
     os.environ[_POLICY] = 'PASSIVE'
     return (
@@ -35,5 +37,9 @@ def let_threads_sleep() -> str | None:
 
 
 def has_gpu(devices: Path = Path('/dev')) -> bool:
-    """Return whether the machine has a GPU of NVIDIA or AMD, without PyTorch."""
-    return any(devices.glob('nvidia[0-9]*')) or (devices / 'kfd').exists()
+    """Return whether the Linux machine has a GPU of NVIDIA or AMD, without PyTorch.
+
+    Under WSL 2 all GPUs are behind the file ``dxg``.
+    """
+    names = ('nvidia[0-9]*', 'kfd', 'dxg')
+    return any(True for name in names for _ in devices.glob(name))

@@ -19,10 +19,8 @@ _AMP_WRAPPERS = {'OptimWrapper': 'AmpOptimWrapper', 'AdaSAPOptimWrapper': 'AmpAd
 
 
 def run(args: argparse.Namespace, *, note: str | None = None) -> None:
-    """Run the command with its parsed arguments; ``note`` is logged."""
+    """Run the command with its parsed arguments; ``note`` goes into the log of the run."""
     cfg = load_config(args)
-    if note is not None:
-        print_log(note, logger='current')
     if args.amp:
         use_amp(cfg)
     if args.auto_scale_lr:
@@ -32,7 +30,10 @@ def run(args: argparse.Namespace, *, note: str | None = None) -> None:
     check_finite_epochs(cfg)
     warn_of_a_single_checkpoint(cfg)
     check_data(cfg, stages=('train', 'val'))
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    if note is not None:
+        print_log(note, logger='current')  # the runner's logger: also in its file
+    runner.train()
 
 
 def use_amp(cfg: Config) -> None:

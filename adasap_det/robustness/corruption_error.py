@@ -134,6 +134,11 @@ def why_no_corruption_error(model: ModelInfo) -> str | None:
     """Return why a classifier of ImageNet has no mCE; None if it has, or for other data sets."""
     if len(model.dataset.classes) != IMAGENET_CLASSES or model.imagenet_c:
         return None
+    if model.imagenet_c is None:
+        return (
+            'no mCE: an earlier version did not record whether the images are those of ImageNet-C; '
+            'evaluate again with this version'
+        )
     return (
         'no mCE: it is relative to errors of AlexNet on ImageNet-C, and these images differ from '
         'it in crops, elastic transform, frost and JPEG quality; evaluate on the published '

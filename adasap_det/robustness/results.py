@@ -8,6 +8,7 @@ severity 0. All files are plain JSON, so that other tools can read them::
     RESULTS/cells/fog-3.json       Cell
     RESULTS/shifted.json           list of ShiftedSet: the model on other test sets
     RESULTS/images/images.json     list of ExampleImage; the image files are in the same folder
+    RESULTS/clean_images.json      size, time and SHA-256 of the clean images, for the next run
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ class ModelInfo:
         channels: Layers in the model's order.
         conditions: Digest of everything that all cells depend on: checkpoint, config, test data
             and benchmark. Cells and images with other conditions are ignored as outdated.
-        imagenet_c: Whether the cells are ImageNet-C as published, or built as it was.
+        imagenet_c: Whether the cells are ImageNet-C as published, or built as it was; None if an
+            earlier version did not record it.
     """
 
     name: str
@@ -88,7 +90,7 @@ class ModelInfo:
     dataset: DatasetInfo
     channels: tuple[LayerChannels, ...] = ()
     conditions: str = ''
-    imagenet_c: bool = False
+    imagenet_c: bool | None = None
 
 
 @dataclass(frozen=True)

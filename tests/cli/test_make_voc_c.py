@@ -160,8 +160,10 @@ def test_imagenet_c_fixes_crops_and_storage(voc, tmp_path, capsys):
     shutil.copytree(voc / 'VOC2007/JPEGImages', images)
     source = ['--layout', 'imagenet-c', '--source', 'images', '--out', 'c', '--subset', '1']
     grid = ['--corruptions', 'elastic_transform', 'frost', '--severities', '2', '--workers', '0']
-    assert "'quality': 85" in error_of(capsys, [*source, *grid, '--quality', '95'])
-    assert "'crop': 224" in error_of(capsys, [*source, *grid, '--crop', '192'])
+    assert 'quality 85, not 95; leave out --quality' in error_of(
+        capsys, [*source, *grid, '--quality', '95']
+    )
+    assert 'crop 224, not 192' in error_of(capsys, [*source, *grid, '--crop', '192'])
     assert main([*source, *grid, '--quiet']) == 0
     manifest = read_manifest('c')
     assert (manifest.options['imagenet_c'], manifest.options['crop']) == (True, 224)

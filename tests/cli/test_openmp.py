@@ -18,6 +18,7 @@ def untouched(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, 'torch')
     monkeypatch.setattr(openmp, 'has_gpu', lambda: False)
+    monkeypatch.setattr(sys, 'platform', 'linux')
 
 
 def test_threads_sleep_on_a_cpu(untouched):
@@ -41,9 +42,22 @@ def test_nothing_changes_with_a_gpu_or_after_the_import(untouched, monkeypatch):
     assert 'OMP_WAIT_POLICY' not in os.environ
 
 
+@pytest.mark.parametrize('system', ['win32', 'darwin'])
+def test_nothing_changes_on_other_systems(untouched, monkeypatch, system):
+    monkeypatch.setattr(sys, 'platform', system)
+    assert openmp.let_threads_sleep() is None
+    assert 'OMP_WAIT_POLICY' not in os.environ
+
+
 @pytest.mark.parametrize(
     ('files', 'found'),
-    [(['nvidia0'], True), (['kfd'], True), (['nvidiactl', 'dri'], False), ([], False)],
+    [
+        (['nvidia0'], True),
+        (['kfd'], True),
+        (['dxg'], True),
+        (['nvidiactl', 'dri'], False),
+        ([], False),
+    ],
 )
 def test_gpus_are_found_by_their_device_files(tmp_path, files, found):
     for name in files:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import Runner
 
 from adasap_det.cli import train, train_command
 from adasap_det.cli.common import UsageError
@@ -146,6 +147,14 @@ def test_unknown_options_exit_2(capsys):
         train.main(['some.py', '--work-dri', 'x'])
     assert exit_.value.code == 2
     assert 'unrecognized arguments: --work-dri x' in capsys.readouterr().err
+
+
+def test_note_on_threads_is_in_the_log_file(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, 'let_threads_sleep', lambda: 'threads sleep')
+    monkeypatch.setattr(Runner, 'train', lambda self: None)
+    assert train.main([str(config), '--work-dir', str(tmp_path)]) == 0
+    (log,) = tmp_path.glob('2*/*.log')
+    assert 'threads sleep' in log.read_text()
 
 
 @pytest.mark.slow

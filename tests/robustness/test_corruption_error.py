@@ -1,6 +1,7 @@
 """mCE by hand and against published numbers."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,11 +136,22 @@ def test_mce_is_given_only_for_imagenet_c(tmp_path):
     published = replace(model, imagenet_c=True)
     assert imagenet_corruption_error(cells, published) == corruption_error_of(cells)
     assert why_no_corruption_error(published) is None
-    assert imagenet_corruption_error(cells, model) is None
-    assert 'published ImageNet-C, or build it with' in why_no_corruption_error(model)
+    other = replace(model, imagenet_c=False)
+    assert imagenet_corruption_error(cells, other) is None
+    assert 'published ImageNet-C, or build it with' in why_no_corruption_error(other)
     ten = replace(published, dataset=replace(model.dataset, classes=classes[:10]))
     assert imagenet_corruption_error(cells, ten) is None
     assert why_no_corruption_error(ten) is None
+
+
+def test_results_that_do_not_record_imagenet_c_are_to_be_evaluated_again(tmp_path):
+    folder = make_results(tmp_path / 'x', 'x', cells=(), classes=tuple(map(str, range(1000))))
+    file = folder / 'model.json'
+    data = json.loads(file.read_text())
+    data.pop('imagenet_c', None)  # as before this key
+    file.write_text(json.dumps(data))
+    reason = why_no_corruption_error(load_model(folder))
+    assert 'evaluate again' in reason and 'AlexNet' not in reason
 
 
 def test_missing_corruption_and_error_out_of_range_are_rejected():

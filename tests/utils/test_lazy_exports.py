@@ -1,6 +1,9 @@
 """Names of a package that are imported when they are used."""
 
+import ast
+import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +27,31 @@ def test_names_are_imported_on_use_only(tmp_path):
         'assert lazy_package.answer == lazy_package.part.answer == 42\n'
         'from lazy_package import answer\n'
     )
+
+
+@pytest.mark.parametrize(
+    ('package', 'names'),
+    [
+        ('adasap_det', 'checkpoint datasets hooks models optim pruning registry robustness'),
+        ('adasap_det.datasets', 'mapped_folder objectnet voc_check'),
+        (
+            'adasap_det.robustness',
+            'benchmark corruptions evaluation per_image results transforms',
+        ),
+    ],
+)
+def test_modules_are_attributes_also_for_type_checkers(package, names):
+    loaded = importlib.import_module(package)
+    imported = imports_for_type_checkers(loaded)
+    for name in names.split():
+        assert loaded.__getattr__(name) is importlib.import_module(f'{package}.{name}')
+        assert name in imported
+
+
+def imports_for_type_checkers(package):
+    tree = ast.parse(Path(package.__file__).read_text('utf-8'))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    return {alias.asname or alias.name for node in block.body for alias in node.names}
 
 
 def test_unknown_name_is_an_attribute_error():

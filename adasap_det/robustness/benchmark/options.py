@@ -83,8 +83,12 @@ def make_options(
             with ``imagenet_c``.
     """
     stored = {'format': format, 'quality': quality, 'subsampling': subsampling, 'crop': crop}
-    if imagenet_c and stored != IMAGENET_C:
-        raise BenchmarkError(f'ImageNet-C needs {IMAGENET_C}, got {stored}')
+    for name, value in IMAGENET_C.items():
+        if imagenet_c and stored[name] != value:
+            raise BenchmarkError(
+                f'--layout imagenet-c stores images with {name} {value}, not {stored[name]}; leave '
+                f'out --{name}'
+            )
     try:
         names, levels = check_corruptions(corruptions), check_severities(severities)
     except ValueError as error:

@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
 from mmengine.runner import Runner
+from PIL import UnidentifiedImageError
 
 from adasap_det.robustness.benchmark.options import software
 from adasap_det.robustness.evaluation.cell_data import Built, CellSource, split_name
@@ -41,6 +42,10 @@ from adasap_det.utils.config_tree import iter_datasets
 from adasap_det.utils.dist import broadcast_from_rank0
 from adasap_det.utils.input_size import pipeline_input_size
 from adasap_det.utils.plural import counted
+
+_UNREADABLE = (FileNotFoundError, PermissionError, UnidentifiedImageError)
+#: In the errors of OpenMMLab's transforms and of Pillow on damaged images.
+_UNDECODABLE = ('failed to load image', 'image file is truncated', 'reading image file')
 
 
 class Sweep:
@@ -101,7 +106,14 @@ class Sweep:
             source.cell(cfg.test_dataloader.dataset, key)
         source.clean(cfg.test_dataloader.dataset)
         if isinstance(source, Built):
-            broadcast_from_rank0(lambda: check_clean_data(source, cfg.test_dataloader.dataset))
+            broadcast_from_rank0(
+                lambda: check_clean_data(
+                    source,
+                    cfg.test_dataloader.dataset,
+                    cache=self.out / 'clean_images.json',
+                    say=self.say,
+                )
+            )
         #: Digest of everything that all cells depend on.
         self.conditions = self.fingerprint_on(
             cfg.test_dataloader.dataset, self.task, source=source.fingerprint
@@ -220,11 +232,12 @@ class Sweep:
             measured = measure(self.runner, loader, self.task, per_image=self.per_image)
         except (OSError, AssertionError) as error:
             reason = str(error).strip().rpartition('\n')[2]  # below the traceback of a worker
-            if isinstance(error, AssertionError) and 'failed to load image' not in reason:
+            if not (isinstance(error, _UNREADABLE) or any(text in reason for text in _UNDECODABLE)):
                 raise
+            built = isinstance(self.source, Built) and key != CLEAN
+            repair = ', or repair the benchmark by running its build again' if built else ''
             raise ValueError(
-                f'an image of {_title(key)} cannot be read: {reason}; restore it, or repair the '
-                f'benchmark by running its build again'
+                f'an image of {_title(key)} cannot be read: {reason}; restore it{repair}'
             ) from error
         fingerprint = self.fingerprint(key)
         if measured.per_image is not None:

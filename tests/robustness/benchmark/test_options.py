@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adasap_det.robustness.benchmark import BenchmarkError, make_options
-from adasap_det.robustness.benchmark.options import software
+from adasap_det.robustness.benchmark.options import IMAGENET_C, software
 from adasap_det.robustness.corruptions import BENCHMARK
 
 
@@ -41,6 +41,20 @@ def test_png_has_neither_quality_nor_subsampling():
 def test_invalid_options_raise(options, message):
     with pytest.raises(BenchmarkError, match=message):
         make_options(**options)
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        (dict(quality=95), 'quality 85, not 95; leave out --quality'),
+        (dict(format='png'), 'format jpg, not png; leave out --format'),
+        (dict(subsampling='4:4:4'), 'subsampling 4:2:0, not 4:4:4; leave out --subsampling'),
+        (dict(crop=None), 'crop 224, not None; leave out --crop'),
+    ],
+)
+def test_options_other_than_those_of_imagenet_c_are_named(option, message):
+    with pytest.raises(BenchmarkError, match=f'^--layout imagenet-c stores images with {message}$'):
+        make_options(imagenet_c=True, **{**IMAGENET_C, **option})
 
 
 def test_crop_is_recorded_only_if_given():

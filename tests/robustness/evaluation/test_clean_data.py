@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 
 from adasap_det.cli import make_voc_c
+from adasap_det.robustness.evaluation import clean_data
 from adasap_det.robustness.evaluation.cell_data import Built
 from adasap_det.robustness.evaluation.clean_data import check_clean_data
 
@@ -58,6 +60,53 @@ def test_another_or_no_image_is_an_error_that_names_it(voc, change):
     path = root / f'VOC2007/JPEGImages/{last}.jpg'
     change(other, path)
     with pytest.raises(ValueError, match=f'{path} is not the file'):
+        check_clean_data(built, config)
+
+
+def test_unchanged_images_are_read_once(voc, tmp_path):
+    root, config, built = voc
+    said = []
+    options = dict(cache=tmp_path / 'out/clean_images.json', say=said.append)
+    check_clean_data(built, config, **options)
+    assert said == ['comparing 2 clean images with those that the benchmark was built from']
+    check_clean_data(built, config, **options)
+    assert len(said) == 1
+    path = root / f'VOC2007/JPEGImages/{kept_image(built)}.jpg'
+    path.write_bytes(path.read_bytes() + b'x')
+    with pytest.raises(ValueError, match=f'{path} is not the file'):
+        check_clean_data(built, config, **options)
+    assert said[1].startswith('comparing 1 clean image with')
+    with pytest.raises(ValueError, match=f'{path} is not the file'):  # though it is known
+        check_clean_data(built, config, **options)
+    options['cache'].write_text('{')
+    path.write_bytes(path.read_bytes()[:-1])
+    check_clean_data(built, config, **options)
+
+
+def test_images_that_could_not_be_read_are_read_again(voc, tmp_path, monkeypatch):
+    _, config, built = voc
+    cache = tmp_path / 'clean_images.json'
+    with monkeypatch.context() as patched:
+        patched.setattr(clean_data, '_sha256', lambda path: None)
+        with pytest.raises(ValueError, match='is not the file'):
+            check_clean_data(built, config, cache=cache)
+    check_clean_data(built, config, cache=cache)
+
+
+@pytest.mark.parametrize('other', [[0, 1], [1, 1], [1, 0, 0], None])
+def test_labels_that_are_arrays_are_compared(voc, monkeypatch, other):
+    _, config, built = voc
+    ours, theirs = np.array([1, 0]), None if other is None else np.array(other)
+    entries = clean_data._entries
+
+    def labelled(label):
+        return lambda dataset: [{**entry, 'gt_label': label} for entry in entries(dataset)]
+
+    monkeypatch.setattr(clean_data, '_entries', labelled(ours))
+    check_clean_data(built, config)
+    both = iter([labelled(ours), labelled(theirs)])
+    monkeypatch.setattr(clean_data, '_entries', lambda dataset: next(both)(dataset))
+    with pytest.raises(ValueError, match='is not the file'):
         check_clean_data(built, config)
 
 
