@@ -15,7 +15,7 @@ IMAGE_SIZE = 96
 """Side of the images in pixels, the input size of ``configs/demo``."""
 
 SHIPPED_DENSE = Path(__file__).with_name('dense.pth')
-"""The trained dense detector, in float16; ``docs/scripts/demo_checkpoint.py`` makes it."""
+"""The trained dense detector, in float16; ``benchmarks/demo_checkpoint.py`` makes it."""
 
 DENSE = 'dense'
 """Name of the dense training and of its config."""

@@ -1,6 +1,6 @@
 """Make the demo's dense detector: train it from scratch, and store the weights in float16.
 
-    python docs/scripts/demo_checkpoint.py --work-dir work_dirs/demo_dense
+    python benchmarks/demo_checkpoint.py --work-dir work_dirs/demo_dense
 
 Writes ``adasap_det/demo/dense.pth``.
 """
