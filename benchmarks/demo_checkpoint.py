@@ -17,7 +17,7 @@ from adasap_det.demo.settings import FULL, IMAGE_SIZE, SHIPPED_DENSE
 from adasap_det.demo.twin import train_dense
 from adasap_det.utils.io import atomic_write
 
-NUM_TRAIN = 6000
+NUM_TRAIN = 4000
 
 
 def main() -> None:
