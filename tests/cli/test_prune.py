@@ -146,7 +146,7 @@ def test_ratios_of_layers(trained, tmp_path, capsys):
 def test_model_is_on_device_and_checkpoint_on_cpu(trained, tmp_path, monkeypatch):
     config, checkpoint = trained
     steps = []
-    move, prune_model, save = BaseModel.to, Pruner.prune, prune.save_pruned
+    move, prune_model, save = BaseModel.to, Pruner.prune, prune_command.save_pruned
 
     def to(self, device):
         steps.append(str(device))
