@@ -153,20 +153,20 @@ def _check_options(work_dir: Path, settings: Settings, *, seed: int, from_scratc
     wanted['dense'] = hashlib.sha256(SHIPPED_DENSE.read_bytes()).hexdigest()
     wanted = json.loads(json.dumps(wanted))
     path = work_dir / _OPTIONS
-    if path.is_file():
-        found = json.loads(path.read_text('utf-8'))
-        other = [
-            f'{name}={found.get(name)} instead of {wanted.get(name)}'
-            for name in sorted(found.keys() | wanted.keys())
-            if found.get(name) != wanted.get(name)
-        ]
-        if other:
-            raise ValueError(
-                f'{work_dir} holds a run with {", ".join(other)}; give another --work-dir, or '
-                f'delete it'
-            )
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(wanted, indent=1), 'utf-8')
+    if not path.is_file():
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(wanted, indent=1), 'utf-8')
+        return
+    found = json.loads(path.read_text('utf-8'))
+    other = [
+        f'{name}={found.get(name)} instead of {wanted.get(name)}'
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+    if other:
+        raise ValueError(
+            f'{work_dir} holds a run with {", ".join(other)}; give another --work-dir, or delete it'
+        )
 
 
 def _draw(work_dir: Path, settings: Settings, console: Console, *, seed: int) -> Path:
