@@ -290,11 +290,11 @@ def _compare(work_dir: Path, settings: Settings, data: Path, *, seed: int) -> No
 
         torch.set_num_threads(1)
         results = compare(work_dir, settings, seed=seed)
-        images = _test_images(data)[: settings.pictures]
-        pictures = draw_detections(work_dir, settings, images, seed=seed)
+        images = _test_images(data)[: settings.drawn_images]
+        drawn = draw_detections(work_dir, settings, images, seed=seed)
     figure = work_dir / 'sizes.svg'
     plot(results, figure)
-    write_page(results, work_dir / 'report.html', figure=figure, pictures=pictures)
+    write_page(results, work_dir / 'report.html', figure=figure, images=drawn)
     results.write(work_dir / _RESULTS)
 
 

@@ -35,7 +35,7 @@ class Settings:
         keep_ratios: Ratios of the parameters that both networks are pruned to.
         batches: Training batches for batch norm's statistics and for importance after training.
         rounds: Timed forward passes of each network.
-        pictures: Number of test images to draw detections on.
+        drawn_images: Number of test images to draw detections on.
     """
 
     num_train: int
@@ -45,7 +45,7 @@ class Settings:
     keep_ratios: tuple[float, ...] = (0.8, 0.6, 0.4, 0.3, 0.2)
     batches: int = 20
     rounds: int = 30
-    pictures: int = 4
+    drawn_images: int = 4
 
 
 FULL = Settings(num_train=1600, num_test=100, iterations=250, dense_iterations=4000)
@@ -58,7 +58,7 @@ FAST = Settings(
     keep_ratios=(0.6, 0.3),
     batches=2,
     rounds=3,
-    pictures=2,
+    drawn_images=2,
 )
 """A few iterations, to check that everything runs; the networks learn nothing."""
 

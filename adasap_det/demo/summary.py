@@ -234,19 +234,19 @@ one of the five severities. Differences are elastic minus plain, with 95 % inter
 images (paired bootstrap); they say nothing about other seeds. * is the plain network fine-tuned at
 that size. Milliseconds of a forward pass of one image on one thread, without NMS, elastic.</p>
 <h2>Detections at {smallest}: plain, elastic</h2>
-{pictures}
+{images}
 </body></html>
 """
 
 
-def write_page(results: Results, path: Path, *, figure: Path, pictures: Sequence[Path]) -> None:
+def write_page(results: Results, path: Path, *, figure: Path, images: Sequence[Path]) -> None:
     """Write a page that shows all of it.
 
     Args:
         results: Of the demo.
         path: HTML file.
         figure: SVG of :func:`plot`, which is embedded.
-        pictures: Images beside or below the page, which are linked.
+        images: Detections, image files beside or below the page, which are linked.
     """
     from adasap_det.utils.io import atomic_write
 
@@ -259,9 +259,9 @@ def write_page(results: Results, path: Path, *, figure: Path, pictures: Sequence
             '<tr>' + ''.join(f'<td>{cell}</td>' for cell in row) + '</tr>' for row in rows(results)
         ),
         smallest=f'{results.sizes[-1].keep_ratio:.0%}',
-        pictures='\n'.join(
-            f'<p><img src="{picture.relative_to(path.parent).as_posix()}" alt=""></p>'
-            for picture in pictures
+        images='\n'.join(
+            f'<p><img src="{image.relative_to(path.parent).as_posix()}" alt=""></p>'
+            for image in images
         ),
     )
     with atomic_write(path) as temporary:

@@ -43,9 +43,9 @@ def test_results_are_those_of_the_files_of_all_sizes(demo):
 
 @pytest.mark.slow
 def test_images_show_both_networks_side_by_side(demo):
-    pictures = sorted((demo / 'images').iterdir())
-    assert len(pictures) == FAST.pictures == 2
-    for path in pictures:
+    images = sorted((demo / 'images').iterdir())
+    assert len(images) == FAST.drawn_images == 2
+    for path in images:
         image = cv2.imread(str(path))
         height, width, _ = image.shape
         assert width == 2 * (height - 28)

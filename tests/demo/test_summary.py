@@ -75,10 +75,10 @@ def test_results_are_read_as_they_were_written(tmp_path):
     assert Results.read(tmp_path / 'results.json') == RESULTS
 
 
-def test_page_has_figure_table_and_pictures(tmp_path):
+def test_page_has_figure_table_and_images(tmp_path):
     plot(RESULTS, tmp_path / 'sizes.svg')
-    picture = tmp_path / 'images' / 'one.png'
-    write_page(RESULTS, tmp_path / 'report.html', figure=tmp_path / 'sizes.svg', pictures=[picture])
+    image = tmp_path / 'images' / 'one.png'
+    write_page(RESULTS, tmp_path / 'report.html', figure=tmp_path / 'sizes.svg', images=[image])
     page = (tmp_path / 'report.html').read_text('utf-8')
     assert page.count('<tr>') == 1 + 3
     assert '<td>+30.0 [28.0, 32.0]</td>' in page
