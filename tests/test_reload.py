@@ -56,7 +56,8 @@ def run(tmp_path_factory):
     )
     runner = Runner.from_cfg(Config.fromfile(str(config)))
     runner.train()
-    runner.model.eval()
+    # The config trains channels last; a loaded model has PyTorch's layout, which rounds otherwise.
+    runner.model.eval().to(memory_format=torch.contiguous_format)
     return runner, str(config), str(folder / 'work' / 'epoch_3.pth'), folder / 'data' / 'VOC2007'
 
 
