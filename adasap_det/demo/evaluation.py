@@ -37,7 +37,7 @@ def corrupt_images(images: Sequence[Path], out: Path) -> None:
     """
     if out.is_file():
         return
-    pixels = [_read(path) for path in images]
+    pixels = [read_image(path) for path in images]
     found = {
         name: np.stack(
             [
@@ -72,7 +72,7 @@ class Scenes:
         self.classes: tuple[str, ...] = data.metainfo['classes']
         infos = [data.get_data_info(index) for index in range(len(data))]
         pipeline = Compose(cfg.test_pipeline[1:])  # the images are in memory
-        clean = [_read(info['img_path']) for info in infos]
+        clean = [read_image(info['img_path']) for info in infos]
         self._cells: dict[CellKey, list[dict]] = {CLEAN: _prepared(pipeline, infos, clean)}
         with np.load(corrupted) as file:
             for name in file.files:
@@ -107,7 +107,12 @@ def summary(cells: Mapping[CellKey, DetectionOutcomes]) -> dict[str, float]:
     return {'P': ap50(cells[CLEAN]), 'mPC': float(np.mean(corrupted))}
 
 
-def _read(path: str | Path) -> npt.NDArray[np.uint8]:
+def read_image(path: str | Path) -> npt.NDArray[np.uint8]:
+    """Read an image: BGR, ``(H, W, 3)``.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
     image = cv2.imread(str(path))
     if image is None:
         raise ValueError(f'{path} cannot be read as an image')

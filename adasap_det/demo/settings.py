@@ -47,6 +47,11 @@ class Settings:
     rounds: int = 30
     drawn_images: int = 4
 
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """Ratios of all sizes, the whole network first."""
+        return (1.0, *self.keep_ratios)
+
 
 FULL = Settings(num_train=1600, num_test=100, iterations=250, dense_iterations=4000)
 

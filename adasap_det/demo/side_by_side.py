@@ -12,6 +12,8 @@ import numpy.typing as npt
 from mmdet.apis import inference_detector
 from torch import nn
 
+from adasap_det.demo.evaluation import read_image
+
 _SCALE = 4
 _BAR = 28
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -41,9 +43,7 @@ def save_side_by_side(
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for image in images:
-        pixels = cv2.imread(str(image))
-        if pixels is None:
-            raise ValueError(f'{image} cannot be read as an image')
+        pixels = read_image(image)
         panels = []
         for title, model in models.items():
             found = inference_detector(model, str(image)).pred_instances.cpu().numpy()

@@ -11,8 +11,6 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
-WHOLE = 1.0
-
 
 @dataclass(frozen=True)
 class Difference:

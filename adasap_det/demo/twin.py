@@ -30,13 +30,13 @@ from adasap_det.demo.twin_progress import ProgressFile, progress_file
 from adasap_det.pruning import ParamsBudget, Pruner, TaylorImportance, save_elastic
 from adasap_det.pruning.graph.tracing import example_image
 from adasap_det.pruning.order import ORDER_KEY, RemovalOrder
+from adasap_det.robustness.corruptions import BENCHMARK
 from adasap_det.robustness.per_image import DetectionOutcomes
 from adasap_det.robustness.results import CellKey
 from adasap_det.utils.io import atomic_write
 from adasap_det.utils.losses import batch_losses, some_batches
 from adasap_det.utils.model_recalibration import recalibrate_model
 
-WHOLE = 1.0
 PASSES = {'plain': 1, 'elastic': 2}
 """Forward and backward passes of an iteration."""
 
@@ -99,9 +99,8 @@ def run(name: str, settings: Settings, *, work_dir: Path, dense: Path, seed: int
     cfg = configured(name, load_from=dense)
     folder = work_dir / name
     steps = settings.iterations * PASSES[name]
-    sizes = (WHOLE, *settings.keep_ratios)
     fine_tune = name == 'plain'
-    cells = 16 * (len(sizes) + fine_tune)
+    cells = (1 + len(BENCHMARK)) * (len(settings.sizes) + fine_tune)
     progress = ProgressFile(
         progress_file(work_dir, name),
         steps + fine_tune * settings.iterations + _SIZES_UNITS + _CELL_UNITS * cells,
@@ -122,7 +121,7 @@ def run(name: str, settings: Settings, *, work_dir: Path, dense: Path, seed: int
         add_structure_hook(tuning)
         tuned = train(tuning, progress, units=1)
     scenes = Scenes(cfg, work_dir / 'corrupted.npz')
-    for size in sizes:
+    for size in settings.sizes:
         progress.begin(f'evaluating at {size:.0%}')
         model = load_size(cfg, work_dir, name, size)
         _evaluate(model, scenes, outcomes_file(work_dir, name, size), progress)
@@ -164,7 +163,7 @@ def write_sizes(cfg: Config, checkpoint: Path, out: Path, settings: Settings) ->
         recalibrate=partial(
             recalibrate_model, dataloader=cfg.train_dataloader, batches=settings.batches
         ),
-        keep_ratios=(WHOLE, *settings.keep_ratios),
+        keep_ratios=settings.sizes,
         meta=meta,
     )
 

@@ -12,7 +12,7 @@ from adasap_det.demo.evaluation import summary
 from adasap_det.demo.settings import IMAGE_SIZE, TWINS, Settings, load_config
 from adasap_det.demo.side_by_side import save_side_by_side
 from adasap_det.demo.summary import Difference, Results, SizeResult
-from adasap_det.demo.twin import WHOLE, load_outcomes, load_size, outcomes_file, size_name
+from adasap_det.demo.twin import load_outcomes, load_size, outcomes_file, size_name
 from adasap_det.pruning import count_params
 from adasap_det.robustness.bootstrap import Run, paired_interval
 from adasap_det.robustness.per_image import DetectionOutcomes
@@ -30,11 +30,10 @@ def compare(work_dir: Path, settings: Settings, *, seed: int) -> Results:
         settings: Size of the demo.
         seed: Of data and training.
     """
-    sizes = (WHOLE, *settings.keep_ratios)
-    models = _models(work_dir, settings, sizes, seed=seed)
+    models = _models(work_dir, settings, settings.sizes, seed=seed)
     latency = measure_latency(models, input_size=(IMAGE_SIZE, IMAGE_SIZE), rounds=settings.rounds)
     found = []
-    for size in sizes:
+    for size in settings.sizes:
         names = {name: size_name(name, size) for name in TWINS}
         runs = {name: load_outcomes(outcomes_file(work_dir, name, size)) for name in TWINS}
         scores = {name: _percent(run) for name, run in runs.items()}
@@ -48,7 +47,7 @@ def compare(work_dir: Path, settings: Settings, *, seed: int) -> Results:
                 difference=_differences(runs['elastic'], runs['plain']),
             )
         )
-    tuned = load_outcomes(outcomes_file(work_dir, 'plain', sizes[-1], fine_tuned=True))
+    tuned = load_outcomes(outcomes_file(work_dir, 'plain', settings.sizes[-1], fine_tuned=True))
     return Results(
         seed=seed,
         iterations=settings.iterations,
